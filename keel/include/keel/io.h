@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/* Waiting on descriptors: sockets and pipes that the caller owns.
+ *
+ * Descriptors are non-blocking (keel_fd_adopt makes them so); the calls try
+ * first and park when the kernel says EAGAIN.  One reader and one writer may
+ * wait on a descriptor at a time.  A descriptor belongs to the loop that first
+ * waits on it; plain threads may use any.  Close it with keel_fd_close only:
+ * who waits on it gets -EBADF.  SIGPIPE is ignored in the whole process. */
+#ifndef KEEL_IO_H
+#define KEEL_IO_H
+
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include <keel/base.h>
+
+/* Sets O_NONBLOCK and FD_CLOEXEC. */
+KEEL_API int keel_fd_adopt(int fd);
+KEEL_API void keel_fd_close(int fd); /* accepts -1 */
+static inline void keel_auto_fd(int *fd)
+{
+    keel_fd_close(*fd);
+}
+
+/* At least one byte, or 0 at the end of the stream. */
+KEEL_API ssize_t keel_fd_read(int fd, void *buf, size_t size, keel_ns deadline);
+/* At least one byte. */
+KEEL_API ssize_t keel_fd_write(int fd, const void *buf, size_t size,
+                               keel_ns deadline);
+KEEL_API ssize_t keel_fd_recvmsg(int fd, struct msghdr *msg, int flags,
+                                 keel_ns deadline);
+KEEL_API ssize_t keel_fd_sendmsg(int fd, const struct msghdr *msg, int flags,
+                                 keel_ns deadline);
+KEEL_API int keel_fd_accept(int fd, struct sockaddr_storage *ret_peer,
+                            keel_ns deadline);
+KEEL_API int keel_fd_connect(int fd, const struct sockaddr *addr,
+                             socklen_t size, keel_ns deadline);
+/* Waits for POLLIN, POLLOUT ...; returns the events. */
+KEEL_API int keel_fd_poll(int fd, short events, keel_ns deadline);
+
+#endif

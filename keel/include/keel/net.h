@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/* TCP and Unix sockets by name.
+ *
+ * An address is "HOST:PORT", "[V6]:PORT" or "unix:PATH".  Names are resolved on
+ * the blocking pool; dialling tries the addresses after RFC 8305 (Happy
+ * Eyeballs: v6 and v4 in turn, 250 ms apart, the first that answers wins). */
+#ifndef KEEL_NET_H
+#define KEEL_NET_H
+
+#include <keel/stream.h>
+
+/* "[" + V6 + scope + "]:" + port, or "unix:" + sun_path. */
+#define KEEL_ADDRESS_BYTES 128
+
+struct keel_listener;
+
+/* TCP_NODELAY and keep-alive are on.
+ * -EINVAL        the address cannot be read
+ * -ENOENT        the name has no address
+ * -ECONNREFUSED  and others of connect(2): of the last address tried */
+KEEL_API int keel_dial(const char *address, keel_ns deadline,
+                       struct keel_stream **ret);
+
+/* SO_REUSEADDR is on; "[::]:PORT" serves both families; port 0 lets the kernel
+ * choose.  A unix socket left by a dead listener is replaced; mode 0600. */
+KEEL_API int keel_listen(const char *address, struct keel_listener **ret);
+/* Takes a listening descriptor, as from a service manager. */
+KEEL_API int keel_listener_adopt(int fd, struct keel_listener **ret);
+KEEL_API void keel_listener_close(struct keel_listener *l);
+/* Printable, with the real port; lent. */
+KEEL_API const char *keel_listener_address(const struct keel_listener *l);
+/* -EMFILE and the like: wait a moment and try again; the listener is sound. */
+KEEL_API int keel_accept(struct keel_listener *l, keel_ns deadline,
+                         struct keel_stream **ret);
+/* A connected socket as a stream; takes the descriptor on success. */
+KEEL_API int keel_stream_from_fd(int fd, struct keel_stream **ret);
+/* The other end, printable. */
+KEEL_API int keel_stream_peer(struct keel_stream *s,
+                              char ret[KEEL_ADDRESS_BYTES]);
+KEEL_AUTO(listener, struct keel_listener *, keel_listener_close)
+
+#endif
