@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: MIT */
+/* What went wrong, in a form that people, programs and logs share.
+ *
+ * problems.def is the catalogue: a row is an identifier, a stable code, an
+ * errno, an exit status, a sentence with places for numbers, and advice.  The
+ * record travels over the wire as code and values; each end makes the words
+ * from its own catalogue.  docs/errors.md is generated from it. */
+#ifndef FERRY_PROBLEM_H
+#define FERRY_PROBLEM_H
+
+#include <jansson.h>
+
+#include <keel/base.h>
+
+enum problem_id {
+    PROBLEM_NONE,
+#define ROW(id, ...) PROBLEM_##id,
+#include "problems.def"
+#undef ROW
+    PROBLEM_COUNT
+};
+
+/* Values for the sentence; which ones a row uses, its sentence shows.  Texts
+ * are raw bytes from anywhere; they are escaped when printed. */
+#define PROBLEM_TEXT_BYTES 256
+struct problem {
+    enum problem_id id;
+    int errno_;       /* 0: the row's; else shown as {error} */
+    uint64_t limit, used, bytes, size;
+    int64_t when;     /* seconds since 1970, or a span in seconds */
+    char name[PROBLEM_TEXT_BYTES];
+    char detail[PROBLEM_TEXT_BYTES];
+    /* A code this catalogue does not know (a newer peer's), else "". */
+    char foreign[64];
+};
+
+struct problem_values {
+    enum problem_id id;
+    int errno_;
+    uint64_t limit, used, bytes, size;
+    int64_t when;
+    const char *name, *detail; /* copied, cut to PROBLEM_TEXT_BYTES - 1 */
+};
+
+/* Fills `why` (NULL is fine) and returns the row's errno, negative (or
+ * -`errno_` when given):
+ *     return problem(why, QUOTA_BYTES, .limit = l, .used = u); */
+#define problem(why, ID, ...)                                                  \
+    problem_fill((why), &(const struct problem_values){.id = PROBLEM_##ID,     \
+                                                       ##__VA_ARGS__})
+int problem_fill(struct problem *why, const struct problem_values *v);
+
+const char *problem_code(const struct problem *p); /* "quota.bytes" */
+int problem_exit_status(const struct problem *p);
+/* The sentence with its values, one line, safe for a terminal, in `ret`. */
+void problem_sentence(const struct problem *p, char *ret, size_t size);
+/* What to do about it: the row's advice; "" when there is none. */
+const char *problem_advice(const struct problem *p);
+
+/* {"code": ..., values that are set}; NULL when memory is out. */
+json_t *problem_to_json(const struct problem *p);
+/* Anything that is not as written above becomes PROTOCOL_BROKEN. */
+void problem_from_json(const json_t *j, struct problem *ret);
+
+/* For `ferry explain` and the generator of docs/errors.md. */
+struct problem_row {
+    const char *id, *code;
+    int errno_, exit_status;
+    const char *sentence, *advice;
+};
+const struct problem_row *problem_row(enum problem_id id);
+/* PROBLEM_NONE: no such code; `ret_near` (may be NULL) is the nearest one. */
+enum problem_id problem_by_code(const char *code, const char **ret_near);
+
+#endif

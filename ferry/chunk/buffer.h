@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/* Buffers of one chunk, aligned to 4 KiB, from a pool of fixed size: the
+ * pool's size is the back-pressure, and bounds a server's memory.  Memory is
+ * touched when first used and kept. */
+#ifndef FERRY_BUFFER_H
+#define FERRY_BUFFER_H
+
+#include <keel/base.h>
+
+#include "chunk/tree.h"
+
+struct buffer_pool;
+struct buffer {
+    uint8_t *bytes; /* CHUNK_BYTES of them */
+    struct buffer_pool *pool;
+    struct buffer *next; /* the pool's, or the holder's while held */
+};
+
+int buffer_pool_new(unsigned count, struct buffer_pool **ret);
+/* All must have been given back. */
+void buffer_pool_free(struct buffer_pool *p);
+/* Waits for a free one.  From any loop or thread. */
+int buffer_take(struct buffer_pool *p, keel_ns deadline, struct buffer **ret);
+void buffer_give(struct buffer *b); /* accepts NULL */
+KEEL_AUTO(buffer, struct buffer *, buffer_give)
+
+#endif

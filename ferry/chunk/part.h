@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT */
+/* A part: a file on its way in, received in any order, invisible until it is
+ * whole.  The server's drafts and the client's downloads are parts.
+ *
+ * Named parts ("NAME" and "NAME.log" in their directory) can be resumed;
+ * unnamed ones (O_TMPFILE) vanish by themselves and have no journal.  The whole
+ * size is reserved at the start, so that a full disk refuses then.  Parts of
+ * 16 MiB and more are written with O_DIRECT, smaller ones through the page
+ * cache.  Every 64 MiB or 2 s the data is synced aside and marked in the
+ * journal.
+ *
+ * Calls are for coroutines and threads; part_write may run for several chunks
+ * at once. */
+#ifndef FERRY_PART_H
+#define FERRY_PART_H
+
+#include <keel/base.h>
+
+#include "base/problem.h"
+#include "chunk/buffer.h"
+#include "chunk/journal.h"
+#include "chunk/tree.h"
+
+struct part;
+
+struct part_options {
+    int dir;          /* borrowed while the part is open */
+    const char *name; /* one component; NULL: unnamed, in `dir` */
+    uint64_t size;
+    enum chunk_hash hash;
+    uint8_t id[16];
+    int64_t source_mtime_ns, source_ctime_ns; /* another source starts afresh */
+    mode_t mode;
+    /* Some file systems have no O_TMPFILE: then `name` (required) is used. */
+};
+
+/* Opens or resumes.  What is in doubt after a reboot, or was touched by
+ * somebody else since, is read and hashed here before it counts.
+ * DISK_FULL, FILE_LOCAL */
+int part_open(const struct part_options *o, struct part **ret,
+              struct problem *why);
+/* Lets go; a named part stays for a resume.  Never waits for the disk. */
+void part_close(struct part *p);
+/* Removes the named files, then closes. */
+void part_drop(struct part *p);
+
+uint64_t part_size(const struct part *p);
+bool part_has(const struct part *p, uint64_t chunk);
+/* The first chunk >= `from` that is missing; chunk_count when none is. */
+uint64_t part_missing(const struct part *p, uint64_t from);
+uint64_t part_bytes(const struct part *p); /* bytes that are there */
+const struct digest *part_leaves(const struct part *p);
+
+/* Hashes and writes chunk `index`, both at once on other threads, and lists it
+ * in the journal.  The buffer is borrowed. */
+int part_write(struct part *p, uint64_t index, struct buffer *b,
+               struct problem *why);
+/* Withdraws a chunk that proved wrong. */
+int part_withdraw(struct part *p, uint64_t index, struct problem *why);
+
+/* Everything received is on stable storage.  A failure is for good: the part
+ * is dropped by its owner. */
+int part_sync(struct part *p, struct problem *why);
+/* Of the leaves; every chunk must be there. */
+int part_root(const struct part *p, struct digest *ret);
+int part_fd(const struct part *p);      /* lent */
+const char *part_name(const struct part *p); /* NULL: unnamed */
+/* After a successful rename of the file: removes the journal. */
+void part_published(struct part *p);
+KEEL_AUTO(part, struct part *, part_close)
+
+#endif

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/* A source: a file on its way out, read chunk by chunk ahead of its use.
+ *
+ * The file's identity (inode, size, mtime, ctime) is taken at the start and
+ * compared at the end: a source that shrank, grew or was rewritten meanwhile is
+ * FILE_CHANGED.  Files of 64 MiB and more leave no trace in the page cache
+ * where the kernel can do that. */
+#ifndef FERRY_SOURCE_H
+#define FERRY_SOURCE_H
+
+#include <sys/stat.h>
+
+#include <keel/base.h>
+
+#include "base/problem.h"
+#include "chunk/buffer.h"
+#include "chunk/tree.h"
+
+struct source;
+
+/* Takes `fd` (a regular file, readable) on success.  With `hash` 0 nothing is
+ * hashed.  `name` is for words; copied. */
+int source_open(int fd, enum chunk_hash hash, const char *name,
+                struct source **ret, struct problem *why);
+void source_close(struct source *s);
+const struct statx *source_stat(const struct source *s);
+uint64_t source_size(const struct source *s);
+
+/* Fills `b` with chunk `index`, and hashes it if wanted, on other threads.
+ * May run for several chunks at once.  FILE_CHANGED when bytes are missing. */
+int source_read(struct source *s, uint64_t index, struct buffer *b,
+                struct problem *why);
+/* Hashes without keeping: for chunks the other side has already. */
+int source_hash(struct source *s, uint64_t index, struct problem *why);
+bool source_hashed(const struct source *s, uint64_t index);
+const struct digest *source_leaves(const struct source *s);
+/* A leaf known from before (a cache keyed by the same identity). */
+void source_know(struct source *s, uint64_t index, const struct digest *leaf);
+/* Compares the identity; then the root, of every chunk hashed. */
+int source_root(struct source *s, struct digest *ret, struct problem *why);
+KEEL_AUTO(source, struct source *, source_close)
+
+#endif
