@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: MIT */
+/* The ledger: the one transactional store.  People, spaces, quota, which file
+ * is which version, what is being published, and what follows a file.
+ *
+ * SQLite in WAL mode, synchronous FULL, on keel's seam; one thread owns the
+ * database, and the calls below hand it closed transactions and wait for their
+ * commit: what returned 0 survives a power cut.  There is no SQL above this
+ * header.  Calls come from any coroutine or thread; each is one transaction,
+ * and those waiting together share one sync.  Checkpoints run when it is idle,
+ * or when the log grows past 16 MiB.
+ *
+ * Keys of files are (space, path), the path as bytes without a leading slash.
+ * The schema has a version in user_version; an older one is migrated at open,
+ * a newer one refused (DATA_FORMAT), a damaged file too (DATA_DAMAGED). */
+#ifndef FERRY_LEDGER_H
+#define FERRY_LEDGER_H
+
+#include <keel/base.h>
+
+#include "base/name.h"
+#include "base/problem.h"
+#include "chunk/tree.h"
+
+struct ledger;
+
+/* "ledger.db" in the directory; created when absent. */
+int ledger_open(int data_dir, struct ledger **ret, struct problem *why);
+/* Finishes what was handed in, checkpoints, joins the thread. */
+void ledger_close(struct ledger *l);
+/* Reads everything once: DATA_DAMAGED with the first finding. */
+int ledger_check(struct ledger *l, struct problem *why);
+
+/* A random secret of this installation, made at first use ("decoy", ...). */
+int ledger_secret(struct ledger *l, const char *name, uint8_t ret[32],
+                  struct problem *why);
+
+/* ---- accounts ------------------------------------------------------------- */
+/* What a server keeps of a password: RFC 5802 section 3. */
+struct ledger_scram {
+    uint32_t iterations;
+    uint8_t salt[32];
+    uint8_t salt_size;
+    uint8_t stored_key[32], server_key[32];
+};
+struct ledger_account {
+    int64_t id;
+    char name[ACCOUNT_NAME_BYTES + 1];
+    bool admin, disabled;
+    int64_t home;    /* its space */
+    int64_t created; /* seconds */
+    struct ledger_scram scram;
+};
+struct ledger_registration {
+    const char *name; /* checked by the caller */
+    bool admin;       /* an invite's word counts instead where one is given */
+    const uint8_t *invite; /* SHA-256 of its secret, used up here; or NULL */
+    struct ledger_scram scram;
+    int64_t quota_bytes, quota_files; /* of the home space; 0: none */
+    int64_t now;
+};
+/* Account, home space and the invite's use, all or nothing.
+ * ACCOUNT_EXISTS, INVITE_INVALID */
+int ledger_register(struct ledger *l, const struct ledger_registration *r,
+                    struct ledger_account *ret, struct problem *why);
+/* ACCOUNT_UNKNOWN */
+int ledger_account_find(struct ledger *l, const char *name,
+                        struct ledger_account *ret, struct problem *why);
+/* Ordered by name, those after `after` ("" from the start); returns a count. */
+int ledger_account_list(struct ledger *l, const char *after,
+                        struct ledger_account *ret, unsigned max,
+                        struct problem *why);
+int ledger_account_scram(struct ledger *l, int64_t account,
+                         const struct ledger_scram *s, struct problem *why);
+int ledger_account_disable(struct ledger *l, int64_t account, bool disabled,
+                           struct problem *why);
+
+/* ---- invites ----------------------------------------------------------------- */
+struct ledger_invite {
+    uint8_t hash[32]; /* SHA-256 of the secret */
+    bool admin;
+    int64_t uses, expires, created;
+    int64_t created_by; /* account, 0: the operator */
+};
+int ledger_invite_add(struct ledger *l, const struct ledger_invite *i,
+                      struct problem *why);
+/* INVITE_INVALID when unknown, used up or expired; does not use it. */
+int ledger_invite_find(struct ledger *l, const uint8_t hash[32], int64_t now,
+                       struct ledger_invite *ret, struct problem *why);
+
+/* ---- devices ------------------------------------------------------------------ */
+struct ledger_device {
+    int64_t id, account;
+    char name[65];
+    uint8_t public_key[32]; /* Ed25519 */
+    int64_t created, used;
+};
+int ledger_device_add(struct ledger *l, struct ledger_device *d,
+                      struct problem *why); /* fills id */
+/* DEVICE_UNKNOWN */
+int ledger_device_find(struct ledger *l, int64_t id, struct ledger_device *ret,
+                       struct problem *why);
+int ledger_device_list(struct ledger *l, int64_t account,
+                       struct ledger_device *ret, unsigned max,
+                       struct problem *why);
+int ledger_device_remove(struct ledger *l, int64_t account, int64_t id,
+                         struct problem *why);
+/* When it was last used: not worth a sync of its own, rides along. */
+int ledger_device_touch(struct ledger *l, int64_t id, int64_t now,
+                        struct problem *why);
+
+/* ---- spaces --------------------------------------------------------------------- */
+struct ledger_space {
+    int64_t id;
+    char dir[33];  /* its opaque directory's name */
+    char name[65]; /* "" for a home */
+    int64_t owner;
+    int64_t quota_bytes, quota_files; /* 0: none */
+    int64_t used_bytes, used_files;   /* published */
+    int64_t reserved_bytes;           /* open drafts */
+};
+int ledger_space_get(struct ledger *l, int64_t space, struct ledger_space *ret,
+                     struct problem *why);
+int ledger_space_list(struct ledger *l, int64_t after, struct ledger_space *ret,
+                      unsigned max, struct problem *why);
+int ledger_space_quota(struct ledger *l, int64_t space, int64_t bytes,
+                       int64_t files, struct problem *why);
+
+/* ---- drafts ------------------------------------------------------------------------ */
+struct ledger_draft {
+    uint8_t id[16];
+    int64_t space, account;
+    const char *path; /* in lists: lent until the list's callback returns */
+    uint64_t size;
+    enum chunk_hash hash;
+    uint8_t source[16]; /* the sender's fingerprint of the file, for resume */
+    int64_t created, expires;
+};
+/* Reserves `size` in the space's quota.  QUOTA_BYTES, QUOTA_FILES. */
+int ledger_draft_open(struct ledger *l, const struct ledger_draft *d,
+                      struct problem *why);
+/* The draft of the same account, space, path, size, hash and source;
+ * TRANSFER_UNKNOWN.  Its expiry is moved to `expires`. */
+int ledger_draft_find(struct ledger *l, const struct ledger_draft *like,
+                      int64_t expires, uint8_t ret_id[16], struct problem *why);
+/* Gives the reservation back.  Unknown ids are no error. */
+int ledger_draft_drop(struct ledger *l, const uint8_t id[16],
+                      struct problem *why);
+/* Those that expire before `before`; a callback's negative value ends it. */
+int ledger_draft_list(struct ledger *l, int64_t before,
+                      int (*each)(const struct ledger_draft *d, void *arg),
+                      void *arg, struct problem *why);
+
+/* ---- files ----------------------------------------------------------------------- */
+struct ledger_file {
+    uint64_t size;
+    uint64_t device, inode;
+    int64_t mtime_ns;
+    int64_t ctime_ns; /* 0: not known yet; the digest then does not count */
+    enum chunk_hash hash;
+    struct digest root;
+    int64_t account; /* who published it */
+};
+/* FILE_MISSING: no row (the disk may have one all the same). */
+int ledger_file_get(struct ledger *l, int64_t space, const char *path,
+                    struct ledger_file *ret, struct problem *why);
+/* A digest computed for a file found on the disk; quota is not touched. */
+int ledger_file_digest(struct ledger *l, int64_t space, const char *path,
+                       const struct ledger_file *f, struct problem *why);
+
+/* ---- publishing --------------------------------------------------------------------- */
+/* One group is one transaction: for each item the file row, quota, the draft's
+ * row and reservation gone, an audit row, a held outbox row, and the intent
+ * from which a crash is redone; before them, the settled intents of earlier
+ * groups are dropped, their ctime recorded and their outbox rows released. */
+struct ledger_publish {
+    int64_t space, account;
+    const char *path;
+    uint8_t draft[16]; /* zeros: none was registered (small files) */
+    bool named;        /* the draft has a name under drafts/ */
+    struct ledger_file file; /* ctime_ns 0 */
+    int64_t now;
+    bool replace;            /* false: FILE_EXISTS when a row is there */
+    const struct digest *match; /* FILE_MATCH unless the row's root is this */
+    /* results, per item */
+    int result; /* 0, or negative: this item is not part of the commit */
+    struct problem *why; /* may be NULL */
+    int64_t intent;
+};
+struct ledger_settle {
+    int64_t intent;
+    int64_t ctime_ns; /* read after the rename */
+};
+/* Returns 0 when the transaction committed, whatever single items say. A live
+ * intent for the same name is FILE_BUSY: the caller keeps names apart. */
+int ledger_publish(struct ledger *l, struct ledger_publish *items,
+                   unsigned count, const struct ledger_settle *settled,
+                   unsigned settled_count, struct problem *why);
+int ledger_settle(struct ledger *l, const struct ledger_settle *settled,
+                  unsigned count, struct problem *why);
+
+struct ledger_intent {
+    int64_t intent, space;
+    const char *path; /* lent to the callback */
+    uint8_t draft[16];
+    bool named;
+    uint64_t inode, device, size;
+    int64_t mtime_ns;
+};
+/* Live ones in the order they were made. */
+int ledger_intent_list(struct ledger *l,
+                       int (*each)(const struct ledger_intent *i, void *arg),
+                       void *arg, struct problem *why);
+/* Takes row, quota and outbox back: the replaced file's row returns. */
+int ledger_undo(struct ledger *l, int64_t intent, struct problem *why);
+
+/* A file is gone from the disk, by `rm` or by another's hand: row and quota. */
+int ledger_file_remove(struct ledger *l, int64_t space, const char *path,
+                       struct problem *why);
+
+/* ---- what follows a file ---------------------------------------------------------------- */
+struct ledger_event {
+    int64_t id, space, account, at;
+    const char *kind; /* "file.published" */
+    const char *path;
+    bool held; /* its intent has not settled */
+};
+int ledger_outbox_list(struct ledger *l, int64_t after,
+                       int (*each)(const struct ledger_event *e, void *arg),
+                       void *arg, struct problem *why);
+int ledger_outbox_done(struct ledger *l, int64_t id, struct problem *why);
+
+#endif

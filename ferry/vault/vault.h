@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT */
+/* The vault: bytes and names.
+ *
+ * A space's files are ordinary files below DATA/spaces/DIR.  An upload is a
+ * draft, invisible under its name until it is published:
+ *
+ *   1  the draft's data is synced
+ *   2  one ledger transaction: file, quota, audit, outbox (held), intent
+ *   3  rename over the name, or linkat for an unnamed draft
+ *   4  the name's directory is synced
+ *   5  acknowledged
+ *   6  settled later: intent dropped, ctime recorded, outbox released
+ *
+ * Step 2 decides.  vault_open looks at every intent left and finishes, redoes
+ * or undoes it by what lies under the name (device, inode, size, mtime).
+ * Steps 1 to 4 of all who publish at the same time are done together by one
+ * committer, two groups in turn; fewer than 32 waiting are synced one by one
+ * in parallel.  docs/decisions/ has the crash table.
+ *
+ * Everything is opened beneath the space's directory without following links.
+ * Calls are for coroutines and threads of any loop. */
+#ifndef FERRY_VAULT_H
+#define FERRY_VAULT_H
+
+#include <keel/base.h>
+
+#include "account/account.h"
+#include "base/name.h"
+#include "base/problem.h"
+#include "chunk/part.h"
+#include "chunk/source.h"
+#include "ledger/ledger.h"
+
+struct vault;
+
+struct vault_options {
+    int data_dir; /* borrowed */
+    struct ledger *ledger;
+    struct accounts *accounts;
+    unsigned buffers;   /* chunk buffers for all transfers; 0: 16 */
+    int64_t draft_ttl_s; /* 0: 7 days */
+};
+/* Recovers before it returns. */
+int vault_open(const struct vault_options *o, struct vault **ret,
+               struct problem *why);
+/* Publishes in progress are finished first. */
+void vault_close(struct vault *v);
+struct buffer_pool *vault_buffers(struct vault *v);
+/* Removes drafts past their time; returns how many. */
+int vault_expire(struct vault *v, struct problem *why);
+
+/* ---- uploads --------------------------------------------------------------- */
+struct draft;
+struct vault_put {
+    const struct path *path; /* in the actor's home; parents must exist */
+    uint64_t size;
+    enum chunk_hash hash;
+    int64_t mtime_ns;
+    mode_t mode;        /* permission bits; others are masked off */
+    uint8_t source[16]; /* the sender's fingerprint: same again = resume */
+    bool no_replace;
+    const struct digest *match; /* NULL, or the root the name must have */
+};
+/* A new draft, or the one that was left, with what it has.  One open at a time
+ * for one draft: FILE_BUSY.  RIGHT_MISSING, QUOTA_*, DISK_FULL, FILE_EXISTS,
+ * FILE_MISSING (a parent), FILE_IS_DIRECTORY ... */
+int vault_draft_open(struct vault *v, const struct actor *who,
+                     const struct vault_put *put, struct draft **ret,
+                     struct problem *why);
+struct part *draft_part(struct draft *d); /* for part_write and the like */
+const uint8_t *draft_id(const struct draft *d); /* 16 bytes */
+/* Lets go without publishing: kept for a resume, if it is named. */
+void draft_close(struct draft *d);
+/* Gives it up: files and reservation go. */
+int draft_drop(struct draft *d, struct problem *why);
+
+enum vault_level { VAULT_RECEIVED, VAULT_SYNCED, VAULT_COMMITTED };
+const char *vault_level_name(enum vault_level l);
+
+/* All chunks are there and `root` is the sender's: publishes, and returns when
+ * the level is reached (COMMITTED: after step 4).  The draft is used up on
+ * success; on an error it stays as draft_close leaves it, except after a
+ * failed sync, which drops it.  TRANSFER_INCOMPLETE, TRANSFER_DAMAGED,
+ * FILE_MATCH, FILE_EXISTS, SYNC_FAILED.
+ * Not cancelled half way: from step 2 on it runs to its end. */
+int draft_publish(struct draft *d, const struct digest *root,
+                  enum vault_level level, struct problem *why);
+KEEL_AUTO(draft, struct draft *, draft_close)
+
+/* ---- reading ------------------------------------------------------------------ */
+struct vault_entry {
+    char name[NAME_BYTES + 1]; /* leaf, raw bytes */
+    char type;                 /* 'f' file, 'd' directory, 'l' link, '?' */
+    uint64_t size;
+    int64_t mtime_ns;
+    mode_t mode;
+    enum chunk_hash hash; /* 0: no digest known */
+    struct digest root;
+};
+int vault_stat(struct vault *v, const struct actor *who,
+               const struct path *path, struct vault_entry *ret,
+               struct problem *why);
+/* A directory's entries ordered by name (bytes), those after `after` ("": from
+ * the start), at most `max`; or the one entry when it is a file.  Returns the
+ * count. */
+int vault_list(struct vault *v, const struct actor *who,
+               const struct path *path, const char *after,
+               struct vault_entry *ret, unsigned max, struct problem *why);
+/* For a download; the root is in `ret_entry` when the ledger knows it. */
+int vault_file_open(struct vault *v, const struct actor *who,
+                    const struct path *path, enum chunk_hash hash,
+                    struct source **ret, struct vault_entry *ret_entry,
+                    struct problem *why);
+/* The root, from the ledger or by reading the file (and remembered). */
+int vault_hash(struct vault *v, const struct actor *who,
+               const struct path *path, enum chunk_hash hash,
+               struct digest *ret, struct problem *why);
+
+#endif
