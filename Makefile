@@ -1,16 +1,73 @@
-# The doors to the build; Meson and Ninja do the work in build/.
+# SPDX-License-Identifier: MIT
+# The doors to the build; Meson and Ninja do the work in build*/.
 #
-#   make            build everything into build/
-#   make check      unit tests, then the end-to-end tests
-#   make fmt        format the sources
-#
+#   make                build everything into build/
+#   make check          unit and end-to-end tests; "N passed, N failed"
+#   make check-asan     the same under the address and undefined sanitizers
+#   make check-tsan     unit tests and the service's under the thread sanitizer
+#   make check-long     valgrind, fault sweeps, seeds, soak
+#   make bench          bench-keel and bench-transfer (installs the peers)
+#   make lint           both compilers with -Werror, formatting, cppcheck
+#   make fmt            format the sources
+#   make docs           what is generated: docs/errors.md
+#   make fuzz           every libFuzzer harness for FUZZ_SECONDS (30) each
+#   make fresh          the README's commands in a bare Debian 12 root
+#   make install        PREFIX= DESTDIR=
 BUILD ?= build
-MESON ?= meson
+PREFIX ?= /usr/local
+FUZZ_SECONDS ?= 30
+SOURCES = $(shell git ls-files '*.c' '*.h')
 
 all: $(BUILD)/build.ninja
 	@ninja -C $(BUILD)
 
 $(BUILD)/build.ninja:
-	@$(MESON) setup $(BUILD)
+	@meson setup $(BUILD) --prefix $(PREFIX)
 
-.PHONY: all
+check: all
+	@scripts/check.sh $(BUILD)
+
+build-asan/build.ninja:
+	@meson setup build-asan -Db_sanitize=address,undefined -Db_lundef=false
+build-tsan/build.ninja:
+	@meson setup build-tsan -Db_sanitize=thread -Db_lundef=false
+
+check-asan: build-asan/build.ninja
+	@ninja -C build-asan
+	@ASAN_OPTIONS=detect_stack_use_after_return=1 \
+	    UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
+	    scripts/check.sh build-asan
+
+check-tsan: build-tsan/build.ninja
+	@ninja -C build-tsan
+	@TSAN_OPTIONS=halt_on_error=1 scripts/check.sh build-tsan
+
+check-long: all
+	@scripts/check-long.sh $(BUILD)
+
+bench: bench-keel bench-transfer
+bench-keel: all
+	@bench/keel.sh $(BUILD)
+bench-transfer: all
+	@bench/transfer.sh $(BUILD)
+
+lint:
+	@scripts/lint.sh
+
+fmt:
+	@clang-format -i $(SOURCES)
+
+docs: all
+	@$(BUILD)/ferry/base/errors_doc > docs/errors.md
+
+fuzz:
+	@scripts/fuzz.sh $(FUZZ_SECONDS)
+
+fresh:
+	@scripts/fresh.sh
+
+install: all
+	@meson install -C $(BUILD) --no-rebuild $(if $(DESTDIR),--destdir $(abspath $(DESTDIR)))
+
+.PHONY: all check check-asan check-tsan check-long bench bench-keel \
+    bench-transfer lint fmt docs fuzz fresh install

@@ -1,0 +1,28 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Runs the unit tests of a build directory and the end-to-end tests on its
+# programs: check.sh BUILD [unit|e2e]...  The last line is "N passed, N failed".
+set -u
+root=$(cd "$(dirname "$0")/.." && pwd)
+build=$1
+shift
+[ $# -gt 0 ] || set -- unit e2e
+jobs=$(nproc)
+failed=0
+rm -f "$build/e2e.xml" "$build/meson-logs/testlog.json"
+
+for tier in "$@"; do
+    case $tier in
+    e2e)
+        FERRY_BUILD=$(cd "$build" && pwd) /usr/bin/python3 -m pytest -q \
+            -p no:cacheprovider -n "$jobs" --junit-xml="$build/e2e.xml" \
+            "$root/tests/e2e" || failed=1
+        ;;
+    *)
+        meson test -C "$build" --no-rebuild --print-errorlogs \
+            --num-processes "$jobs" --suite "$tier" || failed=1
+        ;;
+    esac
+done
+/usr/bin/python3 "$root/scripts/tally.py" "$build" || failed=1
+exit $failed

@@ -1,0 +1,61 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# What a reader would object to: warnings of either compiler, text that is not
+# formatted, sources without a licence line, words that do not belong.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+rc=0
+fail() {
+    echo "lint: $*" >&2
+    rc=1
+}
+
+for compiler in gcc clang; do
+    dir=build-lint-$compiler
+    [ -d "$dir" ] || CC=$compiler meson setup "$dir" -Dwerror=true >/dev/null ||
+        fail "$compiler: setup"
+    ninja -C "$dir" >"$dir/lint.log" 2>&1 || {
+        grep -E -A6 'error:|warning:|FAILED' "$dir/lint.log" | head -60
+        fail "$compiler finds fault"
+    }
+done
+
+sources=$(git ls-files '*.c' '*.h')
+# shellcheck disable=SC2086
+clang-format --dry-run -Werror $sources 2>&1 | head -20 | grep . &&
+    fail "make fmt"
+for f in $sources $(git ls-files '*.S' '*.py' '*.sh' check quickstart .ci/run); do
+    head -n 3 "$f" | grep -q 'SPDX-License-Identifier: MIT' ||
+        fail "$f has no SPDX line"
+done
+# shellcheck disable=SC2086
+git grep -nE 'T[O]DO|F[I]XME|X[X]X' -- $sources && fail "unfinished work"
+
+# keel knows nothing of ferry, and only keel meets the kernel.
+git grep -n '#include "\(base\|chunk\|wire\|ledger\|vault\|account\|native\)/' \
+    -- keel && fail "keel includes ferry"
+git grep -nE '#include <(pthread|sys/epoll|liburing|threads)' -- ferry &&
+    fail "ferry goes past keel"
+# Arrows point down.
+while read -r dir above; do
+    for up in $above; do
+        git grep -n "#include \"$up/" -- "ferry/$dir" &&
+            fail "ferry/$dir includes ferry/$up"
+    done
+done <<LAYERS
+base chunk wire transfer ledger account vault native daemon client
+chunk wire transfer ledger account vault native daemon client
+wire chunk transfer ledger account vault native daemon client
+transfer ledger account vault native daemon client
+ledger wire transfer account vault native daemon client
+account wire transfer vault native daemon client
+vault wire transfer native daemon client
+native daemon client
+client vault native daemon
+LAYERS
+
+cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 -I keel/include \
+    -I ferry --enable=warning,portability --suppress=missingInclude \
+    --suppress=unknownMacro --suppress=missingIncludeSystem \
+    -j "$(nproc)" keel ferry || fail "cppcheck"
+exit $rc
