@@ -16,38 +16,51 @@
 #define PATH_DEPTH 128
 
 struct path {
-    unsigned count;               /* components; 0 is the root "/" */
-    uint16_t size;                /* of text, without the NUL */
-    uint16_t start[PATH_DEPTH];   /* of each component within text */
-    char text[PATH_BYTES + 1];    /* "a/b/c": no leading slash */
+    unsigned count;             /* components; 0 is the root "/" */
+    uint16_t size;              /* of text, without the NUL */
+    uint16_t start[PATH_DEPTH]; /* of each component within text */
+    char text[PATH_BYTES + 1];  /* "a/b/c": no leading slash */
 };
 
 /* Parses "/a/b" or "a/b"; empty components and a slash at the end are passed
- * over.  NAME_INVALID, PATH_TOO_LONG. */
+ * over.  NAME_INVALID, PATH_TOO_LONG (more than PATH_BYTES as given),
+ * PATH_TOO_DEEP. */
 int path_parse(const void *bytes, size_t size, struct path *ret,
                struct problem *why);
 /* The last component; "" for the root. */
 const char *path_leaf(const struct path *p);
-/* The directory above: `ret` without the leaf. */
+/* The directory above: `p` without the leaf; the root's is the root.  `ret`
+ * may be `p`. */
 void path_parent(const struct path *p, struct path *ret);
+/* On error `p` is as it was.  NAME_INVALID, PATH_TOO_LONG, PATH_TOO_DEEP. */
 int path_append(struct path *p, const char *name, struct problem *why);
-/* Checks one component. */
+/* Checks one component.  NAME_INVALID. */
 int name_check(const char *name, size_t size, struct problem *why);
 
 /* Account names: 1 to 32 of [a-z0-9._-], first a letter or digit. */
 #define ACCOUNT_NAME_BYTES 32
+/* ACCOUNT_NAME */
 int account_name_check(const char *name, struct problem *why);
 
 /* Copies `in` so that a terminal shows it and does nothing else: control
- * characters, DEL, C1 and invalid UTF-8 become \x1b and the like, a
- * backslash \\.  Always ends in NUL; cut with "..." when `size` is short. */
+ * characters, DEL, C1, marks that turn the direction of text, and what is not
+ * UTF-8 become \x1b and the like, byte by byte, a backslash \\.  Always ends in
+ * NUL; cut with "..." when `size` is short. */
 void text_escape(const char *in, size_t in_size, char *ret, size_t size);
-/* "1.5 GiB"; exact bytes below 1 KiB. */
+/* "1.5 GiB", "2 MiB" when it is just that; "17 bytes" below 1 KiB. */
 void text_bytes(uint64_t bytes, char ret[32]);
+
+/* The bytes of the UTF-8 character at the start of `bytes`; 0: it is none
+ * (RFC 3629: no overlong forms, no surrogates). */
+size_t text_utf8(const void *bytes, size_t size);
+/* How many letters must change to make `b` of `a`: to guess what was meant.
+ * Looks at the first 63 bytes of each. */
+unsigned text_distance(const char *a, const char *b);
 
 /* JSON: a string, or {"b64": ...} when it is not UTF-8 or contains NUL. */
 json_t *text_to_json(const char *bytes, size_t size);
-/* Into fresh memory with a NUL behind; -EINVAL, -EMSGSIZE over `max`. */
+/* Into fresh memory (keel_free) with a NUL behind; -EINVAL, -EMSGSIZE over
+ * `max`, -ENOMEM. */
 int text_from_json(const json_t *j, size_t max, char **ret, size_t *ret_size);
 
 #endif

@@ -21,13 +21,14 @@ enum problem_id {
 };
 
 /* Values for the sentence; which ones a row uses, its sentence shows.  Texts
- * are raw bytes from anywhere; they are escaped when printed. */
+ * are raw bytes from anywhere; they are escaped when printed, and end in "..."
+ * where they were cut. */
 #define PROBLEM_TEXT_BYTES 256
 struct problem {
     enum problem_id id;
-    int errno_;       /* 0: the row's; else shown as {error} */
+    int errno_; /* 0: the row's; else shown as {error} */
     uint64_t limit, used, bytes, size;
-    int64_t when;     /* seconds since 1970, or a span in seconds */
+    int64_t when; /* seconds since 1970, or a span in seconds */
     char name[PROBLEM_TEXT_BYTES];
     char detail[PROBLEM_TEXT_BYTES];
     /* A code this catalogue does not know (a newer peer's), else "". */
@@ -50,19 +51,29 @@ struct problem_values {
                                                        ##__VA_ARGS__})
 int problem_fill(struct problem *why, const struct problem_values *v);
 
-const char *problem_code(const struct problem *p); /* "quota.bytes" */
+/* "quota.bytes"; a foreign record's is the peer's.  Lent. */
+const char *problem_code(const struct problem *p);
 int problem_exit_status(const struct problem *p);
 /* The sentence with its values, one line, safe for a terminal, in `ret`. */
 void problem_sentence(const struct problem *p, char *ret, size_t size);
 /* What to do about it: the row's advice; "" when there is none. */
 const char *problem_advice(const struct problem *p);
 
-/* {"code": ..., values that are set}; NULL when memory is out. */
+/* The record on the wire, with only the values that are set (not 0, not ""):
+ *
+ *     {"code": "quota.bytes", "error": "EDQUOT", "limit": 1, "used": 2,
+ *      "bytes": 3, "size": 4, "when": 5, "name": TEXT, "detail": TEXT}
+ *
+ * "error" is the name of an errno, TEXT as text_to_json; a number above
+ * INT64_MAX is sent as that.  NULL when memory is out. */
 json_t *problem_to_json(const struct problem *p);
-/* Anything that is not as written above becomes PROTOCOL_BROKEN. */
+/* A code this catalogue does not know is kept in `foreign` under the row
+ * PROBLEM_FOREIGN.  Unknown fields are passed over.  Anything else that is not
+ * as written above becomes PROTOCOL_BROKEN. */
 void problem_from_json(const json_t *j, struct problem *ret);
 
-/* For `ferry explain` and the generator of docs/errors.md. */
+/* For `ferry explain` and the generator of docs/errors.md.  PROBLEM_NONE has a
+ * row too: "none". */
 struct problem_row {
     const char *id, *code;
     int errno_, exit_status;

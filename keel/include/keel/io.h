@@ -27,6 +27,10 @@ KEEL_API ssize_t keel_fd_read(int fd, void *buf, size_t size, keel_ns deadline);
 /* At least one byte. */
 KEEL_API ssize_t keel_fd_write(int fd, const void *buf, size_t size,
                                keel_ns deadline);
+/* What a socket, pipe, terminal or file takes at once, and -EAGAIN when that is
+ * nothing; parks nobody and leaves the descriptor's mode, which other
+ * processes may share, as it is: for a log. */
+KEEL_API ssize_t keel_fd_write_now(int fd, const void *buf, size_t size);
 KEEL_API ssize_t keel_fd_recvmsg(int fd, struct msghdr *msg, int flags,
                                  keel_ns deadline);
 KEEL_API ssize_t keel_fd_sendmsg(int fd, const struct msghdr *msg, int flags,
