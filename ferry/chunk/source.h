@@ -36,7 +36,8 @@ bool source_hashed(const struct source *s, uint64_t index);
 const struct digest *source_leaves(const struct source *s);
 /* A leaf known from before (a cache keyed by the same identity). */
 void source_know(struct source *s, uint64_t index, const struct digest *leaf);
-/* Compares the identity; then the root, of every chunk hashed. */
+/* Compares the identity (FILE_CHANGED); then the root of all leaves.
+ * -ENODATA, `why` untouched: unchanged, but some chunks were not hashed. */
 int source_root(struct source *s, struct digest *ret, struct problem *why);
 KEEL_AUTO(source, struct source *, source_close)
 

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT */
+/* The table of verbs: a verb without an entry is refused. */
+#include <errno.h>
+#include <string.h>
+
+#include "native/conn.h"
+
+static const struct verb table[] = {
+    {"register", VERB_EARLY, verb_register},
+    {"login.start", VERB_EARLY, verb_login_start},
+    {"login.finish", VERB_EARLY, verb_login_finish},
+    {"login.device", VERB_EARLY, verb_login_device},
+    {"device.add", VERB_LOGIN, verb_device_add},
+    {"device.remove", VERB_LOGIN, verb_device_remove},
+    {"device.list", VERB_LOGIN, verb_device_list},
+    {"whoami", VERB_LOGIN, verb_whoami},
+    {"ping", VERB_LOGIN, verb_ping},
+    {"list", VERB_LOGIN, verb_list},
+    {"stat", VERB_LOGIN, verb_stat},
+    {"hash", VERB_LOGIN, verb_hash},
+    {"leaves", VERB_LOGIN, verb_leaves},
+    {"get", VERB_LOGIN, verb_get},
+    {"put", VERB_LOGIN, verb_put},
+    {"put.commit", VERB_LOGIN, verb_put_commit},
+    {"put.leaves", VERB_LOGIN, verb_put_leaves},
+};
+
+const struct verb *verb_find(const char *name)
+{
+    for (size_t i = 0; i < sizeof(table) / sizeof(*table); i++) {
+        if (strcmp(table[i].name, name) == 0)
+            return &table[i];
+    }
+    return NULL;
+}
+
+json_t *json_one(const char *key, json_t *value)
+{
+    json_t *j = json_object();
+
+    if (json_object_set_new(j, key, value) < 0) {
+        json_decref(j);
+        return NULL;
+    }
+    return j;
+}
+
+int answer(struct exchange *x, json_t *ok, struct problem *why)
+{
+    if (!ok)
+        return problem(why, NO_MEMORY);
+    return exchange_answer(x, ok);
+}
+
+int field_path(const json_t *body, struct path *ret, struct problem *why)
+{
+    const json_t *j = json_object_get(body, "path");
+    keel_auto(str) char *bytes = NULL;
+    size_t size;
+    int rc = j ? text_from_json(j, PATH_BYTES, &bytes, &size) : -EINVAL;
+
+    if (rc == -EMSGSIZE)
+        return problem(why, PATH_TOO_LONG, .limit = PATH_BYTES,
+                       .size = json_string_length(j));
+    if (rc == -ENOMEM)
+        return problem(why, NO_MEMORY);
+    if (rc < 0)
+        return problem(why, REQUEST_INVALID, .detail = "path");
+    return path_parse(bytes, size, ret, why);
+}
+
+int field_hash(const json_t *body, enum chunk_hash *ret, struct problem *why)
+{
+    const char *name;
+    int rc = field_text(body, "hash", 16, &name, why);
+
+    if (rc < 0)
+        return rc;
+    *ret = chunk_hash_by_name(name);
+    if (!*ret)
+        return problem(why, REQUEST_INVALID, .detail = "hash");
+    return 0;
+}
+
+int field_match(const json_t *body, enum chunk_hash hash, bool *ret_given,
+                struct digest *ret, struct problem *why)
+{
+    enum chunk_hash of;
+    const char *text;
+    int rc;
+
+    *ret_given = false;
+    if (!json_object_get(body, "match"))
+        return 0;
+    rc = field_text(body, "match", DIGEST_TEXT_BYTES, &text, why);
+    if (rc < 0)
+        return rc;
+    if (digest_parse(text, &of, ret) < 0 || of != hash)
+        return problem(why, REQUEST_INVALID, .detail = "match");
+    *ret_given = true;
+    return 0;
+}

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: MIT */
+/* Looking and downloading. */
+#include <errno.h>
+#include <string.h>
+
+#include "native/conn.h"
+
+static json_t *entry_to_json(const struct vault_entry *e)
+{
+    char type[2] = {e->type, 0};
+    char digest[DIGEST_TEXT_BYTES];
+    json_t *j = json_pack("{s:o, s:s, s:I, s:I, s:i}", "name",
+                          text_to_json(e->name, strlen(e->name)), "type", type,
+                          "size", (json_int_t)e->size, "mtime_ns",
+                          (json_int_t)e->mtime_ns, "mode", (int)e->mode);
+
+    if (j && e->hash) {
+        digest_print(e->hash, &e->root, digest);
+        if (json_object_set_new(j, "hash", json_string(digest)) < 0) {
+            json_decref(j);
+            return NULL;
+        }
+    }
+    return j;
+}
+
+int verb_stat(struct conn *c, struct exchange *x, const json_t *body,
+              struct problem *why)
+{
+    struct vault_entry e;
+    struct path path;
+    int rc = field_path(body, &path, why);
+
+    if (rc < 0)
+        return rc;
+    rc = vault_stat(c->native->o.vault, &c->actor, &path, &e, why);
+    if (rc < 0)
+        return rc;
+    return answer(x, entry_to_json(&e), why);
+}
+
+/* Entries asked of the vault at a time; a page of 1,000 names of 255 bytes
+ * stays below a REPLY's 1 MiB. */
+#define PAGE 1000
+
+static int field_after(const json_t *body, char ret[NAME_BYTES + 1],
+                       struct problem *why)
+{
+    const json_t *j = json_object_get(body, "after");
+    keel_auto(str) char *bytes = NULL;
+    size_t size;
+
+    ret[0] = 0;
+    if (!j)
+        return 0;
+    if (text_from_json(j, NAME_BYTES, &bytes, &size) < 0)
+        return problem(why, REQUEST_INVALID, .detail = "after");
+    memcpy(ret, bytes, size);
+    ret[size] = 0;
+    return 0;
+}
+
+int verb_list(struct conn *c, struct exchange *x, const json_t *body,
+              struct problem *why)
+{
+    keel_auto(mem) void *memory = NULL;
+    struct vault_entry *e;
+    char after[NAME_BYTES + 1];
+    struct path path;
+    uint64_t max;
+    json_t *list;
+    int rc, count;
+
+    rc = field_path(body, &path, why);
+    if (rc < 0)
+        return rc;
+    rc = field_after(body, after, why);
+    if (rc < 0)
+        return rc;
+    rc = field_u64_or(body, "max", PAGE, PAGE, &max, why);
+    if (rc < 0)
+        return rc;
+    if (max == 0)
+        return problem(why, REQUEST_INVALID, .detail = "max");
+    /* One more than wanted tells whether there is more. */
+    e = memory = keel_calloc(max + 1, sizeof(*e));
+    list = json_array();
+    if (!e || !list) {
+        json_decref(list);
+        return problem(why, NO_MEMORY);
+    }
+    count = vault_list(c->native->o.vault, &c->actor, &path, after, e,
+                       (unsigned)max + 1, why);
+    if (count < 0) {
+        json_decref(list);
+        return count;
+    }
+    for (int i = 0; i < count && (uint64_t)i < max; i++) {
+        if (json_array_append_new(list, entry_to_json(&e[i])) < 0) {
+            json_decref(list);
+            return problem(why, NO_MEMORY);
+        }
+    }
+    return answer(
+        x,
+        json_pack("{s:o, s:b}", "entries", list, "more", (uint64_t)count > max),
+        why);
+}
+
+int verb_hash(struct conn *c, struct exchange *x, const json_t *body,
+              struct problem *why)
+{
+    char text[DIGEST_TEXT_BYTES];
+    enum chunk_hash hash;
+    struct vault_entry e;
+    struct digest root;
+    struct path path;
+    int rc;
+
+    rc = field_path(body, &path, why);
+    if (rc < 0)
+        return rc;
+    rc = field_hash(body, &hash, why);
+    if (rc < 0)
+        return rc;
+    rc = vault_hash(c->native->o.vault, &c->actor, &path, hash, &root, why);
+    if (rc < 0)
+        return rc;
+    rc = vault_stat(c->native->o.vault, &c->actor, &path, &e, why);
+    if (rc < 0)
+        return rc;
+    digest_print(hash, &root, text);
+    return answer(
+        x, json_pack("{s:s, s:I}", "root", text, "size", (json_int_t)e.size),
+        why);
+}
+
+/* Leaves of a stored file, for finding the chunk that arrived damaged: read
+ * and hashed anew, since the stored bytes may be what is damaged. */
+#define LEAVES_MOST 16384
+
+int verb_leaves(struct conn *c, struct exchange *x, const json_t *body,
+                struct problem *why)
+{
+    keel_auto(source) struct source *s = NULL;
+    uint64_t from, count, chunks;
+    enum chunk_hash hash;
+    struct vault_entry e;
+    struct path path;
+    int rc;
+
+    rc = field_path(body, &path, why);
+    if (rc < 0)
+        return rc;
+    rc = field_hash(body, &hash, why);
+    if (rc < 0)
+        return rc;
+    rc = vault_file_open(c->native->o.vault, &c->actor, &path, hash, &s, &e,
+                         why);
+    if (rc < 0)
+        return rc;
+    chunks = chunk_count(source_size(s));
+    rc = field_u64(body, "from", chunks, &from, why);
+    if (rc < 0)
+        return rc;
+    rc = field_u64(body, "count", LEAVES_MOST, &count, why);
+    if (rc < 0)
+        return rc;
+    if (count > chunks - from)
+        count = chunks - from;
+    for (uint64_t i = from; i < from + count; i++) {
+        rc = source_hash(s, i, why);
+        if (rc < 0)
+            return rc;
+    }
+    return answer(x,
+                  json_one("leaves", bytes_to_json(source_leaves(s) + from,
+                                                   (size_t)count *
+                                                       sizeof(struct digest))),
+                  why);
+}
+
+static int get_tell(struct exchange *x, const struct vault_entry *e,
+                    struct problem *why)
+{
+    json_t *note =
+        json_pack("{s:I, s:I, s:i}", "size", (json_int_t)e->size, "mtime_ns",
+                  (json_int_t)e->mtime_ns, "mode", (int)e->mode);
+    char text[DIGEST_TEXT_BYTES];
+
+    if (note && e->hash) {
+        digest_print(e->hash, &e->root, text);
+        json_object_set_new(note, "root", json_string(text));
+    }
+    if (!note)
+        return problem(why, NO_MEMORY);
+    return exchange_tell(x, note);
+}
+
+static int get_run(struct conn *c, struct exchange *x, const json_t *body,
+                   struct problem *why)
+{
+    keel_auto(source) struct source *s = NULL;
+    keel_auto(mem) void *memory = NULL;
+    struct range all, *ranges = &all;
+    struct digest match, root;
+    char text[DIGEST_TEXT_BYTES];
+    const json_t *chunks = json_object_get(body, "chunks");
+    enum chunk_hash hash;
+    struct vault_entry e;
+    struct path path;
+    size_t count = 1;
+    bool matching;
+    json_t *ok;
+    int rc;
+
+    rc = field_path(body, &path, why);
+    if (rc < 0)
+        return rc;
+    rc = field_hash(body, &hash, why);
+    if (rc < 0)
+        return rc;
+    rc = field_match(body, hash, &matching, &match, why);
+    if (rc < 0)
+        return rc;
+    rc = vault_file_open(c->native->o.vault, &c->actor, &path, hash, &s, &e,
+                         why);
+    if (rc < 0)
+        return rc;
+    if (matching && (e.hash != hash || memcmp(&e.root, &match, sizeof(match))))
+        return problem(why, FILE_MATCH, .name = path.text);
+    all = (struct range){0, chunk_count(e.size)};
+    if (chunks) {
+        rc = ranges_from_json(chunks, chunk_count(e.size), 1000, &ranges,
+                              &count, why);
+        if (rc < 0)
+            return rc;
+        memory = ranges;
+    }
+    rc = get_tell(x, &e, why);
+    if (rc < 0)
+        return rc;
+    rc = transfer_send(s, x, ranges, count, vault_buffers(c->native->o.vault),
+                       0, NULL, why);
+    if (rc < 0)
+        return rc;
+    /* The identity is compared also where the ledger knew the root. */
+    ok = json_object();
+    rc = source_root(s, &root, why);
+    if (rc == 0 && e.hash != hash)
+        digest_print(hash, &root, text);
+    else if (e.hash == hash && (rc == 0 || rc == -ENODATA))
+        digest_print(e.hash, &e.root, text);
+    else if (rc == -ENODATA)
+        return exchange_answer(x, ok); /* not all was sent, nothing is known */
+    else {
+        json_decref(ok);
+        return rc;
+    }
+    if (json_object_set_new(ok, "root", json_string(text)) < 0) {
+        json_decref(ok);
+        return problem(why, NO_MEMORY);
+    }
+    return exchange_answer(x, ok);
+}
+
+int verb_get(struct conn *c, struct exchange *x, const json_t *body,
+             struct problem *why)
+{
+    int rc;
+
+    conn_transfer_begin(c);
+    rc = get_run(c, x, body, why);
+    conn_transfer_end(c);
+    return rc;
+}

@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: MIT */
+/* Registering, logging in, devices. */
+#include <errno.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "native/conn.h"
+
+/* RFC 5802 messages are short; a long one is no login. */
+#define SCRAM_TEXT_BYTES 2048
+
+static int exporter_of(struct conn *c, uint8_t ret[32], struct problem *why)
+{
+    int rc = keel_tls_exporter(link_stream(c->link), ret);
+
+    if (rc < 0)
+        return problem(why, REQUEST_INVALID,
+                       .detail = "this connection has no channel binding");
+    return 0;
+}
+
+static void conn_logged_in(struct conn *c, const struct actor *who)
+{
+    c->actor = *who;
+    link_trust(c->link);
+    log_info("conn=%s peer=%s account=%s logged in %s", c->id, c->peer,
+             who->name, who->device ? "by device" : "by password");
+}
+
+static int scram_from_json(const json_t *body, struct ledger_scram *ret,
+                           struct problem *why)
+{
+    const json_t *j = json_object_get(body, "scram");
+    uint64_t iterations;
+    size_t salt_size;
+    int rc;
+
+    memset(ret, 0, sizeof(*ret));
+    if (!json_is_object(j))
+        return problem(why, REQUEST_INVALID, .detail = "scram");
+    rc = field_u64(j, "iterations", UINT32_MAX, &iterations, why);
+    if (rc < 0)
+        return rc;
+    rc = field_blob(j, "salt", 16, sizeof(ret->salt), ret->salt, &salt_size,
+                    why);
+    if (rc < 0)
+        return rc;
+    rc = field_bytes(j, "stored", ret->stored_key, 32, why);
+    if (rc < 0)
+        return rc;
+    rc = field_bytes(j, "server", ret->server_key, 32, why);
+    if (rc < 0)
+        return rc;
+    ret->iterations = (uint32_t)iterations;
+    ret->salt_size = (uint8_t)salt_size;
+    return 0;
+}
+
+int verb_register(struct conn *c, struct exchange *x, const json_t *body,
+                  struct problem *why)
+{
+    const char *name, *invite = NULL;
+    struct ledger_scram scram;
+    struct actor who;
+    int rc;
+
+    rc = field_text(body, "name", ACCOUNT_NAME_BYTES, &name, why);
+    if (rc < 0)
+        return rc;
+    if (json_object_get(body, "invite")) {
+        rc = field_text(body, "invite", INVITE_TEXT_BYTES, &invite, why);
+        if (rc < 0)
+            return rc;
+    }
+    rc = scram_from_json(body, &scram, why);
+    if (rc < 0)
+        return rc;
+    rc = account_register(c->native->o.accounts, name, invite, &scram, &who,
+                          why);
+    if (rc < 0)
+        return rc;
+    log_info("conn=%s peer=%s account=%s registered", c->id, c->peer, who.name);
+    conn_logged_in(c, &who);
+    return answer(x, json_one("name", json_string(who.name)), why);
+}
+
+int verb_login_start(struct conn *c, struct exchange *x, const json_t *body,
+                     struct problem *why)
+{
+    const char *name, *first;
+    keel_auto(str) char *server_first = NULL;
+    uint8_t exporter[32];
+    int rc;
+
+    if (c->login)
+        return problem(why, REQUEST_INVALID, .detail = "a login is under way");
+    rc = field_text(body, "name", ACCOUNT_NAME_BYTES, &name, why);
+    if (rc < 0)
+        return rc;
+    rc = field_text(body, "first", SCRAM_TEXT_BYTES, &first, why);
+    if (rc < 0)
+        return rc;
+    rc = exporter_of(c, exporter, why);
+    if (rc < 0)
+        return rc;
+    struct login *login = NULL;
+
+    rc = login_start(c->native->o.accounts, c->peer, name, exporter, first,
+                     &login, &server_first, why);
+    if (rc < 0)
+        return rc;
+    /* It waited: another request may have started one meanwhile. */
+    login_free(c->login);
+    c->login = login;
+    return answer(x, json_one("first", json_string(server_first)), why);
+}
+
+int verb_login_finish(struct conn *c, struct exchange *x, const json_t *body,
+                      struct problem *why)
+{
+    keel_auto(login) struct login *login = keel_take(c->login);
+    keel_auto(str) char *server_final = NULL;
+    const char *final;
+    struct actor who;
+    json_t *ok;
+    int rc;
+
+    if (!login)
+        return problem(why, REQUEST_INVALID, .detail = "login.start first");
+    rc = field_text(body, "final", SCRAM_TEXT_BYTES, &final, why);
+    if (rc < 0)
+        return rc;
+    rc = login_finish(login, final, &server_final, &who, why);
+    if (rc < 0)
+        return rc;
+    if (c->actor.account != 0)
+        return problem(why, REQUEST_INVALID, .detail = "already logged in");
+    ok = json_pack("{s:s, s:s}", "final", server_final, "name", who.name);
+    if (!ok)
+        return problem(why, NO_MEMORY);
+    conn_logged_in(c, &who);
+    return exchange_answer(x, ok);
+}
+
+int verb_login_device(struct conn *c, struct exchange *x, const json_t *body,
+                      struct problem *why)
+{
+    uint8_t exporter[32], signature[64];
+    uint64_t device;
+    const char *name;
+    struct actor who;
+    int rc;
+
+    rc = field_text(body, "name", ACCOUNT_NAME_BYTES, &name, why);
+    if (rc < 0)
+        return rc;
+    rc = field_u64(body, "device", INT64_MAX, &device, why);
+    if (rc < 0)
+        return rc;
+    rc = field_bytes(body, "signature", signature, sizeof(signature), why);
+    if (rc < 0)
+        return rc;
+    rc = exporter_of(c, exporter, why);
+    if (rc < 0)
+        return rc;
+    rc = login_device(c->native->o.accounts, c->peer, name, (int64_t)device,
+                      exporter, signature, &who, why);
+    if (rc < 0)
+        return rc;
+    if (c->actor.account != 0)
+        return problem(why, REQUEST_INVALID, .detail = "already logged in");
+    conn_logged_in(c, &who);
+    return answer(x, json_one("name", json_string(who.name)), why);
+}
+
+int verb_device_add(struct conn *c, struct exchange *x, const json_t *body,
+                    struct problem *why)
+{
+    uint8_t key[32];
+    const char *name;
+    int64_t id;
+    int rc;
+
+    rc = field_text(body, "name", 64, &name, why);
+    if (rc < 0)
+        return rc;
+    rc = field_bytes(body, "key", key, sizeof(key), why);
+    if (rc < 0)
+        return rc;
+    rc = account_device_add(c->native->o.accounts, &c->actor, name, key, &id,
+                            why);
+    if (rc < 0)
+        return rc;
+    log_info("conn=%s account=%s device %lld added", c->id, c->actor.name,
+             (long long)id);
+    return answer(x, json_one("device", json_integer(id)), why);
+}
+
+int verb_device_remove(struct conn *c, struct exchange *x, const json_t *body,
+                       struct problem *why)
+{
+    uint64_t id;
+    int rc = field_u64(body, "device", INT64_MAX, &id, why);
+
+    if (rc < 0)
+        return rc;
+    if (id == 0)
+        id = (uint64_t)c->actor.device;
+    rc = account_device_remove(c->native->o.accounts, &c->actor, (int64_t)id,
+                               why);
+    if (rc < 0)
+        return rc;
+    log_info("conn=%s account=%s device %llu removed", c->id, c->actor.name,
+             (unsigned long long)id);
+    return exchange_answer(x, NULL);
+}
+
+#define DEVICES_MOST 100
+
+int verb_device_list(struct conn *c, struct exchange *x, const json_t *body,
+                     struct problem *why)
+{
+    keel_auto(mem) void *memory =
+        keel_calloc(DEVICES_MOST, sizeof(struct ledger_device));
+    struct ledger_device *d = memory;
+    json_t *list;
+    int count;
+
+    (void)body;
+    if (!d)
+        return problem(why, NO_MEMORY);
+    count = account_device_list(c->native->o.accounts, &c->actor, d,
+                                DEVICES_MOST, why);
+    if (count < 0)
+        return count;
+    list = json_array();
+    for (int i = 0; i < count; i++) {
+        json_array_append_new(list,
+                              json_pack("{s:I, s:s, s:I, s:I, s:b}", "device",
+                                        (json_int_t)d[i].id, "name", d[i].name,
+                                        "created", (json_int_t)d[i].created,
+                                        "used", (json_int_t)d[i].used,
+                                        "current", d[i].id == c->actor.device));
+    }
+    return answer(x, json_one("devices", list), why);
+}
+
+int verb_whoami(struct conn *c, struct exchange *x, const json_t *body,
+                struct problem *why)
+{
+    struct ledger_space home;
+    int rc = account_home(c->native->o.accounts, &c->actor, &home, why);
+
+    (void)body;
+    if (rc < 0)
+        return rc;
+    return answer(x,
+                  json_pack("{s:s, s:b, s:I, s:I, s:I, s:I, s:I, s:I}", "name",
+                            c->actor.name, "admin", c->actor.admin, "device",
+                            (json_int_t)c->actor.device, "used_bytes",
+                            (json_int_t)home.used_bytes, "used_files",
+                            (json_int_t)home.used_files, "quota_bytes",
+                            (json_int_t)home.quota_bytes, "quota_files",
+                            (json_int_t)home.quota_files, "reserved_bytes",
+                            (json_int_t)home.reserved_bytes),
+                  why);
+}
+
+int verb_ping(struct conn *c, struct exchange *x, const json_t *body,
+              struct problem *why)
+{
+    (void)c;
+    (void)body;
+    (void)why;
+    return exchange_answer(x, NULL);
+}

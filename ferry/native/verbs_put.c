@@ -1,0 +1,368 @@
+/* SPDX-License-Identifier: MIT */
+/* Uploads: one `put` request lives from its opening to its publishing; data
+ * comes to it, `put.commit` and `put.leaves` name it.
+ *
+ *   RECEIVING --all chunks are here--> COMPLETE --put.commit--> PUBLISHING --> DONE
+ *      ^                                  |                         |
+ *      +------put.leaves withdrew some----+------damaged, refused---+
+ *
+ *   RECEIVING   the put handler is in transfer_receive
+ *   COMPLETE    it waits for what the client says next
+ *   PUBLISHING  a put.commit handler has the draft; nobody else touches it
+ *   DONE        published: the put handler answers and ends
+ *
+ * All handlers of a connection run on its loop: the state needs no lock. */
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "native/conn.h"
+
+enum put_state { PUT_RECEIVING, PUT_COMPLETE, PUT_PUBLISHING, PUT_DONE };
+
+struct put {
+    LIST_ENTRY(put) node;
+    uint32_t id;
+    enum put_state state;
+    struct draft *draft;
+    enum chunk_hash hash;
+    unsigned users;            /* handlers of put.commit, put.leaves inside */
+    bool ended;                /* the put handler is leaving */
+    struct keel_event changed; /* state, users or ended */
+};
+
+static void put_change(struct put *p, enum put_state state)
+{
+    p->state = state;
+    keel_event_set(&p->changed);
+}
+
+static int put_wait(struct put *p)
+{
+    keel_event_clear(&p->changed);
+    return keel_event_wait(&p->changed, KEEL_FOREVER);
+}
+
+static int put_fields(const json_t *body, struct vault_put *put,
+                      struct path *path, struct digest *match,
+                      struct problem *why)
+{
+    uint64_t mode, size;
+    bool matching;
+    int rc;
+
+    memset(put, 0, sizeof(*put));
+    rc = field_path(body, path, why);
+    if (rc < 0)
+        return rc;
+    put->path = path;
+    rc = field_u64(body, "size", INT64_MAX, &size, why);
+    if (rc < 0)
+        return rc;
+    put->size = size;
+    rc = field_hash(body, &put->hash, why);
+    if (rc < 0)
+        return rc;
+    rc = field_i64(body, "mtime_ns", &put->mtime_ns, why);
+    if (rc < 0)
+        return rc;
+    rc = field_u64(body, "mode", 07777, &mode, why);
+    if (rc < 0)
+        return rc;
+    put->mode = (mode_t)mode;
+    rc = field_bytes(body, "source", put->source, sizeof(put->source), why);
+    if (rc < 0)
+        return rc;
+    rc = field_bool_or(body, "no_replace", false, &put->no_replace, why);
+    if (rc < 0)
+        return rc;
+    rc = field_match(body, put->hash, &matching, match, why);
+    if (rc < 0)
+        return rc;
+    put->match = matching ? match : NULL;
+    return 0;
+}
+
+/* Step 2 of docs/protocol.md: what is here already. */
+static int put_tell(struct put *p, struct exchange *x, struct problem *why)
+{
+    const struct part *part = draft_part(p->draft);
+    keel_auto(mem) void *memory = NULL;
+    uint64_t chunks = chunk_count(part_size(part)), missing = chunks;
+    struct range *have;
+    json_t *note;
+    size_t count;
+    int rc;
+
+    rc = part_ranges(part, false, RANGES_MOST, &have, &count);
+    if (rc < 0)
+        return problem(why, NO_MEMORY);
+    memory = have;
+    for (size_t i = 0; i < count; i++)
+        missing -= have[i].to - have[i].from;
+    note = json_pack(
+        "{s:o, s:o, s:I}", "draft", bytes_to_json(draft_id(p->draft), 16),
+        "have", ranges_to_json(have, count), "missing", (json_int_t)missing);
+    if (!note)
+        return problem(why, NO_MEMORY);
+    return exchange_tell(x, note);
+}
+
+/* Receives what is missing now. */
+static int put_receive(struct conn *c, struct put *p, struct exchange *x,
+                       struct problem *why)
+{
+    struct part *part = draft_part(p->draft);
+    keel_auto(mem) void *memory = NULL;
+    struct range *missing;
+    size_t count;
+    int rc;
+
+    rc = part_ranges(part, true, RANGES_MOST, &missing, &count);
+    if (rc < 0)
+        return problem(why, NO_MEMORY);
+    memory = missing;
+    if (count == 0)
+        return 0;
+    return transfer_receive(part, x, missing, count,
+                            vault_buffers(c->native->o.vault), 0, NULL, why);
+}
+
+static int put_run(struct conn *c, struct put *p, struct exchange *x,
+                   struct problem *why)
+{
+    int rc = put_tell(p, x, why);
+
+    if (rc < 0)
+        return rc;
+    for (;;) {
+        switch (p->state) {
+        case PUT_RECEIVING:
+            rc = put_receive(c, p, x, why);
+            if (rc < 0)
+                return rc;
+            if (p->state == PUT_RECEIVING)
+                put_change(p, PUT_COMPLETE);
+            break;
+        case PUT_COMPLETE:
+        case PUT_PUBLISHING:
+            rc = put_wait(p);
+            if (rc < 0 && p->state != PUT_DONE)
+                return problem(why, CANCELLED);
+            break;
+        case PUT_DONE:
+            return exchange_answer(x, NULL);
+        }
+    }
+}
+
+/* The end of a put, however it came: handlers that use it leave first.  A
+ * publish in progress runs to its end, so this waits for the disk, not for
+ * the peer. */
+static void put_end(struct conn *c, struct put *p)
+{
+    keel_shield();
+    p->ended = true;
+    keel_event_set(&p->changed);
+    while (p->users > 0)
+        put_wait(p);
+    LIST_REMOVE(p, node);
+    draft_close(p->draft);
+    keel_unshield();
+    conn_transfer_end(c);
+}
+
+int verb_put(struct conn *c, struct exchange *x, const json_t *body,
+             struct problem *why)
+{
+    struct put p = {.id = exchange_id(x), .state = PUT_RECEIVING};
+    struct vault_put put;
+    struct digest match;
+    struct path path;
+    char name[256];
+    int rc;
+
+    rc = put_fields(body, &put, &path, &match, why);
+    if (rc < 0)
+        return rc;
+    rc = vault_draft_open(c->native->o.vault, &c->actor, &put, &p.draft, why);
+    if (rc < 0)
+        return rc;
+    p.hash = put.hash;
+    keel_event_init(&p.changed);
+    LIST_INSERT_HEAD(&c->puts, &p, node);
+    conn_transfer_begin(c);
+    text_escape(path.text, path.size, name, sizeof(name));
+    log_info("conn=%s account=%s xfer=%02x%02x%02x%02x put '%s' %" PRIu64
+             " bytes",
+             c->id, c->actor.name, draft_id(p.draft)[0], draft_id(p.draft)[1],
+             draft_id(p.draft)[2], draft_id(p.draft)[3], name, put.size);
+    rc = put_run(c, &p, x, why);
+    put_end(c, &p);
+    return rc;
+}
+
+/* Finds an upload by the "put" field, waits until all its data has been
+ * written, and counts the caller in; put_leave is the counterpart. */
+static int put_enter(struct conn *c, const json_t *body, struct put **ret,
+                     struct problem *why)
+{
+    struct put *p;
+    uint64_t id;
+    int rc = field_u64(body, "put", INT32_MAX, &id, why);
+
+    if (rc < 0)
+        return rc;
+    LIST_FOREACH (p, &c->puts, node) {
+        if (p->id == id)
+            break;
+    }
+    if (!p || p->ended)
+        return problem(why, TRANSFER_UNKNOWN);
+    p->users++;
+    while (p->state == PUT_RECEIVING && !p->ended) {
+        rc = put_wait(p);
+        if (rc < 0)
+            break;
+    }
+    if (rc < 0 || p->ended || p->state != PUT_COMPLETE) {
+        p->users--;
+        keel_event_set(&p->changed);
+        if (rc < 0)
+            return problem(why, CANCELLED);
+        return problem(why, TRANSFER_UNKNOWN);
+    }
+    *ret = p;
+    return 0;
+}
+
+static void put_leave(struct put *p)
+{
+    p->users--;
+    keel_event_set(&p->changed);
+}
+
+static int field_level(const json_t *body, enum vault_level *ret,
+                       struct problem *why)
+{
+    const char *text;
+    int rc = field_text(body, "level", 16, &text, why);
+
+    if (rc < 0)
+        return rc;
+    for (enum vault_level l = VAULT_RECEIVED; l <= VAULT_COMMITTED; l++) {
+        if (strcmp(text, vault_level_name(l)) == 0) {
+            *ret = l;
+            return 0;
+        }
+    }
+    return problem(why, REQUEST_INVALID, .detail = "level");
+}
+
+int verb_put_commit(struct conn *c, struct exchange *x, const json_t *body,
+                    struct problem *why)
+{
+    char root_text[DIGEST_TEXT_BYTES];
+    enum vault_level level;
+    enum chunk_hash hash;
+    struct digest root;
+    const char *text;
+    struct put *p;
+    json_t *ok;
+    int rc;
+
+    rc = field_text(body, "root", DIGEST_TEXT_BYTES, &text, why);
+    if (rc < 0)
+        return rc;
+    if (digest_parse(text, &hash, &root) < 0)
+        return problem(why, REQUEST_INVALID, .detail = "root");
+    rc = field_level(body, &level, why);
+    if (rc < 0)
+        return rc;
+    rc = put_enter(c, body, &p, why);
+    if (rc < 0)
+        return rc;
+    if (hash != p->hash) {
+        put_leave(p);
+        return problem(why, REQUEST_INVALID, .detail = "root");
+    }
+    put_change(p, PUT_PUBLISHING);
+    rc = draft_publish(p->draft, &root, level, why);
+    if (rc < 0) {
+        put_change(p, PUT_COMPLETE);
+        put_leave(p);
+        return rc;
+    }
+    p->draft = NULL; /* used up */
+    log_info("conn=%s account=%s put=%" PRIu32 " %s", c->id, c->actor.name,
+             p->id, vault_level_name(level));
+    digest_print(hash, &root, root_text);
+    ok = json_pack("{s:s, s:s}", "level", vault_level_name(level), "root",
+                   root_text);
+    rc = answer(x, ok, why);
+    put_change(p, PUT_DONE);
+    put_leave(p);
+    return rc;
+}
+
+/* The client's own leaves: chunks whose leaf differs are withdrawn, to be sent
+ * again.  {"put", "from", "leaves"} -> {"missing": ranges} */
+#define LEAVES_MOST 1024
+
+int verb_put_leaves(struct conn *c, struct exchange *x, const json_t *body,
+                    struct problem *why)
+{
+    keel_auto(mem) void *memory = NULL;
+    struct digest *theirs;
+    const struct digest *ours;
+    size_t size, count;
+    struct range *missing;
+    uint64_t from;
+    struct put *p;
+    struct part *part;
+    json_t *ok = NULL;
+    int rc;
+
+    rc = field_u64(body, "from", INT64_MAX, &from, why);
+    if (rc < 0)
+        return rc;
+    theirs = memory = keel_calloc(LEAVES_MOST, sizeof(*theirs));
+    if (!theirs)
+        return problem(why, NO_MEMORY);
+    rc = field_blob(body, "leaves", sizeof(*theirs),
+                    LEAVES_MOST * sizeof(*theirs), theirs, &size, why);
+    if (rc < 0)
+        return rc;
+    rc = put_enter(c, body, &p, why);
+    if (rc < 0)
+        return rc;
+    part = draft_part(p->draft);
+    count = size / sizeof(*theirs);
+    if (size % sizeof(*theirs) || from > chunk_count(part_size(part)) ||
+        count > chunk_count(part_size(part)) - from) {
+        put_leave(p);
+        return problem(why, REQUEST_INVALID, .detail = "leaves");
+    }
+    put_change(p, PUT_PUBLISHING); /* nobody else may have the part now */
+    ours = part_leaves(part) + from;
+    rc = 0;
+    for (size_t i = 0; i < count && rc == 0; i++) {
+        if (memcmp(&ours[i], &theirs[i], sizeof(*theirs)) != 0)
+            rc = part_withdraw(part, from + i, why);
+    }
+    if (rc == 0) {
+        rc = part_ranges(part, true, RANGES_MOST, &missing, &count);
+        if (rc == 0) {
+            ok = json_one("missing", ranges_to_json(missing, count));
+            keel_free(missing);
+        }
+    }
+    put_change(p, part_missing(part, 0) < chunk_count(part_size(part))
+                      ? PUT_RECEIVING
+                      : PUT_COMPLETE);
+    put_leave(p);
+    if (rc < 0)
+        return rc;
+    return answer(x, ok, why);
+}
