@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT */
+#include <keel/process.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/landlock.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <keel/io.h>
+
+/* ---- signals ------------------------------------------------------------------ */
+
+struct keel_signals {
+    int fd;
+};
+
+int keel_signals_open(const int *signals, size_t count,
+                      struct keel_signals **ret)
+{
+    struct keel_signals *s = keel_alloc(sizeof(*s));
+    sigset_t set;
+
+    if (!s)
+        return -ENOMEM;
+    sigemptyset(&set);
+    for (size_t i = 0; i < count; i++)
+        sigaddset(&set, signals[i]);
+    s->fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+    if (s->fd < 0) {
+        int error = errno;
+
+        keel_free(s);
+        return -error;
+    }
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    *ret = s;
+    return 0;
+}
+
+void keel_signals_close(struct keel_signals *s)
+{
+    if (!s)
+        return;
+    keel_fd_close(s->fd);
+    keel_free(s);
+}
+
+/* poll first: a signalfd that io_uring reads hands the signals of the thread
+ * that submits, which is what poll and read do as well, but only poll can be
+ * cancelled without losing one. */
+int keel_signals_wait(struct keel_signals *s, keel_ns deadline)
+{
+    for (;;) {
+        struct signalfd_siginfo info;
+        int rc = keel_fd_poll(s->fd, POLLIN, deadline);
+        ssize_t got;
+
+        if (rc < 0)
+            return rc;
+        got = read(s->fd, &info, sizeof(info));
+        if (got == (ssize_t)sizeof(info))
+            return (int)info.ssi_signo;
+        if (got < 0 && errno != EAGAIN && errno != EINTR)
+            return -errno;
+    }
+}
+
+/* ---- confinement -------------------------------------------------------------- */
+
+/* Since ABI 2 and 3; older headers do not name them. */
+#define ACCESS_REFER (UINT64_C(1) << 13)
+#define ACCESS_TRUNCATE (UINT64_C(1) << 14)
+
+#define ACCESS_READ (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
+#define ACCESS_FILE_ONLY                                                       \
+    (LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE |            \
+     ACCESS_TRUNCATE)
+#define ACCESS_ALL                                                             \
+    (LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_WRITE_FILE |              \
+     ACCESS_READ | LANDLOCK_ACCESS_FS_REMOVE_DIR |                             \
+     LANDLOCK_ACCESS_FS_REMOVE_FILE | LANDLOCK_ACCESS_FS_MAKE_CHAR |           \
+     LANDLOCK_ACCESS_FS_MAKE_DIR | LANDLOCK_ACCESS_FS_MAKE_REG |               \
+     LANDLOCK_ACCESS_FS_MAKE_SOCK | LANDLOCK_ACCESS_FS_MAKE_FIFO |             \
+     LANDLOCK_ACCESS_FS_MAKE_BLOCK | LANDLOCK_ACCESS_FS_MAKE_SYM)
+
+static int confine_allow(int ruleset, const struct keel_place *place,
+                         uint64_t handled)
+{
+    struct landlock_path_beneath_attr rule = {0};
+    struct stat st;
+    int fd = open(place->path, O_PATH | O_CLOEXEC);
+    int rc = 0;
+
+    if (fd < 0)
+        return errno == ENOENT ? 0 : -errno;
+    rule.parent_fd = fd;
+    rule.allowed_access =
+        place->write ? handled & ~LANDLOCK_ACCESS_FS_EXECUTE : ACCESS_READ;
+    if (fstat(fd, &st) == 0 && !S_ISDIR(st.st_mode))
+        rule.allowed_access &= ACCESS_FILE_ONLY & handled;
+    if (syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH,
+                &rule, 0) < 0)
+        rc = -errno;
+    close(fd);
+    return rc;
+}
+
+int keel_confine(const struct keel_place *places, size_t count)
+{
+    struct landlock_ruleset_attr attr = {.handled_access_fs = ACCESS_ALL};
+    long abi = syscall(SYS_landlock_create_ruleset, NULL, 0,
+                       LANDLOCK_CREATE_RULESET_VERSION);
+    int ruleset, rc = 0;
+
+    if (abi < 0)
+        return -errno;
+    if (abi < 2)
+        return -EOPNOTSUPP; /* it would forbid every rename between places */
+    attr.handled_access_fs |= ACCESS_REFER;
+    if (abi >= 3)
+        attr.handled_access_fs |= ACCESS_TRUNCATE;
+    ruleset = (int)syscall(SYS_landlock_create_ruleset, &attr, sizeof(attr), 0);
+    if (ruleset < 0)
+        return -errno;
+    for (size_t i = 0; i < count && rc == 0; i++)
+        rc = confine_allow(ruleset, &places[i], attr.handled_access_fs);
+    if (rc == 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        rc = -errno;
+    if (rc == 0 && syscall(SYS_landlock_restrict_self, ruleset, 0) < 0)
+        rc = -errno;
+    close(ruleset);
+    return rc;
+}
+
+bool keel_is_root(void)
+{
+    return geteuid() == 0;
+}
