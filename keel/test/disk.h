@@ -2,16 +2,23 @@
 /* A disk in memory that forgets at a crash what was not synced.
  *
  * It is a struct keel_disk: directories, files, hard links, O_TMPFILE,
- * renames, descriptors, a size limit.  Each change is volatile until a sync
- * covers it:
+ * renames, descriptors, a size limit; no symbolic links, no permissions.  All
+ * of it may be used from several threads.  Each change is volatile until a
+ * sync covers it:
  *   data and size of a file         fsync, fdatasync of it, syncfs
+ *   its times and mode              fsync, syncfs; and fdatasync, if data or
+ *                                   size had to be written, too
  *   a name (link, rename, unlink, mkdir)   fsync of its directory, syncfs
  * At a crash the seed decides, for each volatile change on its own and so in
  * any order: a 4 KiB page keeps its old bytes, its new ones, or a mixture by
- * 512-byte sectors; a size is old or new; a name is there or not; a rename
- * shows the old name, the new one, or both, never neither. An inode without a
- * name that survives is gone.  ctime and mtime come from the seam's date in
- * ticks of 4 ms. */
+ * 512-byte sectors; a size is old or new; a name shows what it showed at its
+ * last sync or at any time since; a rename shows the old name, the new one, or
+ * both, never neither (of a directory, and an exchange: old or new).  An inode
+ * without a name that survives is gone, and its number is soon another's.
+ *
+ * ctime and mtime come from the seam's date in ticks of 4 ms.  O_DIRECT wants
+ * what ext4 wants, multiples of 512.  flock never waits.  Every operation asks
+ * the seam's fault hook, as the kernel's disk does. */
 #ifndef KEEL_TEST_DISK_H
 #define KEEL_TEST_DISK_H
 
@@ -30,8 +37,9 @@ bool test_disk_crashed(void);
 /* Changing or syncing operations since install or reboot. */
 unsigned test_disk_ops(void);
 /* Closes all descriptors, forgets what the seed says, and works again: what a
- * machine finds when it starts.  TEST_DISK_KEEP_ALL as the seed keeps every
- * change (kill -9: the system survives), TEST_DISK_KEEP_NONE none. */
+ * machine finds when it starts.  With TEST_DISK_KEEP_ALL as the seed only the
+ * program died (kill -9): everything is there, and what was volatile still is,
+ * for a later crash to forget.  TEST_DISK_KEEP_NONE keeps nothing volatile. */
 #define TEST_DISK_KEEP_ALL UINT64_MAX
 #define TEST_DISK_KEEP_NONE (UINT64_MAX - 1)
 void test_disk_reboot(uint64_t seed);
@@ -39,9 +47,14 @@ void test_disk_reboot(uint64_t seed);
  * mutations: "fsync", "fdatasync", "syncfs", or NULL for none. `path_part`
  * NULL, or only for files whose path contains it ("" for directories only). */
 void test_disk_lie(const char *sync, const char *path_part);
+/* From now the `nth` (from 1) sync fails with -EIO, as a disk does: the pages
+ * it was to write read back as they were, are never written by a later sync
+ * that succeeds, and are lost at a crash.  0: none. */
+void test_disk_fail_sync(unsigned nth);
 /* A line per entry: for messages of failed tests. */
 void test_disk_print(int fd);
-/* A copy of the state to return to: crash the same moment with many seeds. */
+/* A copy of the state to return to: crash the same moment with many seeds.
+ * Without descriptors; load closes all. */
 struct test_disk_image;
 struct test_disk_image *test_disk_save(void);
 void test_disk_load(const struct test_disk_image *image);
