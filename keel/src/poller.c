@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: MIT */
+/* What the pollers share, and the choice between them. */
+#include "poller.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "sched.h"
+
+/* ---- the choice ----------------------------------------------------------------- */
+
+static const struct poller_class *const classes[] = {&poller_uring,
+                                                     &poller_epoll};
+enum { CLASSES = sizeof classes / sizeof *classes };
+
+static int open_forced(const char *name, struct poller **ret)
+{
+    for (int i = 0; i < CLASSES; i++) {
+        int rc;
+
+        if (strcmp(name, classes[i]->name))
+            continue;
+        rc = classes[i]->open(ret);
+        if (rc < 0)
+            (void)fprintf(stderr, "keel: KEEL_POLLER=%s: not available: %s\n",
+                          name, strerrordesc_np(-rc));
+        return rc;
+    }
+    (void)fprintf(stderr, "keel: KEEL_POLLER=%s: must be uring or epoll\n",
+                  name);
+    return -EINVAL;
+}
+
+int poller_open(struct poller **ret)
+{
+    const char *name = getenv("KEEL_POLLER");
+    int rc = -ENOSYS;
+
+    if (name && *name)
+        return open_forced(name, ret);
+    /* io_uring may be missing, forbidden or cut down: only opening tells. */
+    for (int i = 0; i < CLASSES && rc < 0; i++)
+        rc = classes[i]->open(ret);
+    return rc;
+}
+
+const char *keel_poller_name(void)
+{
+    struct poller *p = loop_poller();
+    const char *name;
+
+    if (p)
+        return p->is->name;
+    if (poller_open(&p) < 0)
+        return NULL;
+    name = p->is->name;
+    p->is->close(p);
+    return name;
+}
+
+/* ---- one attempt ------------------------------------------------------------------ */
+
+static ssize_t try_recv(struct poller_op *op)
+{
+    ssize_t rc = recv(op->fd, op->buf, op->size, MSG_DONTWAIT);
+
+    if (rc < 0 && errno == ENOTSOCK)
+        rc = read(op->fd, op->buf, op->size);
+    return rc < 0 ? -errno : rc;
+}
+
+static ssize_t try_send(struct poller_op *op)
+{
+    ssize_t rc = send(op->fd, op->buf, op->size, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+    if (rc < 0 && errno == ENOTSOCK)
+        rc = write(op->fd, op->buf, op->size);
+    return rc < 0 ? -errno : rc;
+}
+
+static ssize_t try_accept(struct poller_op *op)
+{
+    int rc = accept4(op->fd, op->buf, &op->addr_size,
+                     SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+    return rc < 0 ? -errno : rc;
+}
+
+static ssize_t try_poll(struct poller_op *op)
+{
+    struct pollfd pfd = {.fd = op->fd, .events = (short)op->flags};
+    int rc = poll(&pfd, 1, 0);
+
+    if (rc < 0)
+        return -errno;
+    if (rc == 0)
+        return -EAGAIN;
+    return pfd.revents & POLLNVAL ? -EBADF : pfd.revents;
+}
+
+int64_t poller_try(struct poller_op *op)
+{
+    ssize_t rc = -EOPNOTSUPP;
+
+    switch (op->verb) {
+    case POLLER_RECV:
+        return try_recv(op);
+    case POLLER_SEND:
+        return try_send(op);
+    case POLLER_RECVMSG:
+        rc = recvmsg(op->fd, op->buf, (int)op->flags | MSG_DONTWAIT);
+        return rc < 0 ? -errno : rc;
+    case POLLER_SENDMSG:
+        rc = sendmsg(op->fd, op->buf,
+                     (int)op->flags | MSG_DONTWAIT | MSG_NOSIGNAL);
+        return rc < 0 ? -errno : rc;
+    case POLLER_ACCEPT:
+        return try_accept(op);
+    case POLLER_POLL:
+        return try_poll(op);
+    case POLLER_READ:
+    case POLLER_WRITE:
+    case POLLER_SYNC:
+        break;
+    }
+    return rc;
+}
+
+unsigned poller_events(const struct poller_op *op)
+{
+    switch (op->verb) {
+    case POLLER_SEND:
+    case POLLER_SENDMSG:
+        return POLLOUT;
+    case POLLER_POLL:
+        return op->flags;
+    default:
+        return POLLIN;
+    }
+}
+
+/* ---- ages of descriptor numbers ------------------------------------------------------ */
+
+/* A table of tables, so that growing moves nothing that another thread reads:
+ * 4,096 times 4,096 is the kernel's hard limit of descriptors a hundredfold. */
+enum { AGE_BITS = 12, AGES = 1 << AGE_BITS };
+static _Atomic(_Atomic uint32_t *) ages[AGES];
+
+static _Atomic uint32_t *age_of(int fd)
+{
+    _Atomic uint32_t *table;
+
+    if (fd < 0 || fd >= AGES * AGES)
+        return NULL;
+    table = atomic_load_explicit(&ages[fd >> AGE_BITS], memory_order_acquire);
+    return table ? &table[fd & (AGES - 1)] : NULL;
+}
+
+uint32_t poller_fd_age(int fd)
+{
+    _Atomic uint32_t *age = age_of(fd);
+
+    return age ? atomic_load_explicit(age, memory_order_relaxed) : 0;
+}
+
+int poller_fd_renew(int fd)
+{
+    _Atomic uint32_t *age = age_of(fd);
+
+    if (!age) {
+        _Atomic uint32_t *none = NULL, *table;
+
+        if (fd < 0 || fd >= AGES * AGES)
+            return -EBADF;
+        table = keel_calloc(AGES, sizeof *table);
+        if (!table)
+            return -ENOMEM;
+        if (!atomic_compare_exchange_strong(&ages[fd >> AGE_BITS], &none,
+                                            table))
+            keel_free(table); /* somebody was faster */
+        age = age_of(fd);
+    }
+    atomic_fetch_add_explicit(age, 1, memory_order_relaxed);
+    return 0;
+}

@@ -1,0 +1,496 @@
+/* SPDX-License-Identifier: MIT */
+/* The poller by io_uring.
+ *
+ * Operations are one-shot: the kernel tries at once and, when it would block,
+ * waits by itself and finishes the work.  Everything queued since the last
+ * wait goes to the kernel in the one call that also waits. */
+#include "poller.h"
+
+#include <errno.h>
+#include <liburing.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+enum {
+    /* Queued operations between two system calls; more are handed over in
+     * several calls.  Completions beyond the ring's wait in the kernel. */
+    ENTRIES = 1024,
+    COMPLETIONS = 8192,
+};
+
+/* op->private[0]: what the operation is doing.  WAITS_THEN_TRIES: the kernel
+ * said EAGAIN, as some do for a descriptor with O_NONBLOCK; a poll is out, and
+ * the operation follows it. */
+enum { FINISHED, WORKS, WAITS_THEN_TRIES };
+/* op->private[1]: how it was interrupted. */
+enum { NOT, CANCELLED, FORGOTTEN };
+
+/* user_data that is not an op's address */
+enum { NOBODY = 0, WAKE = 1 };
+
+/* What is known of a descriptor.  `ops` are in flight for it, files' aside:
+ * closing must find them. */
+struct entry {
+    struct poller_op *ops;
+    uint32_t age;
+    bool no_socket; /* recv and send said ENOTSOCK: read and write */
+};
+
+struct uring {
+    struct poller base;
+    struct io_uring ring;
+    int wake_fd;
+    uint64_t wake_count;
+    bool deaf; /* the read of wake_fd is not queued */
+    _Atomic uint32_t rung; /* and not yet heard: one write wakes for all */
+    struct entry *entries; /* by descriptor */
+    size_t entry_count;
+    struct poller_op *finished, **finished_tail; /* `done` is still to run */
+};
+
+static struct uring *self(struct poller *p)
+{
+    return (struct uring *)(void *)p;
+}
+
+/* ---- descriptors ------------------------------------------------------------------- */
+
+static struct entry *entry_get(struct uring *u, int fd)
+{
+    struct entry *en;
+
+    if (fd < 0)
+        return NULL;
+    if ((size_t)fd >= u->entry_count) {
+        size_t count = u->entry_count ? u->entry_count : 64;
+        struct entry *grown;
+
+        while (count <= (size_t)fd)
+            count *= 2;
+        grown = keel_realloc(u->entries, count * sizeof *grown);
+        if (!grown)
+            return NULL;
+        memset(grown + u->entry_count, 0,
+               (count - u->entry_count) * sizeof *grown);
+        u->entries = grown;
+        u->entry_count = count;
+    }
+    en = &u->entries[fd];
+    if (en->age != poller_fd_age(fd)) {
+        en->age = poller_fd_age(fd);
+        en->no_socket = false;
+    }
+    return en;
+}
+
+static bool of_file(const struct poller_op *op)
+{
+    return op->verb == POLLER_READ || op->verb == POLLER_WRITE ||
+           op->verb == POLLER_SYNC;
+}
+
+/* ---- queueing ------------------------------------------------------------------------ */
+
+/* A free entry of the submission queue; NULL when the kernel takes nothing. */
+static struct io_uring_sqe *sqe_get(struct uring *u)
+{
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
+
+    if (sqe)
+        return sqe;
+    (void)io_uring_submit(&u->ring);
+    return io_uring_get_sqe(&u->ring);
+}
+
+static void prepare(struct uring *u, struct io_uring_sqe *sqe,
+                    struct poller_op *op)
+{
+    unsigned size = op->size > INT32_MAX ? INT32_MAX : (unsigned)op->size;
+    bool no_socket = !of_file(op) && u->entries[op->fd].no_socket;
+
+    switch (op->verb) {
+    case POLLER_READ:
+        io_uring_prep_read(sqe, op->fd, op->buf, size, op->at);
+        break;
+    case POLLER_WRITE:
+        io_uring_prep_write(sqe, op->fd, op->buf, size, op->at);
+        break;
+    case POLLER_SYNC:
+        io_uring_prep_fsync(sqe, op->fd, op->flags);
+        break;
+    case POLLER_RECV:
+        if (no_socket)
+            io_uring_prep_read(sqe, op->fd, op->buf, size, (uint64_t)-1);
+        else
+            io_uring_prep_recv(sqe, op->fd, op->buf, size, 0);
+        break;
+    case POLLER_SEND:
+        if (no_socket)
+            io_uring_prep_write(sqe, op->fd, op->buf, size, (uint64_t)-1);
+        else
+            io_uring_prep_send(sqe, op->fd, op->buf, size, MSG_NOSIGNAL);
+        break;
+    case POLLER_RECVMSG:
+        io_uring_prep_recvmsg(sqe, op->fd, op->buf, op->flags);
+        break;
+    case POLLER_SENDMSG:
+        io_uring_prep_sendmsg(sqe, op->fd, op->buf, op->flags | MSG_NOSIGNAL);
+        break;
+    case POLLER_ACCEPT:
+        io_uring_prep_accept(sqe, op->fd, op->buf, &op->addr_size,
+                             SOCK_NONBLOCK | SOCK_CLOEXEC);
+        break;
+    case POLLER_POLL:
+        io_uring_prep_poll_add(sqe, op->fd, op->flags);
+        break;
+    }
+}
+
+static void finish_later(struct uring *u, struct poller_op *op, int64_t result)
+{
+    op->result = result;
+    op->private[0] = FINISHED;
+    op->next = NULL;
+    *u->finished_tail = op;
+    u->finished_tail = &op->next;
+}
+
+static void unlink_op(struct uring *u, struct poller_op *op)
+{
+    struct poller_op **link = &u->entries[op->fd].ops;
+
+    while (*link != op)
+        link = &(*link)->next;
+    *link = op->next;
+}
+
+/* Queues the op, or the poll that goes before it.  False: the kernel takes
+ * nothing more. */
+static bool queue(struct uring *u, struct poller_op *op, bool poll_first)
+{
+    struct io_uring_sqe *sqe = sqe_get(u);
+
+    if (!sqe)
+        return false;
+    if (poll_first)
+        io_uring_prep_poll_add(sqe, op->fd, poller_events(op));
+    else
+        prepare(u, sqe, op);
+    io_uring_sqe_set_data(sqe, op);
+    op->private[0] = poll_first ? WAITS_THEN_TRIES : WORKS;
+    return true;
+}
+
+static void uring_submit(struct poller *p, struct poller_op *op)
+{
+    struct uring *u = self(p);
+    struct entry *en = NULL;
+
+    op->private[1] = NOT;
+    if (!of_file(op)) {
+        en = entry_get(u, op->fd);
+        if (!en) {
+            finish_later(u, op, op->fd < 0 ? -EBADF : -ENOMEM);
+            return;
+        }
+    }
+    if (!queue(u, op, false)) {
+        finish_later(u, op, -ENOMEM);
+        return;
+    }
+    if (en) {
+        op->next = en->ops;
+        en->ops = op;
+    }
+}
+
+/* Asks the kernel to give `op` back. */
+static void interrupt(struct uring *u, struct poller_op *op, uint64_t how)
+{
+    struct io_uring_sqe *sqe;
+
+    op->private[1] = how;
+    sqe = sqe_get(u);
+    /* Only a kernel without memory leaves no room; the op then ends by
+     * itself or with the ring. */
+    if (!sqe)
+        return;
+    io_uring_prep_cancel64(sqe, (uint64_t)(uintptr_t)op, 0);
+    io_uring_sqe_set_data64(sqe, NOBODY);
+}
+
+static void uring_cancel(struct poller *p, struct poller_op *op)
+{
+    if (op->private[0] != FINISHED && op->private[1] == NOT)
+        interrupt(self(p), op, CANCELLED);
+}
+
+static void uring_forget(struct poller *p, int fd)
+{
+    struct uring *u = self(p);
+
+    if (fd < 0 || (size_t)fd >= u->entry_count || !u->entries[fd].ops)
+        return;
+    for (struct poller_op *op = u->entries[fd].ops; op; op = op->next)
+        interrupt(u, op, FORGOTTEN);
+    /* What is queued names the descriptor by its number, which may be another
+     * one's after the close: the kernel must see it now. */
+    (void)io_uring_submit(&u->ring);
+}
+
+/* ---- completing ------------------------------------------------------------------------ */
+
+static void arm_wake(struct uring *u)
+{
+    struct io_uring_sqe *sqe = sqe_get(u);
+
+    u->deaf = !sqe;
+    if (!sqe)
+        return;
+    io_uring_prep_read(sqe, u->wake_fd, &u->wake_count, sizeof u->wake_count,
+                       0);
+    io_uring_sqe_set_data64(sqe, WAKE);
+}
+
+/* The result of an op; or true: it goes round once more. */
+static bool again(struct uring *u, struct poller_op *op, int res)
+{
+    bool transfer = op->verb == POLLER_RECV || op->verb == POLLER_SEND;
+
+    if (op->private[1] != NOT || of_file(op))
+        return false;
+    if (op->private[0] == WAITS_THEN_TRIES)
+        return res >= 0 && queue(u, op, false);
+    if (res == -ENOTSOCK && transfer && !u->entries[op->fd].no_socket) {
+        u->entries[op->fd].no_socket = true;
+        return queue(u, op, false);
+    }
+    return res == -EAGAIN && queue(u, op, true);
+}
+
+static int complete(struct uring *u, struct poller_op *op, int res)
+{
+    if (again(u, op, res))
+        return 0;
+    if (!of_file(op))
+        unlink_op(u, op);
+    /* A poll that went before is not the answer. */
+    if (op->private[0] == WAITS_THEN_TRIES && res >= 0)
+        res = op->private[1] == NOT ? -ENOMEM : -ECANCELED;
+    if (res == -ECANCELED && op->private[1] == FORGOTTEN)
+        res = -EBADF;
+    op->private[0] = FINISHED;
+    op->result = res;
+    op->done(op); /* `op` is gone after this */
+    return 1;
+}
+
+static int reap(struct uring *u)
+{
+    struct io_uring_cqe *cqe;
+    unsigned head, seen = 0;
+    int count = 0;
+
+    io_uring_for_each_cqe(&u->ring, head, cqe)
+    {
+        seen++;
+        if (cqe->user_data == NOBODY)
+            continue;
+        if (cqe->user_data == WAKE) {
+            /* Heard first, then armed: a wake in between finds the counter,
+             * and the armed read finds that. */
+            atomic_store(&u->rung, 0);
+            arm_wake(u);
+            continue;
+        }
+        count += complete(u, (struct poller_op *)(uintptr_t)cqe->user_data,
+                          cqe->res);
+    }
+    io_uring_cq_advance(&u->ring, seen);
+    return count;
+}
+
+static int run_finished(struct uring *u)
+{
+    struct poller_op *op = u->finished;
+    int count = 0;
+
+    u->finished = NULL;
+    u->finished_tail = &u->finished;
+    while (op) {
+        struct poller_op *next = op->next;
+
+        op->done(op);
+        op = next;
+        count++;
+    }
+    return count;
+}
+
+/* Hands over what is queued; runs what the kernel put off for us. */
+static void look(struct uring *u)
+{
+    const unsigned put_off = IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW;
+
+    if (io_uring_sq_ready(&u->ring))
+        (void)io_uring_submit_and_get_events(&u->ring);
+    else if (IO_URING_READ_ONCE(*u->ring.sq.kflags) & put_off)
+        (void)io_uring_get_events(&u->ring);
+}
+
+static void sleep_until(struct uring *u, keel_ns deadline)
+{
+    struct io_uring_cqe *cqe;
+    struct __kernel_timespec ts;
+    keel_ns span;
+
+    if (deadline == KEEL_FOREVER) {
+        (void)io_uring_submit_and_wait(&u->ring, 1);
+        return;
+    }
+    span = deadline - keel_now();
+    if (span <= 0) {
+        look(u);
+        return;
+    }
+    ts.tv_sec = span / KEEL_SECOND;
+    ts.tv_nsec = span % KEEL_SECOND;
+    (void)io_uring_submit_and_wait_timeout(&u->ring, &cqe, 1, &ts, NULL);
+}
+
+static int uring_wait(struct poller *p, keel_ns deadline)
+{
+    struct uring *u = self(p);
+    int count = run_finished(u);
+
+    if (u->deaf)
+        arm_wake(u);
+    if (count || u->deaf || deadline == KEEL_NOW || io_uring_cq_ready(&u->ring))
+        look(u);
+    else
+        sleep_until(u, deadline);
+    return count + reap(u);
+}
+
+static void uring_wake(struct poller *p)
+{
+    struct uring *u = self(p);
+    const uint64_t one = 1;
+
+    if (!atomic_exchange(&u->rung, 1) &&
+        write(u->wake_fd, &one, sizeof one) < 0)
+        atomic_store(&u->rung, 0); /* full: a wake is under way */
+}
+
+/* ---- opening ----------------------------------------------------------------------------- */
+
+static void uring_close(struct poller *p)
+{
+    struct uring *u = self(p);
+
+    if (u->ring.ring_fd >= 0)
+        io_uring_queue_exit(&u->ring);
+    if (u->wake_fd >= 0)
+        (void)close(u->wake_fd);
+    keel_free(u->entries);
+    keel_free(u);
+}
+
+/* Task work is run when we ask for it (DEFER_TASKRUN, 6.1), or at least not
+ * by an interrupt (COOP_TASKRUN, 5.19). */
+static int ring_open(struct io_uring *ring)
+{
+    static const unsigned flags[] = {
+        IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+            IORING_SETUP_SUBMIT_ALL | IORING_SETUP_TASKRUN_FLAG,
+        IORING_SETUP_COOP_TASKRUN | IORING_SETUP_SUBMIT_ALL |
+            IORING_SETUP_TASKRUN_FLAG,
+        0,
+    };
+    int rc = -ENOSYS;
+
+    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++) {
+        struct io_uring_params params = {
+            .flags = flags[i] | IORING_SETUP_CQSIZE,
+            .cq_entries = COMPLETIONS,
+        };
+
+        rc = io_uring_queue_init_params(ENTRIES, ring, &params);
+        if (rc < 0 && rc != -EINVAL)
+            break;
+        if (rc < 0)
+            continue;
+        /* 5.11: a wait with a deadline in one call, and no lost completions */
+        if ((params.features & IORING_FEAT_EXT_ARG) &&
+            (params.features & IORING_FEAT_NODROP))
+            return 0;
+        io_uring_queue_exit(ring);
+        rc = -ENOSYS;
+        break;
+    }
+    return rc;
+}
+
+/* True when this kernel knows every operation that we use. */
+static bool ring_able(struct io_uring *ring)
+{
+    static const int needed[] = {
+        IORING_OP_READ,    IORING_OP_WRITE,        IORING_OP_FSYNC,
+        IORING_OP_RECV,    IORING_OP_SEND,         IORING_OP_RECVMSG,
+        IORING_OP_SENDMSG, IORING_OP_ACCEPT,       IORING_OP_POLL_ADD,
+        IORING_OP_NOP,     IORING_OP_ASYNC_CANCEL,
+    };
+    struct io_uring_probe *probe = io_uring_get_probe_ring(ring);
+    bool able = probe != NULL;
+
+    for (size_t i = 0; able && i < sizeof needed / sizeof *needed; i++)
+        able = io_uring_opcode_supported(probe, needed[i]);
+    io_uring_free_probe(probe);
+    return able;
+}
+
+static int uring_open(struct poller **ret)
+{
+    struct uring *u = keel_calloc(1, sizeof *u);
+    int rc;
+
+    if (!u)
+        return -ENOMEM;
+    u->base.is = &poller_uring;
+    u->finished_tail = &u->finished;
+    u->ring.ring_fd = -1;
+    u->wake_fd = eventfd(0, EFD_CLOEXEC);
+    rc = u->wake_fd < 0 ? -errno : ring_open(&u->ring);
+    if (rc < 0) {
+        u->ring.ring_fd = -1;
+        uring_close(&u->base);
+        return rc;
+    }
+    if (!ring_able(&u->ring)) {
+        uring_close(&u->base);
+        return -ENOSYS;
+    }
+    arm_wake(u);
+    /* A sandbox may allow the set-up and forbid the use. */
+    rc = io_uring_submit(&u->ring);
+    if (rc < 0) {
+        uring_close(&u->base);
+        return rc;
+    }
+    *ret = &u->base;
+    return 0;
+}
+
+const struct poller_class poller_uring = {
+    .name = "uring",
+    .open = uring_open,
+    .close = uring_close,
+    .submit = uring_submit,
+    .cancel = uring_cancel,
+    .wait = uring_wait,
+    .wake = uring_wake,
+    .forget = uring_forget,
+    .files = true,
+};
