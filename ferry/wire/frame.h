@@ -26,6 +26,9 @@ enum wire_kind {
 #define WIRE_JSON_EARLY_BYTES ((size_t)8 << 10) /* before login */
 #define WIRE_REPLY_BYTES ((size_t)1 << 20)
 #define WIRE_JSON_DEPTH 16
+#define WIRE_JSON_VALUES 16384    /* '[', '{' and ',' outside strings */
+#define WIRE_JSON_EARLY_VALUES 64 /* where json_bytes is the early limit */
+#define WIRE_CREDIT_MOST ((uint32_t)1 << 30)
 #define WIRE_HEAD_BYTES 5
 #define WIRE_DATA_HEAD_BYTES 12
 
@@ -35,7 +38,7 @@ struct wire_frame {
     uint32_t id;     /* DATA, CREDIT, CANCEL */
     uint64_t offset; /* DATA */
     uint32_t size;   /* DATA: bytes that follow in the stream, not yet read;
-                        CREDIT: bytes granted */
+                        CREDIT: bytes granted; JSON: bytes of its text */
 };
 /* What a side accepts; the other kinds are PROTOCOL_BROKEN. */
 struct wire_limits {
@@ -43,7 +46,9 @@ struct wire_limits {
     size_t json_bytes, reply_bytes;
 };
 
-/* -ENODATA: the stream ended between frames, in order. */
+/* -ENODATA, `why` untouched: the stream ended between frames, in order.
+ * CONNECT_LOST, CANCELLED; the stream is of no more use after any error.
+ * PROTOCOL_BROKEN, PROTOCOL_TOO_LONG, NO_MEMORY */
 int wire_read(struct keel_stream *s, const struct wire_limits *limits,
               struct wire_frame *ret, keel_ns deadline, struct problem *why);
 void wire_frame_fini(struct wire_frame *f);
@@ -51,7 +56,8 @@ void wire_frame_fini(struct wire_frame *f);
 /* Parses one JSON object as docs/protocol.md limits it. */
 int wire_json_parse(const char *text, size_t size, json_t **ret,
                     struct problem *why);
-/* Encodes a whole JSON frame, header included, into fresh memory. */
+/* Encodes a whole JSON frame, header included, into fresh memory (keel_free).
+ * -EMSGSIZE: longer than a peer accepts. */
 int wire_json_encode(enum wire_kind kind, const json_t *j, uint8_t **ret,
                      size_t *ret_size);
 /* The 17 bytes before a DATA frame's payload. */
@@ -77,7 +83,8 @@ int field_text(const json_t *j, const char *key, size_t max, const char **ret,
 /* Exactly `size` bytes of base64. */
 int field_bytes(const json_t *j, const char *key, void *ret, size_t size,
                 struct problem *why);
-/* Between `least` and `most` bytes of base64. */
+/* Between `least` and `most` bytes of base64; on error too `ret` may have been
+ * written to. */
 int field_blob(const json_t *j, const char *key, size_t least, size_t most,
                void *ret, size_t *ret_size, struct problem *why);
 json_t *bytes_to_json(const void *bytes, size_t size); /* base64 */
