@@ -1,0 +1,467 @@
+/* SPDX-License-Identifier: MIT */
+/* Publishing: the commit point, its intents, and what follows a file.
+ *
+ *   (no row) --publish--> LIVE --settle--> (gone)   the name is durable
+ *                          |
+ *                          +----undo-----> (gone)   the old row is back
+ *
+ * An intent is LIVE from the transaction that decided until the name was seen
+ * to be durable.  While it lives its path belongs to it: no other publishing,
+ * removing or hashing of that name, and its outbox row is held. */
+#include <errno.h>
+#include <stdio.h>
+
+#include "ledger/ledger_db.h"
+
+static const uint8_t no_draft[16];
+
+int intent_none(struct ledger *l, int64_t space, const char *path,
+                struct problem *why)
+{
+    keel_auto(rows) sqlite3_stmt *q = NULL;
+    int rc;
+
+    rc = db_rows(l, SQL_INTENT_AT, &q, why, "ip", space, path);
+    return rc > 0 ? problem(why, FILE_BUSY, .name = path) : rc;
+}
+
+/* ---- publish ------------------------------------------------------------------- */
+static int condition(const struct ledger_publish *p, const struct file_row *old,
+                     struct problem *why)
+{
+    if (!p->replace && old)
+        return problem(why, FILE_EXISTS, .name = p->path);
+    if (p->match &&
+        (!old || memcmp(p->match, &old->file.root, sizeof *p->match) != 0))
+        return problem(why, FILE_MATCH, .name = p->path);
+    return 0;
+}
+
+static int intent_add(struct ledger *l, struct ledger_publish *p,
+                      const struct file_row *old, struct problem *why)
+{
+    const struct ledger_file *f = &p->file;
+    int rc;
+
+    if (old) {
+        const struct ledger_file *o = &old->file;
+
+        rc = db_run(l, SQL_INTENT_ADD, why, "ipbiiiiiiiiiiikio", p->space,
+                    p->path, p->draft, 16, (int64_t)p->named,
+                    (int64_t)f->device, (int64_t)f->inode, (int64_t)f->size,
+                    f->mtime_ns, (int64_t)o->size, (int64_t)o->device,
+                    (int64_t)o->inode, o->mtime_ns, o->ctime_ns,
+                    (int64_t)o->hash, o->root.bytes, o->account, old->charged);
+    } else {
+        rc = db_run(l, SQL_INTENT_ADD, why, "ipbiiiiinnnnnnnnn", p->space,
+                    p->path, p->draft, 16, (int64_t)p->named,
+                    (int64_t)f->device, (int64_t)f->inode, (int64_t)f->size,
+                    f->mtime_ns);
+    }
+    if (rc < 0)
+        return rc;
+    p->intent = sqlite3_last_insert_rowid(l->db);
+    return 0;
+}
+
+static int followers_add(struct ledger *l, const struct ledger_publish *p,
+                         struct problem *why)
+{
+    int rc;
+
+    rc = db_run(l, SQL_OUTBOX_ADD, why, "iiitpi", p->now, p->account, p->space,
+                "file.published", p->path, p->intent);
+    if (rc < 0)
+        return rc;
+    rc = db_run(l, SQL_AUDIT_ADD, why, "iiipti", p->now, p->account, p->space,
+                p->path, "file.published", (int64_t)p->file.size);
+    return rc < 0 ? rc : 0;
+}
+
+/* What the item does to its space's sums; removes the draft's row. */
+static int charge(struct ledger *l, const struct ledger_publish *p,
+                  const struct file_row *old, struct problem *why)
+{
+    int64_t charged = old && old->charged >= 0 ? old->charged : 0;
+    struct space_change change = {
+        .used_bytes = (int64_t)p->file.size - charged,
+        .used_files = old && old->charged >= 0 ? 0 : 1,
+        .asked = p->file.size};
+    int64_t space = p->space, reserved = 0;
+    int rc;
+
+    if (memcmp(p->draft, no_draft, sizeof no_draft) != 0) {
+        rc = draft_release(l, p->draft, &space, &reserved, why);
+        if (rc < 0)
+            return rc;
+        if (rc == 0 || space != p->space)
+            return problem(why, TRANSFER_UNKNOWN);
+        change.reserved_bytes = -reserved;
+    }
+    return space_change(l, p->space, &change, true, why);
+}
+
+static int publish_item(struct ledger *l, struct ledger_publish *p,
+                        struct problem *why)
+{
+    struct file_row found, *old = NULL, row = {.file = p->file};
+    int rc;
+
+    rc = ledger_path_check(p->path, why);
+    if (rc < 0)
+        return rc;
+    if (p->file.size > INT64_MAX)
+        return problem(why, FILE_TOO_LARGE, .name = p->path,
+                       .size = p->file.size, .limit = INT64_MAX);
+    rc = intent_none(l, p->space, p->path, why);
+    if (rc < 0)
+        return rc;
+    rc = file_get(l, p->space, p->path, &found, why);
+    if (rc < 0)
+        return rc;
+    if (rc > 0)
+        old = &found;
+    rc = condition(p, old, why);
+    if (rc < 0)
+        return rc;
+    rc = charge(l, p, old, why);
+    if (rc < 0)
+        return rc;
+
+    row.file.account = p->account;
+    row.file.ctime_ns = 0;
+    row.charged = (int64_t)p->file.size;
+    rc = file_put(l, p->space, p->path, &row, why);
+    if (rc < 0)
+        return rc;
+    rc = intent_add(l, p, old, why);
+    if (rc < 0)
+        return rc;
+    return followers_add(l, p, why);
+}
+
+struct publish_call {
+    struct ledger_publish *items;
+    unsigned count;
+    const struct ledger_settle *settled;
+    unsigned settled_count;
+};
+
+static int settle_one(struct ledger *l, const struct ledger_settle *s,
+                      struct problem *why)
+{
+    keel_auto(rows) sqlite3_stmt *q = NULL;
+    const void *path;
+    int rc;
+
+    rc = db_rows(l, SQL_INTENT_GET, &q, why, "i", s->intent);
+    if (rc <= 0)
+        return rc; /* settled already: to say it twice is no harm */
+    path = sqlite3_column_blob(q, 1);
+    rc = db_run(l, SQL_FILE_CTIME, why, "ibi", sqlite3_column_int64(q, 0), path,
+                sqlite3_column_bytes(q, 1), s->ctime_ns);
+    if (rc >= 0)
+        rc = db_run(l, SQL_OUTBOX_RELEASE, why, "i", s->intent);
+    if (rc >= 0)
+        rc = db_run(l, SQL_INTENT_DROP, why, "i", s->intent);
+    return rc < 0 ? rc : 0;
+}
+
+/* An item that is refused half way (its draft's row is gone by then) takes its
+ * own part back, and the group goes on without it. */
+static int publish_saved(struct ledger *l, struct ledger_publish *p,
+                         struct problem *why)
+{
+    struct problem said = {0};
+    int rc;
+
+    rc = db_run(l, SQL_ITEM_SAVE, why, "");
+    if (rc < 0)
+        return rc;
+    p->result = publish_item(l, p, &said);
+    if (l->hard) {
+        *why = said;
+        return p->result;
+    }
+    if (p->result < 0) {
+        if (p->why)
+            *p->why = said;
+        rc = db_run(l, SQL_ITEM_UNDO, why, "");
+        if (rc < 0)
+            return rc;
+    }
+    rc = db_run(l, SQL_ITEM_KEEP, why, "");
+    return rc < 0 ? rc : 0;
+}
+
+static int publish_run(struct ledger *l, void *arg, struct problem *why)
+{
+    struct publish_call *c = arg;
+    int rc;
+
+    for (unsigned i = 0; i < c->settled_count; i++) {
+        rc = settle_one(l, &c->settled[i], why);
+        if (rc < 0)
+            return rc;
+    }
+    for (unsigned i = 0; i < c->count; i++) {
+        rc = publish_saved(l, &c->items[i], why);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
+int ledger_publish(struct ledger *l, struct ledger_publish *items,
+                   unsigned count, const struct ledger_settle *settled,
+                   unsigned settled_count, struct problem *why)
+{
+    struct publish_call c = {.items = items,
+                             .count = count,
+                             .settled = settled,
+                             .settled_count = settled_count};
+    struct problem said = {0};
+    int rc;
+
+    rc = ledger_write(l, publish_run, &c, &said);
+    if (rc == 0)
+        return 0;
+    for (unsigned i = 0; i < count; i++) {
+        items[i].result = rc;
+        if (items[i].why)
+            *items[i].why = said;
+    }
+    if (why)
+        *why = said;
+    return rc;
+}
+
+int ledger_settle(struct ledger *l, const struct ledger_settle *settled,
+                  unsigned count, struct problem *why)
+{
+    struct publish_call c = {.settled = settled, .settled_count = count};
+
+    return count == 0 ? 0 : ledger_write(l, publish_run, &c, why);
+}
+
+/* ---- undo -------------------------------------------------------------------------- */
+struct undo_call {
+    int64_t intent;
+    char *path;
+};
+
+/* The sums without the new row and with the old one: what a quota that was
+ * lowered meanwhile says does not count. */
+static int uncharge(struct ledger *l, int64_t space, const struct file_row *new,
+                    const struct file_row *old, struct problem *why)
+{
+    struct space_change change = {0};
+
+    if (new->charged >= 0) {
+        change.used_bytes -= new->charged;
+        change.used_files--;
+    }
+    if (old && old->charged >= 0) {
+        change.used_bytes += old->charged;
+        change.used_files++;
+    }
+    return space_change(l, space, &change, false, why);
+}
+
+static int undo_file(struct ledger *l, sqlite3_stmt *q, const char *path,
+                     struct problem *why)
+{
+    int64_t space = sqlite3_column_int64(q, 0);
+    bool replaced = sqlite3_column_type(q, 2) != SQLITE_NULL;
+    struct file_row new, old;
+    int rc;
+
+    rc = file_get(l, space, path, &new, why);
+    if (rc < 0)
+        return rc;
+    if (rc == 0)
+        return db_damaged(l, why, "an intent has no file");
+    if (replaced)
+        file_of_row(&old, q, 2);
+    rc = uncharge(l, space, &new, replaced ? &old : NULL, why);
+    if (rc < 0)
+        return rc;
+    if (replaced)
+        return file_put(l, space, path, &old, why);
+    return db_run(l, SQL_FILE_DROP, why, "ip", space, path);
+}
+
+static int undo_run(struct ledger *l, void *arg, struct problem *why)
+{
+    keel_auto(rows) sqlite3_stmt *q = NULL;
+    struct undo_call *c = arg;
+    int rc;
+
+    rc = db_rows(l, SQL_INTENT_GET, &q, why, "i", c->intent);
+    if (rc <= 0)
+        return rc; /* undone already */
+    keel_free(c->path);
+    c->path = NULL;
+    rc = db_path(l, q, 1, &c->path, why);
+    if (rc == 0)
+        rc = undo_file(l, q, c->path, why);
+    if (rc >= 0)
+        rc = db_run(l, SQL_OUTBOX_UNDO, why, "i", c->intent);
+    if (rc >= 0)
+        rc = db_run(l, SQL_AUDIT_ADD, why, "iiipti",
+                    keel_wall_ns() / KEEL_SECOND, (int64_t)0,
+                    sqlite3_column_int64(q, 0), c->path, "file.undone",
+                    (int64_t)0);
+    if (rc >= 0)
+        rc = db_run(l, SQL_INTENT_DROP, why, "i", c->intent);
+    return rc < 0 ? rc : 0;
+}
+
+int ledger_undo(struct ledger *l, int64_t intent, struct problem *why)
+{
+    struct undo_call c = {.intent = intent};
+    int rc = ledger_write(l, undo_run, &c, why);
+
+    keel_free(c.path);
+    return rc;
+}
+
+/* ---- lists --------------------------------------------------------------------------- */
+/* A page of rows is taken from the owner at a time, and the callbacks run here,
+ * where they may call the ledger again. */
+struct intent_page {
+    int64_t after;
+    struct ledger_intent rows[LEDGER_PAGE];
+    char *paths[LEDGER_PAGE];
+    int count;
+};
+KEEL_AUTO(intent_page, struct intent_page *, keel_free)
+
+static int intent_list_run(struct ledger *l, void *arg, struct problem *why)
+{
+    keel_auto(rows) sqlite3_stmt *q = NULL;
+    struct intent_page *page = arg;
+    int rc;
+
+    rc = db_rows(l, SQL_INTENT_LIST, &q, why, "ii", page->after,
+                 (int64_t)LEDGER_PAGE);
+    while (rc > 0) {
+        struct ledger_intent *i = &page->rows[page->count];
+
+        rc = db_path(l, q, 2, &page->paths[page->count], why);
+        if (rc < 0)
+            return rc;
+        i->path = page->paths[page->count++];
+        i->intent = sqlite3_column_int64(q, 0);
+        i->space = sqlite3_column_int64(q, 1);
+        i->named = sqlite3_column_int64(q, 4) != 0;
+        i->device = (uint64_t)sqlite3_column_int64(q, 5);
+        i->inode = (uint64_t)sqlite3_column_int64(q, 6);
+        i->size = (uint64_t)sqlite3_column_int64(q, 7);
+        i->mtime_ns = sqlite3_column_int64(q, 8);
+        rc = db_bytes(l, q, 3, i->draft, sizeof i->draft, why);
+        if (rc < 0)
+            return rc;
+        rc = db_next(l, q, why);
+    }
+    return rc;
+}
+
+int ledger_intent_list(struct ledger *l,
+                       int (*each)(const struct ledger_intent *i, void *arg),
+                       void *arg, struct problem *why)
+{
+    keel_auto(intent_page) struct intent_page *page =
+        keel_calloc(1, sizeof *page);
+    int rc;
+
+    if (!page)
+        return problem(why, NO_MEMORY);
+    do {
+        page->count = 0;
+        rc = ledger_read(l, intent_list_run, page, why);
+        for (int i = 0; i < page->count; i++) {
+            if (rc >= 0)
+                rc = each(&page->rows[i], arg);
+            page->after = page->rows[i].intent;
+            keel_free(page->paths[i]);
+        }
+    } while (rc >= 0 && page->count == LEDGER_PAGE);
+    return rc < 0 ? rc : 0;
+}
+
+struct event_page {
+    int64_t after;
+    struct ledger_event rows[LEDGER_PAGE];
+    char kinds[LEDGER_PAGE][64];
+    char *paths[LEDGER_PAGE];
+    int count;
+};
+KEEL_AUTO(event_page, struct event_page *, keel_free)
+
+static int outbox_list_run(struct ledger *l, void *arg, struct problem *why)
+{
+    keel_auto(rows) sqlite3_stmt *q = NULL;
+    struct event_page *page = arg;
+    int rc;
+
+    rc = db_rows(l, SQL_OUTBOX_LIST, &q, why, "ii", page->after,
+                 (int64_t)LEDGER_PAGE);
+    while (rc > 0) {
+        struct ledger_event *e = &page->rows[page->count];
+        char *kind = page->kinds[page->count];
+
+        rc = db_path(l, q, 5, &page->paths[page->count], why);
+        if (rc < 0)
+            return rc;
+        e->path = page->paths[page->count++];
+        e->kind = kind;
+        e->id = sqlite3_column_int64(q, 0);
+        e->space = sqlite3_column_int64(q, 1);
+        e->account = sqlite3_column_int64(q, 2);
+        e->at = sqlite3_column_int64(q, 3);
+        e->held = sqlite3_column_type(q, 6) != SQLITE_NULL;
+        rc = db_text(l, q, 4, kind, sizeof page->kinds[0], why);
+        if (rc < 0)
+            return rc;
+        rc = db_next(l, q, why);
+    }
+    return rc;
+}
+
+int ledger_outbox_list(struct ledger *l, int64_t after,
+                       int (*each)(const struct ledger_event *e, void *arg),
+                       void *arg, struct problem *why)
+{
+    keel_auto(event_page) struct event_page *page =
+        keel_calloc(1, sizeof *page);
+    int rc;
+
+    if (!page)
+        return problem(why, NO_MEMORY);
+    page->after = after;
+    do {
+        page->count = 0;
+        rc = ledger_read(l, outbox_list_run, page, why);
+        for (int i = 0; i < page->count; i++) {
+            if (rc >= 0)
+                rc = each(&page->rows[i], arg);
+            page->after = page->rows[i].id;
+            keel_free(page->paths[i]);
+        }
+    } while (rc >= 0 && page->count == LEDGER_PAGE);
+    return rc < 0 ? rc : 0;
+}
+
+static int outbox_done_run(struct ledger *l, void *arg, struct problem *why)
+{
+    const int64_t *id = arg;
+    int rc = db_run(l, SQL_OUTBOX_DONE, why, "i", *id);
+
+    return rc < 0 ? rc : 0;
+}
+
+int ledger_outbox_done(struct ledger *l, int64_t id, struct problem *why)
+{
+    return ledger_write(l, outbox_done_run, &id, why);
+}

@@ -1,0 +1,511 @@
+/* SPDX-License-Identifier: MIT */
+/* Spaces and their quota, drafts, files. */
+#include <errno.h>
+#include <stdio.h>
+
+#include "ledger/ledger_db.h"
+
+/* ---- spaces --------------------------------------------------------------------- */
+static int space_row(struct ledger *l, sqlite3_stmt *q,
+                     struct ledger_space *ret, struct problem *why)
+{
+    struct ledger_space s = {.id = sqlite3_column_int64(q, 0),
+                             .owner = sqlite3_column_int64(q, 3),
+                             .quota_bytes = sqlite3_column_int64(q, 4),
+                             .quota_files = sqlite3_column_int64(q, 5),
+                             .used_bytes = sqlite3_column_int64(q, 6),
+                             .used_files = sqlite3_column_int64(q, 7),
+                             .reserved_bytes = sqlite3_column_int64(q, 8)};
+    int rc;
+
+    rc = db_text(l, q, 1, s.dir, sizeof s.dir, why);
+    if (rc == 0)
+        rc = db_text(l, q, 2, s.name, sizeof s.name, why);
+    if (rc == 0)
+        *ret = s;
+    return rc;
+}
+
+static int space_unknown(int64_t space, struct problem *why)
+{
+    char name[40];
+
+    snprintf(name, sizeof name, "space number %lld", (long long)space);
+    return problem(why, FILE_MISSING, .name = name);
+}
+
+int space_get(struct ledger *l, int64_t space, struct ledger_space *ret,
+              struct problem *why)
+{
+    keel_auto(rows) sqlite3_stmt *q = NULL;
+    int rc;
+
+    rc = db_rows(l, SQL_SPACE_GET, &q, why, "i", space);
+    if (rc < 0)
+        return rc;
+    return rc == 0 ? space_unknown(space, why) : space_row(l, q, ret, why);
+}
+
+/* a + b, which is at least 0 for what a ledger in order can hold. */
+static bool add(int64_t a, int64_t b, int64_t *ret)
+{
+    return !__builtin_add_overflow(a, b, ret) && *ret >= 0;
+}
+
+int space_change(struct ledger *l, int64_t space, const struct space_change *c,
+                 bool refuse, struct problem *why)
+{
+    struct ledger_space s;
+    int64_t used, files, reserved, before, after;
+    int rc;
+
+    rc = space_get(l, space, &s, why);
+    if (rc < 0)
+        return rc;
+    if (!add(s.used_bytes, s.reserved_bytes, &before))
+        return db_damaged(l, why, "a space uses more than there can be");
+    if (!add(s.used_bytes, c->used_bytes, &used) ||
+        !add(s.reserved_bytes, c->reserved_bytes, &reserved) ||
+        !add(used, reserved, &after) || !add(s.used_files, c->used_files, &files)) {
+        /* Beyond 2^63 upwards, or below nothing: the second is damage. */
+        if (c->asked == 0 || !refuse)
+            return db_damaged(l, why, "a space's sums do not add up");
+        return problem(why, QUOTA_BYTES,
+                       .limit = s.quota_bytes ? (uint64_t)s.quota_bytes
+                                              : (uint64_t)INT64_MAX,
+                       .used = (uint64_t)before, .size = c->asked);
+    }
+    if (refuse && s.quota_bytes && after > before && after > s.quota_bytes)
+        return problem(why, QUOTA_BYTES, .limit = (uint64_t)s.quota_bytes,
+                       .used = (uint64_t)before, .size = c->asked);
+    if (refuse && s.quota_files && files > s.used_files &&
+        files > s.quota_files)
+        return problem(why, QUOTA_FILES, .limit = (uint64_t)s.quota_files,
+                       .used = (uint64_t)s.used_files);
+    rc = db_run(l, SQL_SPACE_USE, why, "iiii", space, used, files, reserved);
+    return rc < 0 ? rc : 0;
+}
+
+struct space_call {
+    int64_t space;
+    int64_t bytes, files;
+    struct ledger_space *ret;
+    unsigned max;
+};
+
+static int space_get_run(struct ledger *l, void *arg, struct problem *why)
+{
+    struct space_call *c = arg;
+
+    return space_get(l, c->space, c->ret, why);
+}
+
+int ledger_space_get(struct ledger *l, int64_t space, struct ledger_space *ret,
+                     struct problem *why)
+{
+    struct space_call c = {.space = space, .ret = ret};
+
+    return ledger_read(l, space_get_run, &c, why);
+}
+
+static int space_list_run(struct ledger *l, void *arg, struct problem *why)
+{
+    keel_auto(rows) sqlite3_stmt *q = NULL;
+    struct space_call *c = arg;
+    int count = 0, rc;
+
+    rc = db_rows(l, SQL_SPACE_LIST, &q, why, "ii", c->space, (int64_t)c->max);
+    while (rc > 0) {
+        rc = space_row(l, q, &c->ret[count], why);
+        if (rc < 0)
+            return rc;
+        count++;
+        rc = db_next(l, q, why);
+    }
+    return rc < 0 ? rc : count;
+}
+
+int ledger_space_list(struct ledger *l, int64_t after, struct ledger_space *ret,
+                      unsigned max, struct problem *why)
+{
+    struct space_call c = {.space = after, .ret = ret, .max = max};
+
+    return max == 0 ? 0 : ledger_read(l, space_list_run, &c, why);
+}
+
+static int space_quota_run(struct ledger *l, void *arg, struct problem *why)
+{
+    struct space_call *c = arg;
+    int rc = db_run(l, SQL_SPACE_QUOTA, why, "iii", c->space, c->bytes,
+                    c->files);
+
+    if (rc == 0)
+        return space_unknown(c->space, why);
+    return rc < 0 ? rc : 0;
+}
+
+int ledger_space_quota(struct ledger *l, int64_t space, int64_t bytes,
+                       int64_t files, struct problem *why)
+{
+    struct space_call c = {.space = space, .bytes = bytes, .files = files};
+
+    keel_assert(bytes >= 0 && files >= 0);
+    return ledger_write(l, space_quota_run, &c, why);
+}
+
+/* ---- drafts ------------------------------------------------------------------------ */
+static int size_check(uint64_t size, const char *path, struct problem *why)
+{
+    if (size > INT64_MAX)
+        return problem(why, FILE_TOO_LARGE, .name = path, .size = size,
+                       .limit = INT64_MAX);
+    return 0;
+}
+
+/* A new name needs room for one more file, too: looked at here so that an
+ * upload is refused at its start, and once more when it is published. */
+static int draft_files(struct ledger *l, const struct ledger_draft *d,
+                       struct problem *why)
+{
+    struct ledger_space s;
+    struct file_row old;
+    int rc;
+
+    rc = file_get(l, d->space, d->path, &old, why);
+    if (rc < 0 || (rc > 0 && old.charged >= 0))
+        return rc < 0 ? rc : 0;
+    rc = space_get(l, d->space, &s, why);
+    if (rc < 0)
+        return rc;
+    if (s.quota_files && s.used_files >= s.quota_files)
+        return problem(why, QUOTA_FILES, .limit = (uint64_t)s.quota_files,
+                       .used = (uint64_t)s.used_files);
+    return 0;
+}
+
+static int draft_open_run(struct ledger *l, void *arg, struct problem *why)
+{
+    const struct ledger_draft *d = arg;
+    struct space_change change = {.reserved_bytes = (int64_t)d->size,
+                                  .asked = d->size};
+    int rc;
+
+    rc = draft_files(l, d, why);
+    if (rc < 0)
+        return rc;
+    rc = space_change(l, d->space, &change, true, why);
+    if (rc < 0)
+        return rc;
+    rc = db_run(l, SQL_DRAFT_ADD, why, "biipiibii", d->id, 16, d->space,
+                d->account, d->path, (int64_t)d->size, (int64_t)d->hash,
+                d->source, 16, d->created, d->expires);
+    return rc < 0 ? rc : 0;
+}
+
+int ledger_draft_open(struct ledger *l, const struct ledger_draft *d,
+                      struct problem *why)
+{
+    struct ledger_draft copy = *d;
+    int rc;
+
+    rc = ledger_path_check(d->path, why);
+    if (rc == 0)
+        rc = size_check(d->size, d->path, why);
+    return rc < 0 ? rc : ledger_write(l, draft_open_run, &copy, why);
+}
+
+struct draft_find_call {
+    const struct ledger_draft *like;
+    int64_t expires;
+    uint8_t id[16];
+};
+
+static int draft_find_run(struct ledger *l, void *arg, struct problem *why)
+{
+    keel_auto(rows) sqlite3_stmt *q = NULL;
+    struct draft_find_call *c = arg;
+    const struct ledger_draft *d = c->like;
+    int rc;
+
+    rc = db_rows(l, SQL_DRAFT_FIND, &q, why, "iipiib", d->account, d->space,
+                 d->path, (int64_t)d->size, (int64_t)d->hash, d->source, 16);
+    if (rc < 0)
+        return rc;
+    if (rc == 0)
+        return problem(why, TRANSFER_UNKNOWN);
+    rc = db_bytes(l, q, 0, c->id, sizeof c->id, why);
+    if (rc < 0)
+        return rc;
+    rc = db_run(l, SQL_DRAFT_EXPIRY, why, "bi", c->id, 16, c->expires);
+    return rc < 0 ? rc : 0;
+}
+
+int ledger_draft_find(struct ledger *l, const struct ledger_draft *like,
+                      int64_t expires, uint8_t ret_id[16], struct problem *why)
+{
+    struct draft_find_call c = {.like = like, .expires = expires};
+    int rc;
+
+    rc = ledger_path_check(like->path, why);
+    if (rc == 0)
+        rc = size_check(like->size, like->path, why);
+    if (rc == 0)
+        rc = ledger_write(l, draft_find_run, &c, why);
+    if (rc == 0)
+        memcpy(ret_id, c.id, sizeof c.id);
+    return rc;
+}
+
+/* Removes the row; its reservation is the caller's to give back.  1, or 0 when
+ * there is none. */
+int draft_release(struct ledger *l, const uint8_t id[16], int64_t *ret_space,
+                  int64_t *ret_size, struct problem *why)
+{
+    keel_auto(rows) sqlite3_stmt *q = NULL;
+    int rc;
+
+    rc = db_rows(l, SQL_DRAFT_GET, &q, why, "b", id, 16);
+    if (rc <= 0)
+        return rc;
+    *ret_space = sqlite3_column_int64(q, 0);
+    *ret_size = sqlite3_column_int64(q, 1);
+    rc = db_run(l, SQL_DRAFT_DROP, why, "b", id, 16);
+    return rc < 0 ? rc : 1;
+}
+
+static int draft_drop_run(struct ledger *l, void *arg, struct problem *why)
+{
+    struct space_change change = {0};
+    int64_t space = 0, size = 0;
+    int rc;
+
+    rc = draft_release(l, arg, &space, &size, why);
+    if (rc <= 0)
+        return rc;
+    change.reserved_bytes = -size;
+    return space_change(l, space, &change, false, why);
+}
+
+int ledger_draft_drop(struct ledger *l, const uint8_t id[16],
+                      struct problem *why)
+{
+    uint8_t copy[16];
+
+    memcpy(copy, id, sizeof copy);
+    return ledger_write(l, draft_drop_run, copy, why);
+}
+
+struct draft_page {
+    int64_t before, after_expires;
+    uint8_t after_id[16];
+    struct ledger_draft rows[LEDGER_PAGE];
+    char *paths[LEDGER_PAGE];
+    int count;
+};
+
+KEEL_AUTO(page, struct draft_page *, keel_free)
+
+static int draft_list_run(struct ledger *l, void *arg, struct problem *why)
+{
+    keel_auto(rows) sqlite3_stmt *q = NULL;
+    struct draft_page *page = arg;
+    int rc;
+
+    rc = db_rows(l, SQL_DRAFT_LIST, &q, why, "iibi", page->before,
+                 page->after_expires, page->after_id, 16,
+                 (int64_t)LEDGER_PAGE);
+    while (rc > 0) {
+        struct ledger_draft *d = &page->rows[page->count];
+
+        rc = db_path(l, q, 3, &page->paths[page->count], why);
+        if (rc < 0)
+            return rc;
+        d->path = page->paths[page->count++];
+        d->space = sqlite3_column_int64(q, 1);
+        d->account = sqlite3_column_int64(q, 2);
+        d->size = (uint64_t)sqlite3_column_int64(q, 4);
+        d->hash = (enum chunk_hash)sqlite3_column_int64(q, 5);
+        d->created = sqlite3_column_int64(q, 7);
+        d->expires = sqlite3_column_int64(q, 8);
+        rc = db_bytes(l, q, 0, d->id, sizeof d->id, why);
+        if (rc == 0)
+            rc = db_bytes(l, q, 6, d->source, sizeof d->source, why);
+        if (rc < 0)
+            return rc;
+        rc = db_next(l, q, why);
+    }
+    return rc;
+}
+
+int ledger_draft_list(struct ledger *l, int64_t before,
+                      int (*each)(const struct ledger_draft *d, void *arg),
+                      void *arg, struct problem *why)
+{
+    keel_auto(page) struct draft_page *page = keel_calloc(1, sizeof *page);
+    int count, rc;
+
+    if (!page)
+        return problem(why, NO_MEMORY);
+    page->before = before;
+    page->after_expires = INT64_MIN;
+    do {
+        page->count = 0;
+        rc = ledger_read(l, draft_list_run, page, why);
+        count = page->count;
+        for (int i = 0; i < count; i++) {
+            if (rc >= 0)
+                rc = each(&page->rows[i], arg);
+            keel_free(page->paths[i]);
+        }
+        if (count > 0) {
+            page->after_expires = page->rows[count - 1].expires;
+            memcpy(page->after_id, page->rows[count - 1].id, 16);
+        }
+    } while (rc >= 0 && count == LEDGER_PAGE);
+    return rc < 0 ? rc : 0;
+}
+
+/* ---- files ------------------------------------------------------------------------- */
+/* The columns size, device, inode, mtime_ns, ctime_ns, hash, root, account,
+ * charged, from `column`.  The root's length was checked by the table. */
+void file_of_row(struct file_row *ret, sqlite3_stmt *q, int column)
+{
+    const void *root = sqlite3_column_blob(q, column + 6);
+
+    *ret = (struct file_row){
+        .file = {.size = (uint64_t)sqlite3_column_int64(q, column),
+                 .device = (uint64_t)sqlite3_column_int64(q, column + 1),
+                 .inode = (uint64_t)sqlite3_column_int64(q, column + 2),
+                 .mtime_ns = sqlite3_column_int64(q, column + 3),
+                 .ctime_ns = sqlite3_column_int64(q, column + 4),
+                 .hash = (enum chunk_hash)sqlite3_column_int64(q, column + 5),
+                 .account = sqlite3_column_int64(q, column + 7)},
+        .charged = sqlite3_column_type(q, column + 8) == SQLITE_NULL
+                       ? -1
+                       : sqlite3_column_int64(q, column + 8)};
+    if (root && sqlite3_column_bytes(q, column + 6) ==
+                    (int)sizeof ret->file.root.bytes)
+        memcpy(ret->file.root.bytes, root, sizeof ret->file.root.bytes);
+    else
+        ret->file.ctime_ns = 0; /* a root that cannot be read counts not */
+}
+
+int file_get(struct ledger *l, int64_t space, const char *path,
+             struct file_row *ret, struct problem *why)
+{
+    keel_auto(rows) sqlite3_stmt *q = NULL;
+    int rc;
+
+    rc = db_rows(l, SQL_FILE_GET, &q, why, "ip", space, path);
+    if (rc > 0)
+        file_of_row(ret, q, 0);
+    return rc;
+}
+
+int file_put(struct ledger *l, int64_t space, const char *path,
+             const struct file_row *row, struct problem *why)
+{
+    const struct ledger_file *f = &row->file;
+
+    return db_run(l, SQL_FILE_PUT, why, "ipiiiiiikio", space, path,
+                  (int64_t)f->size, (int64_t)f->device, (int64_t)f->inode,
+                  f->mtime_ns, f->ctime_ns, (int64_t)f->hash, f->root.bytes,
+                  f->account, row->charged);
+}
+
+struct file_call {
+    int64_t space;
+    const char *path;
+    struct file_row row;
+};
+
+static int file_get_run(struct ledger *l, void *arg, struct problem *why)
+{
+    struct file_call *c = arg;
+    int rc = file_get(l, c->space, c->path, &c->row, why);
+
+    if (rc == 0)
+        return problem(why, FILE_MISSING, .name = c->path);
+    return rc < 0 ? rc : 0;
+}
+
+int ledger_file_get(struct ledger *l, int64_t space, const char *path,
+                    struct ledger_file *ret, struct problem *why)
+{
+    struct file_call c = {.space = space, .path = path};
+    int rc;
+
+    rc = ledger_path_check(path, why);
+    if (rc == 0)
+        rc = ledger_read(l, file_get_run, &c, why);
+    if (rc == 0)
+        *ret = c.row.file;
+    return rc;
+}
+
+static int file_digest_run(struct ledger *l, void *arg, struct problem *why)
+{
+    struct file_call *c = arg;
+    struct file_row old;
+    int rc;
+
+    /* Undoing would bring back what this overwrites. */
+    rc = intent_none(l, c->space, c->path, why);
+    if (rc < 0)
+        return rc;
+    rc = file_get(l, c->space, c->path, &old, why);
+    if (rc < 0)
+        return rc;
+    c->row.charged = rc > 0 ? old.charged : -1;
+    if (rc > 0)
+        c->row.file.account = old.file.account;
+    rc = file_put(l, c->space, c->path, &c->row, why);
+    return rc < 0 ? rc : 0;
+}
+
+int ledger_file_digest(struct ledger *l, int64_t space, const char *path,
+                       const struct ledger_file *f, struct problem *why)
+{
+    struct file_call c = {.space = space, .path = path, .row.file = *f};
+    int rc;
+
+    rc = ledger_path_check(path, why);
+    if (rc == 0)
+        rc = size_check(f->size, path, why);
+    return rc < 0 ? rc : ledger_write(l, file_digest_run, &c, why);
+}
+
+static int file_remove_run(struct ledger *l, void *arg, struct problem *why)
+{
+    struct file_call *c = arg;
+    struct space_change change = {0};
+    struct file_row old;
+    int rc;
+
+    rc = intent_none(l, c->space, c->path, why);
+    if (rc < 0)
+        return rc;
+    rc = file_get(l, c->space, c->path, &old, why);
+    if (rc < 0)
+        return rc;
+    if (rc == 0)
+        return problem(why, FILE_MISSING, .name = c->path);
+    rc = db_run(l, SQL_FILE_DROP, why, "ip", c->space, c->path);
+    if (rc < 0)
+        return rc;
+    if (old.charged < 0)
+        return 0;
+    change.used_bytes = -old.charged;
+    change.used_files = -1;
+    return space_change(l, c->space, &change, false, why);
+}
+
+int ledger_file_remove(struct ledger *l, int64_t space, const char *path,
+                       struct problem *why)
+{
+    struct file_call c = {.space = space, .path = path};
+    int rc;
+
+    rc = ledger_path_check(path, why);
+    return rc < 0 ? rc : ledger_write(l, file_remove_run, &c, why);
+}
