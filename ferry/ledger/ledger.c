@@ -19,6 +19,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include <keel/co.h>
 #include <keel/file.h>
 #include <keel/thread.h>
 
@@ -140,11 +141,9 @@ static int bind(sqlite3_stmt *q, const char *types, va_list values)
             rc = sqlite3_bind_blob(q, i, va_arg(values, const void *), 32,
                                    SQLITE_STATIC);
             break;
-        case 'n':
-            rc = sqlite3_bind_null(q, i);
-            break;
         default:
-            keel_assert(!"a letter of db_rows");
+            keel_assert(*types == 'n');
+            rc = sqlite3_bind_null(q, i);
         }
     }
     return rc;
@@ -306,7 +305,7 @@ static int commit(struct ledger *l, struct requests *all, struct problem *why)
     int rc;
 
     rc = db_run(l, SQL_BEGIN, why, "");
-    STAILQ_FOREACH(r, all, next) {
+    STAILQ_FOREACH (r, all, next) {
         if (rc >= 0)
             rc = run_saved(l, r, why);
     }
@@ -480,8 +479,8 @@ static int open_database(struct ledger *l, struct problem *why)
     sqlite3_db_config(l->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
     sqlite3_wal_hook(l->db, after_commit, l);
     sqlite3_limit(l->db, SQLITE_LIMIT_LENGTH, 1 << 20);
-    if (sqlite3_exec(l->db, "PRAGMA foreign_keys = ON",
-                     NULL, NULL, NULL) != SQLITE_OK)
+    if (sqlite3_exec(l->db, "PRAGMA foreign_keys = ON", NULL, NULL, NULL) !=
+        SQLITE_OK)
         return db_failed(l, why);
 
     if (page_count(l) <= LEDGER_QUICK_PAGES) {
@@ -602,8 +601,7 @@ int ledger_path_check(const char *path, struct problem *why)
     size_t size = strnlen(path, PATH_BYTES + 1);
 
     if (size == 0)
-        return problem(why, NAME_INVALID, .name = "",
-                       .detail = "it is empty");
+        return problem(why, NAME_INVALID, .name = "", .detail = "it is empty");
     if (size > PATH_BYTES)
         return problem(why, PATH_TOO_LONG, .size = strlen(path),
                        .limit = PATH_BYTES);

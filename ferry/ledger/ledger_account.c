@@ -231,8 +231,7 @@ static int account_list_run(struct ledger *l, void *arg, struct problem *why)
     struct account_list_call *c = arg;
     int count = 0, rc;
 
-    rc = db_rows(l, SQL_ACCOUNT_LIST, &q, why, "ti", c->after,
-                 (int64_t)c->max);
+    rc = db_rows(l, SQL_ACCOUNT_LIST, &q, why, "ti", c->after, (int64_t)c->max);
     while (rc > 0) {
         rc = account_row(l, q, &c->ret[count], why);
         if (rc < 0)
@@ -273,11 +272,11 @@ static int account_scram_run(struct ledger *l, void *arg, struct problem *why)
     struct account_change *c = arg;
     const struct ledger_scram *s = c->scram;
 
-    return account_changed(
-        db_run(l, SQL_ACCOUNT_SCRAM, why, "iibkk", c->account,
-               (int64_t)s->iterations, s->salt, (int)s->salt_size,
-               s->stored_key, s->server_key),
-        c->account, why);
+    return account_changed(db_run(l, SQL_ACCOUNT_SCRAM, why, "iibkk",
+                                  c->account, (int64_t)s->iterations, s->salt,
+                                  (int)s->salt_size, s->stored_key,
+                                  s->server_key),
+                           c->account, why);
 }
 
 int ledger_account_scram(struct ledger *l, int64_t account,
@@ -444,8 +443,8 @@ static int device_list_run(struct ledger *l, void *arg, struct problem *why)
     struct device_call *c = arg;
     int count = 0, rc;
 
-    rc = db_rows(l, SQL_DEVICE_LIST, &q, why, "ii", c->account,
-                 (int64_t)c->max);
+    rc =
+        db_rows(l, SQL_DEVICE_LIST, &q, why, "ii", c->account, (int64_t)c->max);
     while (rc > 0) {
         rc = device_row(l, q, &c->ret[count], why);
         if (rc < 0)

@@ -63,7 +63,7 @@ static int check_sums(struct ledger *l, struct problem *why)
 }
 
 /* `finding` has a number to name. */
-static int check_none(struct ledger *l, enum sql id, const char *finding,
+static int check_none(struct ledger *l, enum sql id, const char *is,
                       struct problem *why)
 {
     keel_auto(rows) sqlite3_stmt *q = NULL;
@@ -74,7 +74,7 @@ static int check_none(struct ledger *l, enum sql id, const char *finding,
     if (rc <= 0)
         return rc;
     snprintf(detail, sizeof detail, "intent %lld %s",
-             (long long)sqlite3_column_int64(q, 0), finding);
+             (long long)sqlite3_column_int64(q, 0), is);
     return finding(why, detail);
 }
 

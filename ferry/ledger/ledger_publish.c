@@ -53,10 +53,10 @@ static int intent_add(struct ledger *l, struct ledger_publish *p,
                     (int64_t)o->inode, o->mtime_ns, o->ctime_ns,
                     (int64_t)o->hash, o->root.bytes, o->account, old->charged);
     } else {
-        rc = db_run(l, SQL_INTENT_ADD, why, "ipbiiiiinnnnnnnnn", p->space,
-                    p->path, p->draft, 16, (int64_t)p->named,
-                    (int64_t)f->device, (int64_t)f->inode, (int64_t)f->size,
-                    f->mtime_ns);
+        rc =
+            db_run(l, SQL_INTENT_ADD, why, "ipbiiiiinnnnnnnnn", p->space,
+                   p->path, p->draft, 16, (int64_t)p->named, (int64_t)f->device,
+                   (int64_t)f->inode, (int64_t)f->size, f->mtime_ns);
     }
     if (rc < 0)
         return rc;
@@ -83,10 +83,10 @@ static int charge(struct ledger *l, const struct ledger_publish *p,
                   const struct file_row *old, struct problem *why)
 {
     int64_t charged = old && old->charged >= 0 ? old->charged : 0;
-    struct space_change change = {
-        .used_bytes = (int64_t)p->file.size - charged,
-        .used_files = old && old->charged >= 0 ? 0 : 1,
-        .asked = p->file.size};
+    struct space_change change = {.used_bytes = (int64_t)p->file.size - charged,
+                                  .used_files =
+                                      old && old->charged >= 0 ? 0 : 1,
+                                  .asked = p->file.size};
     int64_t space = p->space, reserved = 0;
     int rc;
 

@@ -66,7 +66,8 @@ int space_change(struct ledger *l, int64_t space, const struct space_change *c,
         return db_damaged(l, why, "a space uses more than there can be");
     if (!add(s.used_bytes, c->used_bytes, &used) ||
         !add(s.reserved_bytes, c->reserved_bytes, &reserved) ||
-        !add(used, reserved, &after) || !add(s.used_files, c->used_files, &files)) {
+        !add(used, reserved, &after) ||
+        !add(s.used_files, c->used_files, &files)) {
         /* Beyond 2^63 upwards, or below nothing: the second is damage. */
         if (c->asked == 0 || !refuse)
             return db_damaged(l, why, "a space's sums do not add up");
@@ -136,8 +137,8 @@ int ledger_space_list(struct ledger *l, int64_t after, struct ledger_space *ret,
 static int space_quota_run(struct ledger *l, void *arg, struct problem *why)
 {
     struct space_call *c = arg;
-    int rc = db_run(l, SQL_SPACE_QUOTA, why, "iii", c->space, c->bytes,
-                    c->files);
+    int rc =
+        db_run(l, SQL_SPACE_QUOTA, why, "iii", c->space, c->bytes, c->files);
 
     if (rc == 0)
         return space_unknown(c->space, why);
@@ -312,8 +313,7 @@ static int draft_list_run(struct ledger *l, void *arg, struct problem *why)
     int rc;
 
     rc = db_rows(l, SQL_DRAFT_LIST, &q, why, "iibi", page->before,
-                 page->after_expires, page->after_id, 16,
-                 (int64_t)LEDGER_PAGE);
+                 page->after_expires, page->after_id, 16, (int64_t)LEDGER_PAGE);
     while (rc > 0) {
         struct ledger_draft *d = &page->rows[page->count];
 
@@ -383,8 +383,8 @@ void file_of_row(struct file_row *ret, sqlite3_stmt *q, int column)
         .charged = sqlite3_column_type(q, column + 8) == SQLITE_NULL
                        ? -1
                        : sqlite3_column_int64(q, column + 8)};
-    if (root && sqlite3_column_bytes(q, column + 6) ==
-                    (int)sizeof ret->file.root.bytes)
+    if (root &&
+        sqlite3_column_bytes(q, column + 6) == (int)sizeof ret->file.root.bytes)
         memcpy(ret->file.root.bytes, root, sizeof ret->file.root.bytes);
     else
         ret->file.ctime_ns = 0; /* a root that cannot be read counts not */
