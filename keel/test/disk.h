@@ -11,10 +11,12 @@
  *   a name (link, rename, unlink, mkdir)   fsync of its directory, syncfs
  * At a crash the seed decides, for each volatile change on its own and so in
  * any order: a 4 KiB page keeps its old bytes, its new ones, or a mixture by
- * 512-byte sectors; a size is old or new; a name shows what it showed at its
- * last sync or at any time since; a rename shows the old name, the new one, or
- * both, never neither (of a directory, and an exchange: old or new).  An inode
- * without a name that survives is gone, and its number is soon another's.
+ * 512-byte sectors; a size is old or new; a truncation happened whole or not
+ * at all, and what was written behind it only if it did; a name shows what it
+ * showed at its last sync or at any time since; a rename shows the old name,
+ * the new one, or both, never neither (of a directory, and an exchange: old or
+ * new).  An inode without a name that survives is gone, and its number is soon
+ * another's.
  *
  * ctime and mtime come from the seam's date in ticks of 4 ms.  O_DIRECT wants
  * what ext4 wants, multiples of 512.  flock never waits.  Every operation asks

@@ -459,9 +459,15 @@ void state_punch(struct state *s, struct inode *i, uint64_t at, uint64_t size)
 
 void state_truncate(struct state *s, struct inode *i, uint64_t size)
 {
+    size_t end = (size_t)((size + DISK_PAGE - 1) / DISK_PAGE);
+
     /* Slots past the end go, too: what was reserved there is given back. */
     if (size <= i->size)
         state_punch(s, i, size, UINT64_MAX);
+    for (size_t k = end; k < i->slots; k++)
+        i->slot[k].cut |= i->slot[k].safe != NULL;
+    if (size < i->cut_size)
+        i->cut_size = size;
     i->size = size;
 }
 
@@ -482,10 +488,10 @@ void state_sync_data(struct inode *i)
             page_drop(slot->safe);
             slot->safe = page_ref(slot->now);
         }
-        slot->dirty = false;
+        slot->dirty = slot->cut = false;
     }
     i->dirty_from = i->dirty_to = 0;
-    i->safe_size = i->size;
+    i->safe_size = i->cut_size = i->size;
 }
 
 void state_sync_file(struct inode *i)
@@ -686,12 +692,42 @@ static void page_tear(struct inode *i, size_t at, struct dice *d)
     slot_put(i, at, p);
 }
 
+/* A truncation happens whole or not at all, and what was written where it cut
+ * is there only if it did: a file system gives such bytes new blocks. */
+static void inode_cut(struct inode *i, struct dice *d)
+{
+    bool keeps = i->cut_size < i->safe_size && dice_keeps(d);
+
+    for (size_t k = 0; k < i->slots; k++) {
+        struct slot *slot = i->slot + k;
+
+        if (!slot->cut)
+            continue;
+        slot->cut = false;
+        if (keeps) {
+            page_drop(slot->safe);
+            slot->safe = NULL;
+        } else {
+            slot_put(i, k, page_ref(slot->safe));
+        }
+    }
+    if (i->cut_size >= i->safe_size)
+        return;
+    if (keeps)
+        i->safe_size = i->cut_size;
+    else
+        i->size = i->safe_size;
+}
+
 static void inode_crash(struct inode *i, struct dice *d)
 {
+    inode_cut(i, d);
     for (size_t k = 0; k < i->slots; k++) {
-        if (i->slot[k].now == i->slot[k].safe || dice_keeps(d))
+        if (i->slot[k].now == i->slot[k].safe)
             continue;
-        if (d->none || dice_roll(d) % 2)
+        if (dice_keeps(d))
+            slot_put(i, k, i->slot[k].now); /* dirty, even if given up */
+        else if (d->none || dice_roll(d) % 2)
             slot_put(i, k, page_ref(i->slot[k].safe));
         else
             page_tear(i, k, d);

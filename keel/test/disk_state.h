@@ -25,10 +25,10 @@ struct page {
 
 /* NULL is a hole: zeros that take no space.  `dirty`: the next sync makes
  * `now` safe.  A page may differ without being dirty: a sync that failed was
- * its last chance. */
+ * its last chance.  `cut`: `safe` was past the end of a truncation. */
 struct slot {
     struct page *now, *safe;
-    bool dirty;
+    bool dirty, cut;
 };
 
 struct attrs {
@@ -44,6 +44,8 @@ struct attrs {
  *   counted   what of it the disk's `used` includes: held, or 0 without nlink
  *             and opens
  *   slots outside dirty_from ..< dirty_to are not dirty
+ *   cut_size  the shortest the file was since it was synced; only then below
+ *             safe_size are slots cut
  *   entry     a directory's names in the order of their ids */
 struct inode {
     uint32_t number;
@@ -51,7 +53,7 @@ struct inode {
     bool linkable; /* an O_TMPFILE that may still get its name */
     struct attrs now, safe;
     int64_t btime_ns;
-    uint64_t size, safe_size;
+    uint64_t size, safe_size, cut_size;
     struct slot *slot;
     size_t slots, held, counted, dirty_from, dirty_to;
     uint32_t parent; /* a directory's newest one */

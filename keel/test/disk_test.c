@@ -300,6 +300,44 @@ static void a_truncation_is_volatile_too(void **state)
     assert_int_equal(facts_of("f").stx_size, 0);
 }
 
+static void a_truncation_happens_whole_or_not_at_all(void **state)
+{
+    keel_auto(file) int fd = create("f");
+    unsigned old = 0, cut = 0, new = 0;
+    struct test_disk_image *image;
+
+    (void)state;
+    fill(fd, 'o', 3);
+    assert_int_equal(keel_file_sync_all(fd), 0);
+    assert_int_equal(keel_file_truncate(fd, 0), 0);
+    fill(fd, 'n', 2);
+    image = test_disk_save();
+    for (uint64_t seed = 0; seed < SEEDS; seed++) {
+        uint8_t pages[3 * PAGE];
+        char sectors[9];
+        ssize_t size;
+
+        test_disk_load(image);
+        reboot_to(seed);
+        fd = keel_file_open(root, "f", O_RDONLY, 0);
+        size = keel_file_read(fd, pages, sizeof pages, 0);
+        old += size == 3 * PAGE;
+        cut += size == 0;
+        new += size == 2 * PAGE;
+        for (ssize_t at = 0; at < size; at += PAGE) {
+            sectors_of(pages + at, sectors);
+            for (int k = 0; k < 8; k++)
+                if (size == 3 * PAGE)
+                    assert_int_equal(sectors[k], 'o');
+                else
+                    assert_true(sectors[k] == 'n' || sectors[k] == 0);
+        }
+    }
+    assert_true(old > 0 && cut > 0 && new > 0);
+    assert_int_equal(old + cut + new, SEEDS);
+    test_disk_image_free(image);
+}
+
 static void what_a_failed_sync_left_is_never_made_good(void **state)
 {
     keel_auto(file) int fd = create("f");
@@ -1369,6 +1407,7 @@ int main(void)
         T(a_synced_name_may_still_have_lost_its_data),
         T(times_are_safe_after_fsync_and_with_the_data_only),
         T(a_truncation_is_volatile_too),
+        T(a_truncation_happens_whole_or_not_at_all),
         T(what_a_failed_sync_left_is_never_made_good),
         T(a_name_lives_from_the_sync_of_its_directory),
         T(an_unlink_is_volatile_until_the_directory_is_synced),
