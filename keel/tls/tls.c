@@ -1,0 +1,915 @@
+/* SPDX-License-Identifier: MIT */
+/* A session: OpenSSL between two buffers, and everything that waits around it.
+ *
+ *    peer's bytes --receive--> in --SSL_read--> the caller
+ *    the caller --SSL_write--> out (or owed) --flush--> peer
+ *
+ * A call of OpenSSL never waits and is never left half done in the middle of a
+ * wait: its error queue belongs to the thread, so each call is cleared before
+ * and judged right after.  Writing, it always finds room in `out`, so an
+ * SSL_write is done when it returns, and a reader in between meets no pending
+ * record of ours (OpenSSL refuses to mix them).
+ *
+ * Reading can make OpenSSL write: an answer to a key update, an alert.  A
+ * reader must not wait until the peer takes that, or two readers could wait for
+ * each other with both sockets full.  So it lies in `out` behind what a writer
+ * is sending, or in `owed` until somebody writes: RFC 8446 4.6.3 asks for the
+ * answer before the next application data, no sooner. */
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <arpa/inet.h>
+#include <poll.h>
+#include <pthread.h>
+
+#include <openssl/err.h>
+#include <openssl/x509v3.h>
+
+#include <keel/io.h>
+#include <keel/lock.h>
+
+#include "tls_inside.h"
+
+enum {
+    OWED = 256,
+    /* What one received record can make OpenSSL write: a key update or an
+     * alert, some 27 bytes. */
+    REPLY = 64,
+};
+
+/* 2^21 records, 32 GiB when they are full, with one key.  AES-GCM's limit is
+ * 2^24.5 (RFC 8446 5.5). */
+uint64_t tls_key_records = 1 << 21;
+
+/* Invariants between calls of OpenSSL:
+ *   in_at <= in_bytes; those between are received and not yet decrypted
+ *   sent <= out_bytes; those between must leave before anything newer
+ *   out_bytes > 0 only while `out` is lent, owed_bytes > 0 only while not
+ *   who fills or flushes `out` holds `sending`; a reader only appends
+ *   one coroutine at a time receives (`receiving`); others wait for `received`
+ * read_end is 1 while reading may go on, then 0 (orderly end) or an error;
+ * write_end is 0 while writing may go on, then an error. */
+struct session {
+    struct keel_stream stream;
+    struct keel_stream *below;
+    SSL *ssl;
+
+    struct tls_buffer *in;  /* NULL between bursts */
+    const uint8_t *in_from; /* in->bytes or first */
+    size_t in_at, in_bytes;
+    uint8_t first[64]; /* what ends a wait where no descriptor can be polled */
+    bool receiving;
+    bool starved; /* OpenSSL asked for input while its reply had no room */
+    struct keel_event received;
+
+    struct keel_lock sending;
+    struct tls_buffer *out; /* NULL between bursts */
+    size_t out_bytes, sent;
+    uint8_t owed[OWED];
+    size_t owed_bytes;
+    uint64_t records; /* sealed with the present key */
+
+    int read_end, write_end;
+    bool finished; /* the closing alert is sealed */
+};
+
+static const struct keel_stream_class tls_class;
+
+static struct session *session_of(struct keel_stream *s)
+{
+    return (struct session *)(void *)s;
+}
+
+/* ---- the BIO: memory on both sides, never a wait --------------------------------- */
+
+static size_t reply_room(const struct session *t)
+{
+    return t->out ? TLS_OUT - t->out_bytes : OWED - t->owed_bytes;
+}
+
+static int bio_read(BIO *b, char *buf, int size)
+{
+    struct session *t = BIO_get_data(b);
+    size_t n = t->in_bytes - t->in_at;
+
+    BIO_clear_retry_flags(b);
+    /* OpenSSL asks for a record's header, then for its body, so a record is
+     * begun only when the answer to it has a place: a peer that floods us with
+     * key updates is read no faster than it takes the answers. */
+    t->starved = n > 0 && reply_room(t) < REPLY;
+    if (n == 0 || t->starved) {
+        BIO_set_retry_read(b);
+        return -1;
+    }
+    if (n > (size_t)size)
+        n = (size_t)size;
+    memcpy(buf, t->in_from + t->in_at, n);
+    t->in_at += n;
+    return (int)n;
+}
+
+static int bio_write(BIO *b, const char *buf, int size)
+{
+    struct session *t = BIO_get_data(b);
+    size_t n = (size_t)size;
+
+    BIO_clear_retry_flags(b);
+    if (t->write_end < 0)
+        return size;         /* nobody will hear it */
+    if (n > reply_room(t)) { /* only a handshake's flight can be so long */
+        BIO_set_retry_write(b);
+        return -1;
+    }
+    if (t->out) {
+        memcpy(t->out->bytes + t->out_bytes, buf, n);
+        t->out_bytes += n;
+    } else {
+        memcpy(t->owed + t->owed_bytes, buf, n);
+        t->owed_bytes += n;
+    }
+    return size;
+}
+
+static long bio_ctrl(BIO *b, int cmd, long n, void *p)
+{
+    (void)b, (void)n, (void)p;
+    return cmd == BIO_CTRL_FLUSH; /* else the handshake stops */
+}
+
+static pthread_once_t bio_once = PTHREAD_ONCE_INIT;
+static BIO_METHOD *bio_method;
+
+static void bio_method_make(void)
+{
+    BIO_METHOD *m =
+        BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "keel");
+
+    if (m && BIO_meth_set_read(m, bio_read) == 1 &&
+        BIO_meth_set_write(m, bio_write) == 1 &&
+        BIO_meth_set_ctrl(m, bio_ctrl) == 1)
+        bio_method = m;
+}
+
+static BIO *bio_new(struct session *t)
+{
+    BIO *b;
+
+    pthread_once(&bio_once, bio_method_make);
+    b = bio_method ? BIO_new(bio_method) : NULL;
+    if (!b)
+        return NULL;
+    BIO_set_data(b, t);
+    BIO_set_init(b, 1);
+    return b;
+}
+
+/* ---- sending ------------------------------------------------------------------------ */
+
+static int out_lend(struct session *t)
+{
+    if (t->out)
+        return 0;
+    t->out = tls_buffer_lend();
+    if (!t->out)
+        return -ENOMEM;
+    memcpy(t->out->bytes, t->owed, t->owed_bytes);
+    t->out_bytes = t->owed_bytes;
+    t->sent = t->owed_bytes = 0;
+    return 0;
+}
+
+static void out_return(struct session *t)
+{
+    tls_buffer_return(keel_take(t->out));
+    t->out_bytes = t->sent = 0;
+}
+
+/* Part of a record may have left: no byte after it would mean anything.  What
+ * a peer said before it went away can still be read; but who gave up on a
+ * write by its own deadline gave up on the stream. */
+static void write_broke(struct session *t, int rc)
+{
+    bool gave_up = rc == -ETIMEDOUT || rc == -ECANCELED;
+
+    if (t->write_end < 0)
+        return;
+    t->write_end = gave_up ? -EPIPE : rc;
+    if (gave_up && t->read_end > 0)
+        t->read_end = -ECONNABORTED;
+}
+
+/* Sends all that is sealed, with what readers append meanwhile.  Under
+ * `sending`, or in the handshake. */
+static int flush(struct session *t, keel_ns deadline)
+{
+    int rc = 0;
+
+    while (rc == 0 && t->sent < t->out_bytes) {
+        size_t until = t->out_bytes;
+
+        rc = keel_stream_write(t->below, t->out->bytes + t->sent,
+                               until - t->sent, deadline);
+        t->sent = until;
+    }
+    if (rc < 0)
+        write_broke(t, rc);
+    t->out_bytes = t->sent = 0;
+    return rc;
+}
+
+/* Replies have used up their room: now a reader has to wait too. */
+static int flush_replies(struct session *t, keel_ns deadline)
+{
+    int rc = keel_lock_take(&t->sending, deadline);
+
+    if (rc < 0)
+        return rc;
+    rc = t->write_end < 0 ? t->write_end : out_lend(t);
+    if (rc == 0)
+        rc = flush(t, deadline);
+    out_return(t);
+    keel_lock_drop(&t->sending);
+    return rc;
+}
+
+/* The alert that tells the peer why; if it does not fit into the socket now,
+ * so be it. */
+static void flush_alert(struct session *t)
+{
+    if (t->owed_bytes > 0)
+        flush_replies(t, KEEL_NOW);
+}
+
+/* ---- receiving ------------------------------------------------------------------------ */
+
+static void in_return(struct session *t)
+{
+    if (t->in_at == t->in_bytes)
+        tls_buffer_return(keel_take(t->in));
+}
+
+static ssize_t in_receive(struct session *t, keel_ns deadline)
+{
+    ssize_t n;
+
+    if (!t->in)
+        t->in = tls_buffer_lend();
+    if (!t->in)
+        return -ENOMEM;
+    n = keel_stream_read(t->below, t->in->bytes, TLS_BURST, deadline);
+    t->in_from = t->in->bytes;
+    t->in_at = 0;
+    t->in_bytes = n > 0 ? (size_t)n : 0;
+    in_return(t);
+    return n;
+}
+
+/* Until there is something to receive, holding no buffer.  More than 0: it is
+ * in `first` already. */
+static ssize_t in_wait(struct session *t, keel_ns deadline)
+{
+    int fd = keel_stream_fd(t->below);
+    ssize_t n;
+
+    if (fd >= 0) {
+        int rc = keel_fd_poll(fd, POLLIN, deadline);
+
+        return rc < 0 ? rc : 0;
+    }
+    n = keel_stream_read(t->below, t->first, sizeof t->first, deadline);
+    if (n == 0)
+        return -ECONNABORTED;
+    if (n > 0) {
+        t->in_from = t->first;
+        t->in_at = 0;
+        t->in_bytes = (size_t)n;
+    }
+    return n;
+}
+
+static int receive(struct session *t, keel_ns deadline)
+{
+    /* In a burst the next bytes are there, and one system call does. */
+    ssize_t n = in_receive(t, KEEL_NOW);
+
+    while (n == -ETIMEDOUT) {
+        n = in_wait(t, deadline);
+        if (n < 0)
+            break;
+        if (n == 0)
+            n = in_receive(t, KEEL_NOW);
+    }
+    if (n == 0) /* the closing alert would have come first */
+        n = -ECONNABORTED;
+    if (n > 0)
+        return 0;
+    if (n != -ETIMEDOUT && n != -ECANCELED && n != -ENOMEM && t->read_end > 0)
+        t->read_end = (int)n;
+    return (int)n;
+}
+
+/* More input for OpenSSL, or somebody else has looked for it meanwhile: in
+ * both cases 0, and the caller asks OpenSSL again. */
+static int fill(struct session *t, keel_ns deadline)
+{
+    int rc;
+
+    if (t->in_at < t->in_bytes)
+        return 0;
+    if (t->read_end <= 0)
+        return t->read_end < 0 ? t->read_end : -ECONNABORTED;
+    if (t->receiving) {
+        keel_event_clear(&t->received);
+        return keel_event_wait(&t->received, deadline);
+    }
+    t->receiving = true;
+    rc = receive(t, deadline);
+    t->receiving = false;
+    keel_event_set(&t->received);
+    return rc;
+}
+
+/* ---- reading ---------------------------------------------------------------------------- */
+
+/* What OpenSSL's last error means for a stream that was sound.  It is forgotten
+ * then: others on this thread may look into the queue as well. */
+static int broken(void)
+{
+    int reason = ERR_GET_REASON(ERR_peek_error());
+
+    ERR_clear_error();
+    return reason == ERR_R_MALLOC_FAILURE ? -ENOMEM : -EPROTO;
+}
+
+/* After SSL_read said no: true when more input may help. */
+static bool read_goes_on(struct session *t, int rc)
+{
+    switch (SSL_get_error(t->ssl, rc)) {
+    case SSL_ERROR_WANT_READ:
+        return true;
+    case SSL_ERROR_ZERO_RETURN:
+        t->read_end = 0;
+        return false;
+    default:
+        t->read_end = broken();
+        return false;
+    }
+}
+
+static int size_as_int(size_t size)
+{
+    return size > INT_MAX ? INT_MAX : (int)size;
+}
+
+/* Decrypts into `buf` all that is at hand and fits. */
+static size_t read_burst(struct session *t, uint8_t *buf, size_t size)
+{
+    size_t got = 0;
+
+    while (got < size) {
+        int rc;
+
+        ERR_clear_error();
+        rc = SSL_read(t->ssl, buf + got, size_as_int(size - got));
+        if (rc <= 0) {
+            read_goes_on(t, rc);
+            break;
+        }
+        got += (size_t)rc;
+        if (t->in_at == t->in_bytes && SSL_pending(t->ssl) == 0)
+            break;
+    }
+    in_return(t);
+    return got;
+}
+
+static ssize_t tls_read(struct keel_stream *s, void *buf, size_t size,
+                        keel_ns deadline)
+{
+    struct session *t = session_of(s);
+
+    keel_assert(size > 0);
+    while (t->read_end > 0) {
+        size_t got = read_burst(t, buf, size);
+        int rc;
+
+        if (got > 0)
+            return (ssize_t)got;
+        if (t->read_end <= 0) {
+            flush_alert(t);
+            break;
+        }
+        rc = t->starved ? flush_replies(t, deadline) : fill(t, deadline);
+        if (rc < 0)
+            return rc;
+    }
+    return t->read_end;
+}
+
+/* ---- writing ------------------------------------------------------------------------------- */
+
+/* The bytes of a writev still to be sealed. */
+struct pieces {
+    const struct iovec *iov;
+    int count;
+    size_t at; /* in the first */
+};
+
+static size_t pieces_here(struct pieces *p)
+{
+    while (p->count > 0 && p->at == p->iov->iov_len) {
+        p->iov++;
+        p->count--;
+        p->at = 0;
+    }
+    return p->count > 0 ? p->iov->iov_len - p->at : 0;
+}
+
+static const uint8_t *pieces_take(struct pieces *p, size_t size)
+{
+    const uint8_t *from = (const uint8_t *)p->iov->iov_base + p->at;
+
+    p->at += size;
+    return from;
+}
+
+/* Lends the next bytes to be sealed: whole records where they lie together,
+ * else one record gathered into `gather`.  0 at the end. */
+static size_t pieces_next(struct pieces *p, uint8_t gather[TLS_RECORD],
+                          const uint8_t **ret)
+{
+    size_t here = pieces_here(p), got = 0;
+
+    if (here >= TLS_RECORD) {
+        size_t size = here < TLS_BURST ? here - here % TLS_RECORD : TLS_BURST;
+
+        *ret = pieces_take(p, size);
+        return size;
+    }
+    while (here > 0 && got < TLS_RECORD) {
+        size_t size = here < TLS_RECORD - got ? here : TLS_RECORD - got;
+
+        memcpy(gather + got, pieces_take(p, size), size);
+        got += size;
+        here = pieces_here(p);
+    }
+    *ret = gather;
+    return got;
+}
+
+static size_t records_of(size_t size)
+{
+    return (size + TLS_RECORD - 1) / TLS_RECORD;
+}
+
+/* The peer is asked to change its key too: it may count worse than we do. */
+static void key_age(struct session *t, size_t size)
+{
+    t->records += records_of(size);
+    if (t->records < tls_key_records)
+        return;
+    if (SSL_key_update(t->ssl, SSL_KEY_UPDATE_REQUESTED) == 1)
+        t->records = 0;
+}
+
+/* A message after the handshake lies half received; OpenSSL wants the rest
+ * before it seals anything.  What is sealed leaves first: the peer's next move
+ * may depend on it. */
+static int want_input(struct session *t, keel_ns deadline)
+{
+    int rc = flush(t, deadline);
+
+    if (rc == 0)
+        rc = fill(t, deadline);
+    return rc == 0 ? out_lend(t) : rc;
+}
+
+/* Seals into `out`, which has room for it. */
+static int seal(struct session *t, const uint8_t *from, size_t size,
+                keel_ns deadline)
+{
+    key_age(t, size);
+    for (;;) {
+        int rc, why;
+
+        ERR_clear_error();
+        rc = SSL_write(t->ssl, from, (int)size);
+        if (rc > 0) {
+            keel_assert((size_t)rc == size);
+            return 0;
+        }
+        why = SSL_get_error(t->ssl, rc);
+        rc = why == SSL_ERROR_WANT_READ ? want_input(t, deadline) : broken();
+        if (rc < 0)
+            return rc;
+    }
+}
+
+static bool has_room(const struct session *t, size_t size)
+{
+    return t->out_bytes + size + records_of(size) * TLS_SEAL <= TLS_OUT_FILL;
+}
+
+/* Nothing was sealed before the first error of out_lend; after any other the
+ * caller's bytes are cut somewhere. */
+static int write_all(struct session *t, struct pieces *p, keel_ns deadline)
+{
+    const uint8_t *from;
+    size_t size;
+    int rc = out_lend(t);
+
+    if (rc < 0)
+        return rc;
+    while (rc == 0 && (size = pieces_next(p, t->out->gather, &from)) > 0) {
+        if (!has_room(t, size))
+            rc = flush(t, deadline);
+        if (rc == 0)
+            rc = seal(t, from, size, deadline);
+    }
+    if (rc == 0)
+        rc = flush(t, deadline);
+    else
+        write_broke(t, rc);
+    out_return(t);
+    return rc;
+}
+
+static int tls_writev(struct keel_stream *s, const struct iovec *iov, int count,
+                      keel_ns deadline)
+{
+    struct session *t = session_of(s);
+    struct pieces p = {.iov = iov, .count = count};
+    int rc = keel_lock_take(&t->sending, deadline);
+
+    if (rc < 0)
+        return rc;
+    rc = t->write_end < 0 ? t->write_end : write_all(t, &p, deadline);
+    keel_lock_drop(&t->sending);
+    return rc;
+}
+
+/* ---- the end ------------------------------------------------------------------------------ */
+
+static int seal_end(struct session *t, keel_ns deadline)
+{
+    for (;;) {
+        int rc;
+
+        ERR_clear_error();
+        if (SSL_shutdown(t->ssl) >= 0)
+            return 0;
+        rc = broken();
+        if (!SSL_in_init(t->ssl))
+            return rc;
+        /* As in seal: first the rest of the half received message. */
+        rc = want_input(t, deadline);
+        if (rc < 0)
+            return rc;
+        ERR_clear_error();
+        SSL_do_handshake(t->ssl);
+    }
+}
+
+static int end_all(struct session *t, keel_ns deadline)
+{
+    int rc = out_lend(t);
+
+    if (rc < 0)
+        return rc;
+    rc = seal_end(t, deadline);
+    if (rc == 0)
+        rc = flush(t, deadline);
+    else
+        write_broke(t, rc);
+    out_return(t);
+    if (rc == 0) {
+        t->finished = true;
+        t->write_end = -EPIPE;
+    }
+    return rc;
+}
+
+/* The alert alone: the socket below stays open both ways, as reading goes on
+ * and close comes soon. */
+static int tls_finish(struct keel_stream *s, keel_ns deadline)
+{
+    struct session *t = session_of(s);
+    int rc = keel_lock_take(&t->sending, deadline);
+
+    if (rc < 0)
+        return rc;
+    if (t->finished)
+        rc = 0;
+    else
+        rc = t->write_end < 0 ? t->write_end : end_all(t, deadline);
+    keel_lock_drop(&t->sending);
+    return rc;
+}
+
+/* Leaves `below` to the caller. */
+static void session_free(struct session *t)
+{
+    if (!t)
+        return;
+    SSL_free(t->ssl);
+    tls_buffer_return(t->in);
+    tls_buffer_return(t->out);
+    keel_event_fini(&t->received);
+    keel_lock_fini(&t->sending);
+    keel_free(t);
+}
+KEEL_AUTO(session, struct session *, session_free)
+
+static void tls_close(struct keel_stream *s)
+{
+    struct session *t = session_of(s);
+    struct keel_stream *below = t->below;
+
+    session_free(t);
+    keel_stream_close(below);
+}
+
+static int tls_fd(struct keel_stream *s)
+{
+    return keel_stream_fd(session_of(s)->below);
+}
+
+static const struct keel_stream_class tls_class = {
+    .name = "tls",
+    .read = tls_read,
+    .writev = tls_writev,
+    .finish = tls_finish,
+    .close = tls_close,
+    .fd = tls_fd,
+};
+
+/* ---- the handshake -------------------------------------------------------------------------- */
+
+struct words {
+    char text[160];
+};
+
+static void say(struct words *w, const char *before, const char *what)
+{
+    snprintf(w->text, sizeof w->text, "%s%s", before, what);
+}
+
+/* Reads OpenSSL's queue, so before anything else happens on this thread. */
+static int shake_refused(struct session *t, const struct keel_tls_config *c,
+                         struct words *w)
+{
+    unsigned long e = ERR_peek_error();
+    const char *reason = ERR_reason_error_string(e);
+    long verdict = SSL_get_verify_result(t->ssl);
+
+    switch (ERR_GET_REASON(e)) {
+    case ERR_R_MALLOC_FAILURE:
+        say(w, "", "no memory");
+        return -ENOMEM;
+    case SSL_R_CERTIFICATE_VERIFY_FAILED:
+        if (c->trust == TRUST_PIN)
+            say(w, "", "the peer's key is not the pinned one");
+        else
+            say(w, "certificate: ", X509_verify_cert_error_string(verdict));
+        return -EACCES;
+    case SSL_R_WRONG_VERSION_NUMBER:
+    case SSL_R_HTTP_REQUEST:
+    case SSL_R_HTTPS_PROXY_REQUEST:
+        say(w, "", "the peer does not speak TLS");
+        return -EPROTO;
+    case SSL_R_UNSUPPORTED_PROTOCOL:
+    case SSL_R_TLSV1_ALERT_PROTOCOL_VERSION:
+        say(w, "", "the peer does not speak TLS 1.3");
+        return -EPROTO;
+    case SSL_R_NO_APPLICATION_PROTOCOL:
+    case SSL_R_TLSV1_ALERT_NO_APPLICATION_PROTOCOL:
+    case SSL_R_CALLBACK_FAILED: /* only alpn_demand's */
+        say(w, "", "no application protocol (ALPN) in common");
+        return -EPROTO;
+    default:
+        say(w, "TLS: ", reason ? reason : "no reason given");
+        return -EPROTO;
+    }
+}
+
+static int shake_cut(int rc, struct words *w)
+{
+    if (rc == -ECONNABORTED)
+        say(w, "", "the peer closed the connection in the handshake");
+    else if (rc == -ETIMEDOUT)
+        say(w, "", "the handshake was not done in time");
+    else
+        say(w, "", strerrordesc_np(-rc));
+    return rc;
+}
+
+static bool alpn_agreed(struct session *t, const struct keel_tls_config *c)
+{
+    const unsigned char *name;
+    unsigned size;
+
+    if (!c->alpn_bytes)
+        return true;
+    SSL_get0_alpn_selected(t->ssl, &name, &size);
+    return size + 1 == c->alpn_bytes && memcmp(name, c->alpn + 1, size) == 0;
+}
+
+/* One call of OpenSSL and what it wants sent.  1: done; 0: wants input. */
+static int shake_step(struct session *t, const struct keel_tls_config *c,
+                      struct words *w, keel_ns deadline)
+{
+    int rc = out_lend(t), why;
+
+    if (rc < 0)
+        return shake_cut(rc, w);
+    ERR_clear_error();
+    rc = SSL_do_handshake(t->ssl);
+    why = rc == 1 ? SSL_ERROR_NONE : SSL_get_error(t->ssl, rc);
+    /* A server without ALPN agrees to anything by silence.  It must not get
+     * our last message, which would make it believe in us. */
+    if (rc == 1 && !alpn_agreed(t, c)) {
+        say(w, "", "the peer did not agree to the application protocol");
+        return -EPROTO;
+    }
+    if (rc != 1 && why != SSL_ERROR_WANT_READ && why != SSL_ERROR_WANT_WRITE) {
+        rc = shake_refused(t, c, w);
+        ERR_clear_error();
+        flush(t, KEEL_NOW); /* the alert, if there is room for it */
+        return rc;
+    }
+    rc = flush(t, deadline);
+    out_return(t);
+    if (rc < 0)
+        return shake_cut(rc, w);
+    return why == SSL_ERROR_NONE;
+}
+
+static int shake(struct session *t, const struct keel_tls_config *c,
+                 struct words *w, keel_ns deadline)
+{
+    for (;;) {
+        int rc = shake_step(t, c, w, deadline);
+
+        if (rc < 0)
+            return rc;
+        if (rc > 0)
+            break;
+        rc = fill(t, deadline);
+        if (rc < 0)
+            return shake_cut(rc, w);
+    }
+    in_return(t);
+    return 0;
+}
+
+static int session_new(const struct keel_tls_config *c,
+                       struct keel_stream *below, struct session **ret)
+{
+    struct session *t = keel_calloc(1, sizeof *t);
+    BIO *b;
+
+    if (!t)
+        return -ENOMEM;
+    t->stream.is = &tls_class;
+    t->below = below;
+    t->read_end = 1;
+    keel_event_init(&t->received);
+    keel_lock_init(&t->sending);
+
+    t->ssl = SSL_new(c->ctx);
+    b = t->ssl ? bio_new(t) : NULL;
+    if (!b) {
+        session_free(t);
+        return -ENOMEM;
+    }
+    SSL_set_bio(t->ssl, b, b);
+    *ret = t;
+    return 0;
+}
+
+static bool is_address(const char *name)
+{
+    uint8_t bytes[16];
+
+    return inet_pton(AF_INET, name, bytes) == 1 ||
+           inet_pton(AF_INET6, name, bytes) == 1;
+}
+
+static int verify_init(struct session *t, const struct keel_tls_config *c,
+                       const char *name, bool address)
+{
+    X509_VERIFY_PARAM *p = SSL_get0_param(t->ssl);
+
+    SSL_set_verify(t->ssl, SSL_VERIFY_PEER, NULL);
+    if (c->trust != TRUST_CA)
+        return 0;
+    if (!name)
+        return -EINVAL;
+    X509_VERIFY_PARAM_set_time(p, (time_t)(keel_wall_ns() / KEEL_SECOND));
+    X509_VERIFY_PARAM_set_hostflags(p, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    if (address)
+        return X509_VERIFY_PARAM_set1_ip_asc(p, name) == 1 ? 0 : -EINVAL;
+    return X509_VERIFY_PARAM_set1_host(p, name, 0) == 1 ? 0 : -EINVAL;
+}
+
+static int client_init(struct session *t, const struct keel_tls_config *c,
+                       const char *name)
+{
+    bool address = name && is_address(name);
+
+    SSL_set_connect_state(t->ssl);
+    if (c->trust == TRUST_NOBODY || (name && !*name))
+        return -EINVAL;
+    /* RFC 6066 3: an address is not a server name. */
+    if (name && !address && SSL_set_tlsext_host_name(t->ssl, name) != 1)
+        return -EINVAL;
+    return verify_init(t, c, name, address);
+}
+
+static int server_init(struct session *t, const struct keel_tls_config *c)
+{
+    SSL_set_accept_state(t->ssl);
+    return c->has_key ? 0 : -EINVAL;
+}
+
+static int session_open(struct keel_tls_config *c, struct keel_stream *below,
+                        bool server, const char *name, keel_ns deadline,
+                        struct keel_stream **ret)
+{
+    keel_auto(session) struct session *draft = NULL;
+    struct words w = {""};
+    int rc;
+
+    ERR_clear_error();
+    rc = session_new(c, below, &draft);
+    if (rc == 0)
+        rc = server ? server_init(draft, c) : client_init(draft, c, name);
+    if (rc < 0) {
+        tls_error_set(rc == -ENOMEM ? "no memory"
+                                    : "the config or the "
+                                      "server's name is unfit");
+        return rc;
+    }
+    rc = shake(draft, c, &w, deadline);
+    if (rc < 0) {
+        tls_error_set(w.text);
+        return rc;
+    }
+    *ret = &keel_take(draft)->stream;
+    return 0;
+}
+
+int keel_tls_accept(struct keel_tls_config *c, struct keel_stream *below,
+                    keel_ns deadline, struct keel_stream **ret)
+{
+    keel_auto(tls_config) struct keel_tls_config *held = tls_config_hold(c);
+
+    return session_open(held, below, true, NULL, deadline, ret);
+}
+
+int keel_tls_connect(struct keel_tls_config *c, struct keel_stream *below,
+                     const char *server_name, keel_ns deadline,
+                     struct keel_stream **ret)
+{
+    keel_auto(tls_config) struct keel_tls_config *held = tls_config_hold(c);
+
+    return session_open(held, below, false, server_name, deadline, ret);
+}
+
+/* ---- what a session knows ------------------------------------------------------------------- */
+
+int keel_tls_peer_pin(struct keel_stream *s, struct keel_tls_pin *ret)
+{
+    X509 *cert;
+
+    if (s->is != &tls_class)
+        return -ENOTSUP;
+    cert = SSL_get0_peer_certificate(session_of(s)->ssl);
+    return cert ? tls_cert_pin(cert, ret) : -ENOENT;
+}
+
+int keel_tls_exporter(struct keel_stream *s, uint8_t ret[32])
+{
+    static const char label[] = "EXPORTER-Channel-Binding";
+    int ok;
+
+    if (s->is != &tls_class)
+        return -ENOTSUP;
+    ERR_clear_error();
+    ok = SSL_export_keying_material(session_of(s)->ssl, ret, 32, label,
+                                    sizeof label - 1, (const unsigned char *)"",
+                                    0, 1);
+    return ok == 1 ? 0 : broken();
+}
+
+const char *keel_tls_cipher(struct keel_stream *s)
+{
+    return s->is == &tls_class ? SSL_get_cipher_name(session_of(s)->ssl) : NULL;
+}
+
+SSL *tls_ssl(struct keel_stream *s)
+{
+    return session_of(s)->ssl;
+}
