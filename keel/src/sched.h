@@ -22,11 +22,17 @@ struct waiter {
     _Atomic uint32_t posted; /* threads: POSTED, SLEEPING */
     struct keel_co *co;      /* NULL: a thread */
     const char *what;        /* "queue get", for the dump */
+    /* The rest is the loop's: its timers are a pairing heap of waiters. */
+    keel_ns deadline;
+    uint64_t turn; /* equal deadlines expire in order of sleeping */
+    struct waiter *child, *younger, *older; /* older: parent for the first */
+    bool timed;
+    bool always;
 };
 
 void waiter_arm(struct waiter *w, const char *what);
 /* Sleeps until woken (0), -ETIMEDOUT or -ECANCELED.  After an error the caller
- * unlinks `w` from its list before it returns. */
+ * unlinks `w` from its list before it returns.  To sleep again, arm again. */
 int waiter_sleep(struct waiter *w, keel_ns deadline);
 /* Sleeps until woken, whatever else happens. */
 void waiter_sleep_always(struct waiter *w);
@@ -36,7 +42,11 @@ bool waiter_wake(struct waiter *w);
 /* Wait lists: see keel_waitlist in <keel/lock.h>. */
 void waitlist_hold(struct keel_waitlist *l);
 void waitlist_drop(struct keel_waitlist *l);
-/* Under the hold: links `w`, drops the hold, sleeps, and on an error holds,
+/* Under the hold. */
+void waitlist_link(struct keel_waitlist *l, struct waiter *w);
+void waitlist_link_first(struct keel_waitlist *l, struct waiter *w);
+void waitlist_unlink(struct keel_waitlist *l, struct waiter *w);
+/* Under the hold: links a waiter, drops the hold, sleeps, and on an error holds,
  * unlinks and drops again.  Returns with the list not held. */
 int waitlist_sleep(struct keel_waitlist *l, keel_ns deadline, bool always,
                    const char *what);
@@ -44,8 +54,20 @@ int waitlist_sleep(struct keel_waitlist *l, keel_ns deadline, bool always,
  * and wakes it.  False: there was none.  */
 bool waitlist_wake_one(struct keel_waitlist *l);
 void waitlist_wake_all(struct keel_waitlist *l);
+/* The same in two steps, so that the woken one does not run into the hold:
+ * choose under it, post (NULL is fine) after the drop. */
+struct waiter *waitlist_choose(struct keel_waitlist *l);
+void waiter_post(struct waiter *w);
 
 /* The current loop's poller; NULL in a plain thread. */
 struct poller *loop_poller(void);
+/* Called after an operation that did not have to wait: after a long run of
+ * them the others get their turn. */
+void loop_step(void);
+/* The earlier of `deadline` and that of the keel_timeout scopes around the
+ * caller.  waiter_sleep sees to it by itself. */
+keel_ns wait_until(keel_ns deadline);
+/* -ECANCELED when a wait that begins now would be cancelled, else 0. */
+int wait_allowed(void);
 
 #endif

@@ -1,0 +1,434 @@
+/* SPDX-License-Identifier: MIT */
+#include <keel/co.h>
+
+#include <errno.h>
+#include <sched.h>
+#include <string.h>
+
+#include "loop.h"
+#include "sanitize.h"
+#include "switch.h"
+
+/* ---- the handle's word ---- */
+
+/* False: the coroutine has ended, and nobody else touches the handle now. */
+static bool handle_hold(struct keel_co *co)
+{
+    uint32_t open = HANDLE_OPEN;
+
+    if (__libc_single_threaded) {
+        if (atomic_load_explicit(&co->word, memory_order_relaxed) ==
+            HANDLE_ENDED)
+            return false;
+        atomic_store_explicit(&co->word, HANDLE_HELD, memory_order_relaxed);
+        return true;
+    }
+    while (!atomic_compare_exchange_weak_explicit(&co->word, &open, HANDLE_HELD,
+                                                  memory_order_acquire,
+                                                  memory_order_acquire)) {
+        if (open == HANDLE_ENDED)
+            return false;
+        spin_wait(&co->word, HANDLE_HELD);
+        open = HANDLE_OPEN;
+    }
+    return true;
+}
+
+static void handle_drop(struct keel_co *co, uint32_t word)
+{
+    atomic_store_explicit(&co->word, word, memory_order_release);
+}
+
+/* The handle's last user lets go of it; a cancel under way still needs it. */
+static void handle_free(struct keel_co *co)
+{
+    uint8_t sent = MESSAGE_SENT;
+
+    if (atomic_load_explicit(&co->message, memory_order_acquire) ==
+            MESSAGE_SENT &&
+        atomic_compare_exchange_strong(&co->message, &sent, MESSAGE_ORPHAN))
+        return;
+    handle_put(loop_here, co);
+}
+
+/* ---- the end ---- */
+
+static void finish(struct keel_loop *l, struct keel_co *co, int result)
+{
+    bool owned = co->owned;
+
+    co->body = NULL;
+    co->result = result;
+    if (!handle_hold(co))
+        keel_assert(!"ended twice");
+    if (co->joiner)
+        waiter_wake(co->joiner);
+    co->joiner = NULL;
+    /* The last touch: the joiner may free the handle from here on. */
+    handle_drop(co, HANDLE_ENDED);
+    if (!owned)
+        handle_free(co);
+    alive_add(l, (size_t)-1);
+}
+
+static void body_unlist(struct keel_loop *l, struct body *b)
+{
+    if (b->prev)
+        b->prev->next = b->next;
+    else
+        l->bodies = b->next;
+    if (b->next)
+        b->next->prev = b->prev;
+}
+
+static void stack_leave(struct keel_loop *l, struct stack *s)
+{
+    /* What lies in frames that will not return must not look poisoned to the
+     * stack's next user. */
+    SAN_ASAN(ASAN_UNPOISON_MEMORY_REGION(s->low, (size_t)(s->top - s->low)));
+    if (s->single) {
+        s->next = l->dead;
+        l->dead = s;
+    } else {
+        stack_keep(&l->stacks, s);
+    }
+}
+
+static _Noreturn SAN_NO_TSAN void end(struct keel_co *co, int result)
+{
+    struct keel_loop *l = co->loop;
+    struct body *b = co->body;
+    struct stack *s = b->stack;
+
+    if (__builtin_expect(stack_canary, 0))
+        keel_assert(stack_intact(s));
+    body_unlist(l, b);
+    if (b->group)
+        group_ended(b->group, b, result);
+    finish(l, co, result);
+    /* From here on only the thread's own next steps may use the stack. */
+    stack_leave(l, s);
+    co_leave(l);
+}
+
+SAN_NO_TSAN void co_entry(void)
+{
+    struct keel_co *co = loop_here->current;
+
+    SAN_ASAN(__sanitizer_finish_switch_fiber(NULL, NULL, NULL));
+    end(co, co->body->fn(co->body->arg));
+}
+
+/* ---- spawning ---- */
+
+static void name_copy(char *to, size_t size, const char *from)
+{
+    size_t n = strnlen(from, size - 1);
+
+    memcpy(to, from, n);
+    to[n] = '\0';
+}
+
+static void body_init(struct keel_co *co, struct stack *s,
+                      const struct keel_spawn *how)
+{
+    struct body *b =
+        (struct body *)((uintptr_t)(s->top - sizeof *b) & ~(uintptr_t)63);
+
+    *b = (struct body){
+        .co = co,
+        .stack = s,
+        .group = how->group,
+        .timeout = KEEL_FOREVER,
+        .low = s->low,
+        .size = (size_t)((char *)b - s->low),
+    };
+    name_copy(b->name, sizeof b->name, how->name ? how->name : "co");
+    co->body = b;
+    co->sp = switch_prepare(s->low, b, co_entry);
+}
+
+static void co_init(struct keel_co *co, struct keel_loop *l, bool owned)
+{
+    co->loop = l;
+    co->joiner = NULL;
+    atomic_init(&co->word, HANDLE_OPEN);
+    atomic_init(&co->cancelled, 0);
+    atomic_init(&co->message, MESSAGE_NONE);
+    co->owned = owned;
+    co->joining = false;
+}
+
+static int co_make(struct keel_loop *l, const struct keel_spawn *how,
+                   bool owned, struct keel_co **ret)
+{
+    struct keel_co *co;
+    struct stack *s;
+    int rc;
+
+    co = handle_get(loop_here);
+    if (!co)
+        return -ENOMEM;
+    rc = stack_get(loop_here ? &loop_here->stacks : NULL, how->stack_bytes, &s);
+    if (rc < 0) {
+        handle_put(loop_here, co);
+        return rc;
+    }
+    co_init(co, l, owned);
+    body_init(co, s, how);
+    *ret = co;
+    return 0;
+}
+
+static int spawn_here(struct keel_loop *l, struct keel_co *co)
+{
+    loop_adopt(l, co);
+    run_push(l, co);
+    return 0;
+}
+
+static int spawn_there(struct keel_loop *l, struct keel_co *co)
+{
+    struct stack *s = co->body->stack;
+
+    co->body->foreign = true;
+    atomic_fetch_add_explicit(&l->incoming, 1, memory_order_relaxed);
+    if (loop_send(l, co))
+        return 0;
+    atomic_fetch_sub_explicit(&l->incoming, 1, memory_order_relaxed);
+    if (co->body->group)
+        group_unlink(co->body->group, co->body);
+    stack_drop(s);
+    handle_put(loop_here, co);
+    return -EAGAIN;
+}
+
+static int spawn(struct keel_loop *l, const struct keel_spawn *how,
+                 int (*fn)(void *arg), void *arg, struct keel_co **ret)
+{
+    struct keel_co *co;
+    int rc;
+
+    if (atomic_load_explicit(&l->stop, memory_order_relaxed))
+        return -EAGAIN;
+    rc = co_make(l, how, ret != NULL, &co);
+    if (rc < 0)
+        return rc;
+    co->body->fn = fn;
+    co->body->arg = arg;
+    if (how->group)
+        group_link(how->group, co->body);
+    /* Written first: from another thread's view the coroutine may be over by
+     * the time we return. */
+    if (l == loop_here)
+        rc = spawn_here(l, co);
+    else
+        rc = spawn_there(l, co);
+    if (rc == 0 && ret)
+        *ret = co;
+    return rc;
+}
+
+int keel_spawn(const struct keel_spawn *how, int (*fn)(void *arg), void *arg,
+               struct keel_co **ret)
+{
+    static const struct keel_spawn usual;
+    struct keel_loop *l;
+    int rc;
+
+    if (!how)
+        how = &usual;
+    l = how->loop ? how->loop : loop_here;
+    keel_assert(l); /* a plain thread must name the loop */
+    if (how->group) {
+        rc = group_enter(how->group);
+        if (rc < 0)
+            return rc;
+    }
+    rc = spawn(l, how, fn, arg, ret);
+    if (rc < 0 && how->group)
+        group_back_out(how->group);
+    return rc;
+}
+
+/* ---- joining ---- */
+
+static int join_sleep(struct keel_co *co, keel_ns deadline)
+{
+    struct waiter w;
+    int rc;
+
+    /* The word is held, and dropped here. */
+    waiter_arm(&w, "join");
+    co->joiner = &w;
+    co->joining = true;
+    handle_drop(co, HANDLE_OPEN);
+    rc = waiter_sleep(&w, deadline);
+    if (!handle_hold(co))
+        return rc; /* ended, with whatever outcome of our wait */
+    /* Woken we would find it ended: the finisher wakes while it holds. */
+    keel_assert(rc < 0);
+    co->joiner = NULL;
+    co->joining = false;
+    handle_drop(co, HANDLE_OPEN);
+    return rc;
+}
+
+int keel_join(struct keel_co *co, keel_ns deadline, int *ret_result)
+{
+    int rc = 0;
+
+    if (co == keel_current())
+        return -EDEADLK;
+    if (handle_hold(co)) {
+        if (co->joining) {
+            handle_drop(co, HANDLE_OPEN);
+            return -EINVAL;
+        }
+        rc = join_sleep(co, deadline);
+    }
+    if (rc < 0)
+        return rc;
+    if (ret_result)
+        *ret_result = co->result;
+    handle_free(co);
+    return 0;
+}
+
+/* ---- cancelling ---- */
+
+void co_interrupt(struct keel_co *co)
+{
+    struct body *b = co->body;
+    struct waiter *w = b ? b->waits : NULL;
+
+    if (w && !w->always && !b->shields && waiter_leave(w, CANCELLED))
+        run_push(co->loop, co);
+}
+
+void co_cancel_taken(struct keel_co *co)
+{
+    uint8_t sent = MESSAGE_SENT;
+
+    if (atomic_load_explicit(&co->word, memory_order_acquire) != HANDLE_ENDED)
+        co_interrupt(co);
+    if (!atomic_compare_exchange_strong(&co->message, &sent, MESSAGE_NONE))
+        handle_put(loop_here, co); /* orphaned meanwhile */
+}
+
+/* Sends `co` to its loop's list of cancels, once. */
+static void cancel_send(struct keel_co *co)
+{
+    struct keel_loop *l = co->loop;
+    struct keel_co *old;
+    uint8_t none = MESSAGE_NONE;
+
+    if (!atomic_compare_exchange_strong(&co->message, &none, MESSAGE_SENT))
+        return;
+    old = atomic_load_explicit(&l->cancels, memory_order_relaxed);
+    do
+        co->cancel_next = old;
+    while (!atomic_compare_exchange_weak(&l->cancels, &old, co));
+    loop_poke(l);
+}
+
+void keel_cancel(struct keel_co *co)
+{
+    atomic_store(&co->cancelled, 1);
+    if (atomic_load_explicit(&co->word, memory_order_acquire) == HANDLE_ENDED)
+        return;
+    if (co->loop == loop_here)
+        co_interrupt(co);
+    else
+        cancel_send(co);
+}
+
+bool keel_cancelled(void)
+{
+    struct keel_co *co = keel_current();
+
+    return co && atomic_load_explicit(&co->cancelled, memory_order_relaxed);
+}
+
+void keel_shield(void)
+{
+    struct keel_co *co = keel_current();
+
+    if (co)
+        co->body->shields++;
+}
+
+void keel_unshield(void)
+{
+    struct keel_co *co = keel_current();
+
+    if (!co)
+        return;
+    keel_assert(co->body->shields > 0);
+    co->body->shields--;
+}
+
+/* ---- timeouts, sleeping, yielding ---- */
+
+void keel_timeout_begin(struct keel_timeout *t, keel_ns deadline)
+{
+    keel_ns *now = wait_scope();
+
+    t->outer = *now;
+    if (deadline < *now)
+        *now = deadline;
+}
+
+void keel_timeout_end(struct keel_timeout *t)
+{
+    *wait_scope() = t->outer;
+}
+
+int keel_sleep(keel_ns deadline)
+{
+    struct waiter w;
+    keel_ns until;
+    int rc;
+
+    /* The scopes' end is a timeout, the sleeper's own is what it came for. */
+    until = wait_until(deadline);
+    waiter_arm(&w, "sleep");
+    rc = waiter_sleep(&w, deadline);
+    if (rc == -ETIMEDOUT && until == deadline)
+        return 0;
+    return rc;
+}
+
+void keel_yield(void)
+{
+    struct keel_loop *l = loop_here;
+
+    if (!l) {
+        sched_yield();
+        return;
+    }
+    keel_assert(l->current);
+    run_push(l, l->current);
+    co_park(l, l->current);
+}
+
+/* ---- who am I ---- */
+
+struct keel_co *keel_current(void)
+{
+    return loop_here ? loop_here->current : NULL;
+}
+
+const char *keel_name(void)
+{
+    struct keel_loop *l = loop_here;
+
+    if (!l)
+        return "thread";
+    return l->current && l->current->body ? l->current->body->name : l->name;
+}
+
+const char *keel_stack_error(void)
+{
+    return stack_error();
+}

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: MIT */
+/* Inside keel: coroutines and the loop that runs them, for the files that make
+ * up the scheduler. */
+#ifndef KEEL_LOOP_H
+#define KEEL_LOOP_H
+
+#include <pthread.h>
+#include <signal.h>
+#include <sys/single_threaded.h>
+
+#include "sched.h"
+#include "stack.h"
+
+#if defined(__x86_64__)
+#define cpu_relax() __builtin_ia32_pause()
+#elif defined(__aarch64__)
+#define cpu_relax() __asm__ volatile("yield")
+#else
+#define cpu_relax() ((void)0)
+#endif
+
+/* The states of a waiter, and the words of a thread's `posted`. */
+enum { ARMED, WOKEN, EXPIRED, CANCELLED };
+enum { UNPOSTED, POSTED, SLEEPING };
+
+/* A coroutine is in two pieces.  The handle is what others may touch: it is
+ * pooled, outlives the end of the coroutine until it is joined, and its memory
+ * is never anything but a handle.  The body lies on the stack's top page,
+ * which a parked coroutine costs anyway, and only its loop touches it.
+ *
+ * `word` is a spinlock and the end in one: OPEN and HELD alternate until the
+ * finisher, holding it, leaves it ENDED, which is the last it does to it. */
+enum { HANDLE_OPEN, HANDLE_HELD, HANDLE_ENDED };
+/* A cancel from another thread travels as a message; whoever frees the handle
+ * while it is under way leaves that to the loop. */
+enum { MESSAGE_NONE, MESSAGE_SENT, MESSAGE_ORPHAN };
+
+struct keel_co {
+    struct keel_co *next; /* run queue, inbox or pool */
+    void *sp;             /* where it goes on */
+    struct body *body;
+    struct keel_loop *loop;
+    struct keel_co *cancel_next; /* the loop's list of cancels */
+    struct waiter *joiner;       /* holding `word` */
+    _Atomic uint32_t word;
+    int result;
+    _Atomic uint8_t cancelled;
+    _Atomic uint8_t message;
+    bool owned, joining; /* joining: holding `word` */
+};
+
+struct body {
+    struct keel_co *co;
+    struct body *next, *prev; /* all of the loop */
+    struct stack *stack;
+    int (*fn)(void *arg);
+    void *arg;
+    struct waiter *waits; /* NULL: does not wait */
+    struct keel_group *group;
+    struct body *group_next, *group_prev; /* under the group's hold */
+    keel_ns timeout;                      /* of the scopes around it */
+    keel_ns since;                        /* it waits */
+    void *fake;                           /* ASan's */
+    const void *low; /* ASan's: the stack, also of the loop's own context */
+    size_t size;
+    unsigned shields;
+    bool listed;  /* among the loop's bodies */
+    bool foreign; /* spawned from another thread */
+    char name[24];
+};
+
+/* A loop's memory is never freed but used again for the next loop: whoever
+ * holds a handle of a loop that ended may still look at its inbox, and finds
+ * it closed, or is harmless there. */
+struct keel_loop {
+    /* the loop's own */
+    struct keel_co *run_head, *run_tail;
+    struct keel_co *current;
+    unsigned budget; /* switches until the loop looks round */
+    unsigned steps;  /* operations until the current one yields */
+    struct keel_co home;
+    struct body home_body;
+    struct stack home_stack; /* for its fiber */
+    struct poller *poller;
+    struct stack_cache stacks;
+    struct stack *dead; /* singles to unmap */
+    struct keel_co *handles;
+    unsigned handle_count;
+    struct body *bodies;
+    struct waiter *timers;
+    uint64_t timer_turn;
+    keel_ns now, polled;
+    int credit; /* spins that may fail before spinning stops */
+    bool stopping;
+    bool trim; /* there are cold stacks to give back */
+    int (*main)(void *arg);
+    void *main_arg;
+    int main_result;
+    void *alt_stack;
+    stack_t alt_before;
+    pthread_t thread;
+    char name[16]; /* what the kernel keeps of a thread's name */
+
+    /* under the list's lock */
+    struct keel_loop *pool_next, *all_next;
+    bool open, idle;
+    keel_ns idle_until;
+
+    /* everybody's */
+    _Alignas(64) _Atomic(struct keel_co *) inbox;
+    _Atomic(struct keel_co *) cancels;
+    _Atomic uint32_t stop; /* asked to */
+    _Atomic size_t incoming;
+    _Alignas(64) _Atomic uint32_t sleeping;
+    _Atomic uint32_t wakers;
+    _Atomic uint32_t request; /* for a dump: see dump.c */
+    _Atomic(struct dump_order *) order;
+    _Alignas(64) _Atomic size_t alive;
+};
+
+extern _Thread_local struct keel_loop *loop_here
+    __attribute__((tls_model("initial-exec")));
+extern _Thread_local keel_ns thread_timeout
+    __attribute__((tls_model("initial-exec")));
+
+/* Closed for ever: the loop has ended. */
+#define INBOX_CLOSED ((struct keel_co *)1)
+
+/* ---- run queue ---- */
+static inline void run_push(struct keel_loop *l, struct keel_co *co)
+{
+    co->next = NULL;
+    if (l->run_head)
+        l->run_tail->next = co;
+    else
+        l->run_head = co;
+    l->run_tail = co;
+}
+
+static inline struct keel_co *run_pop(struct keel_loop *l)
+{
+    struct keel_co *co = l->run_head;
+
+    l->run_head = co->next;
+    return co;
+}
+
+/* Makes a parked coroutine run, from any thread. */
+void co_post(struct keel_co *co);
+/* Puts into another loop's inbox.  False: the loop has ended. */
+bool loop_send(struct keel_loop *l, struct keel_co *co);
+/* Ends its sleep. */
+void loop_poke(struct keel_loop *l);
+/* The current coroutine stops here until it is posted. */
+void co_park(struct keel_loop *l, struct keel_co *self);
+/* On the coroutine's loop: ends its wait if that may be cancelled. */
+void co_interrupt(struct keel_co *co);
+void co_cancel_taken(struct keel_co *co);
+void co_entry(void);
+/* The end of a coroutine; it has given its stack and handle back. */
+_Noreturn void co_leave(struct keel_loop *l);
+/* Enters a new coroutine in the list of its loop, which this is. */
+void loop_adopt(struct keel_loop *l, struct keel_co *co);
+/* Cancels what is there; nothing new is taken. */
+void loop_wind_up(struct keel_loop *l);
+
+/* Only the loop's thread changes `alive`: no locked instruction. */
+static inline void alive_add(struct keel_loop *l, size_t n)
+{
+    size_t alive = atomic_load_explicit(&l->alive, memory_order_relaxed);
+
+    atomic_store_explicit(&l->alive, alive + n, memory_order_relaxed);
+}
+
+/* ---- waiters ---- */
+/* Leaves ARMED, once.  With one thread in the process (glibc knows) nobody
+ * can come in between. */
+static inline bool waiter_leave(struct waiter *w, uint32_t to)
+{
+    uint32_t armed = ARMED;
+
+    if (__libc_single_threaded) {
+        if (atomic_load_explicit(&w->state, memory_order_relaxed) != ARMED)
+            return false;
+        atomic_store_explicit(&w->state, to, memory_order_relaxed);
+        return true;
+    }
+    return atomic_compare_exchange_strong(&w->state, &armed, to);
+}
+
+/* The deadline of the keel_timeout scopes around the caller. */
+keel_ns *wait_scope(void);
+
+void timer_add(struct keel_loop *l, struct waiter *w, keel_ns deadline);
+void timer_drop(struct keel_loop *l, struct waiter *w);
+/* Expires what is due. */
+void timers_run(struct keel_loop *l, keel_ns now);
+
+/* A thread's wait by the real clock, also while time is virtual. */
+int waiter_sleep_real(struct waiter *w, keel_ns span);
+
+/* ---- spins ---- */
+void spin_wait(_Atomic uint32_t *word, uint32_t while_it_is);
+
+static inline void spin_hold(_Atomic uint32_t *word)
+{
+    if (__libc_single_threaded) {
+        atomic_store_explicit(word, 1, memory_order_relaxed);
+        return;
+    }
+    while (atomic_exchange_explicit(word, 1, memory_order_acquire))
+        spin_wait(word, 1);
+}
+
+static inline void spin_drop(_Atomic uint32_t *word)
+{
+    atomic_store_explicit(word, 0, memory_order_release);
+}
+
+/* True while spinning may help: there are other threads, and not more loops
+ * than processors for them. */
+bool loop_may_spin(void);
+
+/* ---- handles ---- */
+struct keel_co *handle_get(struct keel_loop *l);
+void handle_put(struct keel_loop *l, struct keel_co *co);
+
+/* ---- groups ---- */
+int group_enter(struct keel_group *g); /* waits while full */
+/* The spawn failed. */
+void group_back_out(struct keel_group *g);
+void group_link(struct keel_group *g, struct body *b);
+void group_unlink(struct keel_group *g, struct body *b);
+/* The last the member does to the group, which may be gone after it. */
+void group_ended(struct keel_group *g, struct body *b, int result);
+
+/* ---- all loops ---- */
+/* The list of every loop there ever was: it only grows, at its head. */
+struct keel_loop *loops_first(void);
+bool loop_is_open(struct keel_loop *l);
+extern _Atomic unsigned loops_alive;
+/* Blocking jobs under way: virtual time stands still meanwhile. */
+extern _Atomic unsigned blocking_under_way;
+
+/* ---- overflow report ---- */
+int overflow_watch(struct keel_loop *l);
+void overflow_unwatch(struct keel_loop *l);
+
+/* ---- dump ---- */
+void dump_answer(struct keel_loop *l);
+
+#endif

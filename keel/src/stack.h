@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/* Inside keel: stacks for coroutines.
+ *
+ * Stacks of the usual size lie in slabs, each above a guard as large as
+ * itself, and are pooled: a list for each loop, last in first out, so that
+ * the next coroutine finds its stack in the cache, and one for the process.
+ * What the process keeps beyond STACKS_WARM gives its pages back.  Other sizes
+ * are mapped one by one and not kept. */
+#ifndef KEEL_STACK_H
+#define KEEL_STACK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#define STACK_BYTES ((size_t)65536)
+/* Libraries not built with -fstack-clash-protection have frames of up to
+ * 16 KiB that step over a guard of one page. */
+#define STACK_GUARD_BYTES ((size_t)65536)
+
+struct stack {
+    struct stack *next;
+    char *low, *top; /* usable: [low, top) */
+    void *fiber;     /* TSan's; made once, kept with the stack */
+    unsigned valgrind_id;
+    bool single; /* mapped alone */
+};
+
+/* A loop's own free stacks. */
+struct stack_cache {
+    struct stack *head;
+    unsigned count;
+};
+
+/* -ENOMEM, and stack_error() says why. `cache` may be NULL. */
+int stack_get(struct stack_cache *cache, size_t bytes, struct stack **ret);
+/* Keeps the stack in the cache.  The caller may still be running on it, as
+ * long as its thread does not get or trim before it has left it; singles are
+ * not for this, but for stack_drop from another stack. */
+static inline void stack_keep(struct stack_cache *cache, struct stack *s)
+{
+    s->next = cache->head;
+    cache->head = s;
+    cache->count++;
+}
+void stack_drop(struct stack *s);
+/* Hands what the cache has too many of to the process's list, and gives back
+ * pages of a few stacks there.  False when there is nothing more to do. */
+bool stack_trim(struct stack_cache *cache);
+#define STACK_CACHE_MOST 256u
+/* Hands everything over. */
+void stack_cache_empty(struct stack_cache *cache);
+
+/* KEEL_GUARD=canary: there is no guard, the lowest words must stay zero. */
+extern bool stack_canary;
+bool stack_intact(const struct stack *s);
+
+const char *stack_error(void);
+
+#endif

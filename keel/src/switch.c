@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: MIT */
+#include "switch.h"
+
+#include <stdint.h>
+
+#if defined(__x86_64__) && !defined(KEEL_SWITCH_PORTABLE)
+
+/* System V AMD64, 3.2.3: a callee keeps rbx, rbp, r12-r15, and the control
+ * bits of mxcsr and the x87 unit.  The control words are compared before they
+ * are loaded: loading them is what would cost most here, and they are nearly
+ * always the same. */
+__asm__(".text\n"
+        ".globl switch_stacks\n"
+        ".hidden switch_stacks\n"
+        ".type switch_stacks, @function\n"
+        ".p2align 4\n"
+        "switch_stacks:\n"
+        ".cfi_startproc\n"
+        "    pushq %rbp\n"
+        "    .cfi_adjust_cfa_offset 8\n"
+        "    pushq %rbx\n"
+        "    .cfi_adjust_cfa_offset 8\n"
+        "    pushq %r12\n"
+        "    .cfi_adjust_cfa_offset 8\n"
+        "    pushq %r13\n"
+        "    .cfi_adjust_cfa_offset 8\n"
+        "    pushq %r14\n"
+        "    .cfi_adjust_cfa_offset 8\n"
+        "    pushq %r15\n"
+        "    .cfi_adjust_cfa_offset 8\n"
+        "    subq $8, %rsp\n"
+        "    .cfi_adjust_cfa_offset 8\n"
+        "    stmxcsr (%rsp)\n"
+        "    fnstcw 4(%rsp)\n"
+        "    movl (%rsp), %eax\n"
+        "    movzwl 4(%rsp), %ecx\n"
+        "    movq %rsp, (%rdi)\n"
+        "    movq %rsi, %rsp\n"
+        "    cmpl (%rsp), %eax\n"
+        "    jne 2f\n"
+        "1:  cmpw 4(%rsp), %cx\n"
+        "    jne 3f\n"
+        "4:  addq $8, %rsp\n"
+        "    .cfi_adjust_cfa_offset -8\n"
+        "    popq %r15\n"
+        "    .cfi_adjust_cfa_offset -8\n"
+        "    popq %r14\n"
+        "    .cfi_adjust_cfa_offset -8\n"
+        "    popq %r13\n"
+        "    .cfi_adjust_cfa_offset -8\n"
+        "    popq %r12\n"
+        "    .cfi_adjust_cfa_offset -8\n"
+        "    popq %rbx\n"
+        "    .cfi_adjust_cfa_offset -8\n"
+        "    popq %rbp\n"
+        "    .cfi_adjust_cfa_offset -8\n"
+        "    ret\n"
+        "    .cfi_adjust_cfa_offset 56\n"
+        "2:  ldmxcsr (%rsp)\n"
+        "    jmp 1b\n"
+        "3:  fldcw 4(%rsp)\n"
+        "    jmp 4b\n"
+        ".cfi_endproc\n"
+        ".size switch_stacks, .-switch_stacks\n");
+
+void *switch_prepare(void *low, void *top, void (*entry)(void))
+{
+    /* After the `ret` into entry() the pointer must be 8 above a multiple of
+     * 16, as after a call; the zero there ends backtraces. */
+    uint64_t *sp = (uint64_t *)((uintptr_t)top & ~(uintptr_t)15);
+    uint32_t mxcsr;
+    uint16_t cw;
+
+    (void)low;
+    __asm__ volatile("stmxcsr %0" : "=m"(mxcsr));
+    __asm__ volatile("fnstcw %0" : "=m"(cw));
+    *--sp = 0;
+    *--sp = (uint64_t)(uintptr_t)entry;
+    for (int i = 0; i < 6; i++)
+        *--sp = 0;
+    *--sp = (uint64_t)mxcsr | (uint64_t)cw << 32;
+    return sp;
+}
+
+int switch_where(void *sp, void **ret_pc, void **ret_frame)
+{
+    uint64_t *at = sp;
+
+    *ret_frame = (void *)(uintptr_t)at[6];
+    *ret_pc = (void *)(uintptr_t)at[7];
+    return 1;
+}
+
+#elif defined(__aarch64__) && !defined(KEEL_SWITCH_PORTABLE)
+
+/* AAPCS64, 6.1: a callee keeps x19-x29, d8-d15 and returns to x30. */
+__asm__(".text\n"
+        ".globl switch_stacks\n"
+        ".hidden switch_stacks\n"
+        ".type switch_stacks, %function\n"
+        ".p2align 4\n"
+        "switch_stacks:\n"
+        "    sub sp, sp, #160\n"
+        "    stp x19, x20, [sp, #0]\n"
+        "    stp x21, x22, [sp, #16]\n"
+        "    stp x23, x24, [sp, #32]\n"
+        "    stp x25, x26, [sp, #48]\n"
+        "    stp x27, x28, [sp, #64]\n"
+        "    stp x29, x30, [sp, #80]\n"
+        "    stp d8, d9, [sp, #96]\n"
+        "    stp d10, d11, [sp, #112]\n"
+        "    stp d12, d13, [sp, #128]\n"
+        "    stp d14, d15, [sp, #144]\n"
+        "    mov x9, sp\n"
+        "    str x9, [x0]\n"
+        "    mov sp, x1\n"
+        "    ldp x19, x20, [sp, #0]\n"
+        "    ldp x21, x22, [sp, #16]\n"
+        "    ldp x23, x24, [sp, #32]\n"
+        "    ldp x25, x26, [sp, #48]\n"
+        "    ldp x27, x28, [sp, #64]\n"
+        "    ldp x29, x30, [sp, #80]\n"
+        "    ldp d8, d9, [sp, #96]\n"
+        "    ldp d10, d11, [sp, #112]\n"
+        "    ldp d12, d13, [sp, #128]\n"
+        "    ldp d14, d15, [sp, #144]\n"
+        "    add sp, sp, #160\n"
+        "    ret\n"
+        ".size switch_stacks, .-switch_stacks\n");
+
+void *switch_prepare(void *low, void *top, void (*entry)(void))
+{
+    uint64_t *sp = (uint64_t *)((uintptr_t)top & ~(uintptr_t)15);
+
+    (void)low;
+    sp -= 20;
+    for (int i = 0; i < 20; i++)
+        sp[i] = 0;
+    sp[11] = (uint64_t)(uintptr_t)entry;
+    return sp;
+}
+
+int switch_where(void *sp, void **ret_pc, void **ret_frame)
+{
+    uint64_t *at = sp;
+
+    *ret_frame = (void *)(uintptr_t)at[10];
+    *ret_pc = (void *)(uintptr_t)at[11];
+    return 1;
+}
+
+#else
+
+/* Anywhere else the C library switches; it also saves the signal mask, by a
+ * system call, and is a hundred times slower for that.  The contexts lie on
+ * the stacks they describe. */
+#include <ucontext.h>
+
+void switch_stacks(void **from, void *to)
+{
+    ucontext_t here;
+
+    *from = &here;
+    swapcontext(&here, to);
+}
+
+void *switch_prepare(void *low, void *top, void (*entry)(void))
+{
+    uintptr_t at = ((uintptr_t)top - sizeof(ucontext_t)) & ~(uintptr_t)63;
+    ucontext_t *c = (ucontext_t *)at;
+
+    getcontext(c);
+    c->uc_stack.ss_sp = low;
+    c->uc_stack.ss_size = at - (uintptr_t)low;
+    c->uc_link = NULL;
+    makecontext(c, entry, 0);
+    return c;
+}
+
+int switch_where(void *sp, void **ret_pc, void **ret_frame)
+{
+    (void)sp;
+    (void)ret_pc;
+    (void)ret_frame;
+    return 0;
+}
+
+#endif
