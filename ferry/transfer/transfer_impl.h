@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT */
+/* What sending and receiving share. */
+#ifndef FERRY_TRANSFER_IMPL_H
+#define FERRY_TRANSFER_IMPL_H
+
+#include <keel/co.h>
+
+#include "transfer/transfer.h"
+
+/* Waits for a buffer, by somebody who holds none, as long as `x` is open. */
+int transfer_buffer(struct buffer_pool *pool, struct exchange *x,
+                    struct buffer **ret, struct problem *why);
+/* Lets the members finish: they use buffers, and what they do to the disk is
+ * worth keeping. */
+void transfer_join(struct keel_group *g);
+
+#endif
