@@ -37,6 +37,10 @@ static inline void keel_auto_file(int *fd)
 
 /* All of `size` bytes, or fewer at the end of the file: returns the count. */
 KEEL_API ssize_t keel_file_read(int fd, void *buf, size_t size, uint64_t at);
+/* The same for what is read only once: uses what is in the page cache, but
+ * leaves nothing new in it (Linux 6.14; else as keel_file_read). */
+KEEL_API ssize_t keel_file_read_once(int fd, void *buf, size_t size,
+                                     uint64_t at);
 /* All of `size` bytes: returns 0. */
 KEEL_API int keel_file_write(int fd, const void *buf, size_t size, uint64_t at);
 
