@@ -16,10 +16,12 @@ struct buffer {
     struct buffer *next; /* the pool's, or the holder's while held */
 };
 
+/* -ENOMEM */
 int buffer_pool_new(unsigned count, struct buffer_pool **ret);
 /* All must have been given back. */
 void buffer_pool_free(struct buffer_pool *p);
-/* Waits for a free one.  From any loop or thread. */
+/* Waits for a free one; the one given back last is lent first, since its pages
+ * are warm.  From any loop or thread.  -ETIMEDOUT, -ECANCELED */
 int buffer_take(struct buffer_pool *p, keel_ns deadline, struct buffer **ret);
 void buffer_give(struct buffer *b); /* accepts NULL */
 KEEL_AUTO(buffer, struct buffer *, buffer_give)

@@ -5,7 +5,8 @@
  * Merkle tree as in RFC 9162 section 2.1: leaf = H(0x00 || bytes), node =
  * H(0x01 || left || right), split at the largest power of two below the count.
  * An empty file's root is H("").  H is named by an id that stands in the
- * protocol and in journals. */
+ * protocol and in journals.  `left` and `right` are as long as H's value: 32
+ * bytes of SHA-256, 16 of XXH3-128 (in its canonical, big-endian form). */
 #ifndef FERRY_TREE_H
 #define FERRY_TREE_H
 
@@ -29,6 +30,7 @@ const char *chunk_hash_name(enum chunk_hash h);
 #define DIGEST_TEXT_BYTES 80
 void digest_print(enum chunk_hash h, const struct digest *d,
                   char ret[DIGEST_TEXT_BYTES]);
+/* Exactly what digest_print prints.  -EINVAL */
 int digest_parse(const char *text, enum chunk_hash *ret_hash,
                  struct digest *ret);
 
