@@ -10,7 +10,7 @@
  * journal.
  *
  * Calls are for coroutines and threads; part_write may run for several chunks
- * at once. */
+ * at once.  part_close and part_drop come after all others have returned. */
 #ifndef FERRY_PART_H
 #define FERRY_PART_H
 
@@ -23,6 +23,9 @@
 
 struct part;
 
+/* Room for ".log" behind it. */
+#define PART_NAME_BYTES 251
+
 struct part_options {
     int dir;          /* borrowed while the part is open */
     const char *name; /* one component; NULL: unnamed, in `dir` */
@@ -31,12 +34,13 @@ struct part_options {
     uint8_t id[16];
     int64_t source_mtime_ns, source_ctime_ns; /* another source starts afresh */
     mode_t mode;
-    /* Some file systems have no O_TMPFILE: then `name` (required) is used. */
 };
 
 /* Opens or resumes.  What is in doubt after a reboot, or was touched by
- * somebody else since, is read and hashed here before it counts.
- * DISK_FULL, FILE_LOCAL */
+ * somebody else since, is read and hashed here before it counts.  A file of
+ * that name with another size, or with a second link, is replaced.  An unnamed
+ * part is -EOPNOTSUPP where the file system has no O_TMPFILE: open a named one.
+ * DISK_FULL, FILE_TOO_LARGE, FILE_NOT_REGULAR, FILE_LOCAL, NO_MEMORY */
 int part_open(const struct part_options *o, struct part **ret,
               struct problem *why);
 /* Lets go; a named part stays for a resume.  Never waits for the disk. */
@@ -49,21 +53,27 @@ bool part_has(const struct part *p, uint64_t chunk);
 /* The first chunk >= `from` that is missing; chunk_count when none is. */
 uint64_t part_missing(const struct part *p, uint64_t from);
 uint64_t part_bytes(const struct part *p); /* bytes that are there */
+/* By number, of the chunks that are there.  Lent while the part is open. */
 const struct digest *part_leaves(const struct part *p);
 
 /* Hashes and writes chunk `index`, both at once on other threads, and lists it
- * in the journal.  The buffer is borrowed. */
+ * in the journal.  The buffer is borrowed; of the last chunk only the file's
+ * bytes are used.  A chunk that is there already is withdrawn first.  Not cut
+ * short by a cancel.
+ * TRANSFER_RANGE, REQUEST_INVALID (that chunk is being written by another
+ * call), DISK_FULL, FILE_LOCAL, SYNC_FAILED */
 int part_write(struct part *p, uint64_t index, struct buffer *b,
                struct problem *why);
-/* Withdraws a chunk that proved wrong. */
+/* Withdraws a chunk that proved wrong.  FILE_LOCAL, and as part_write. */
 int part_withdraw(struct part *p, uint64_t index, struct problem *why);
 
-/* Everything received is on stable storage.  A failure is for good: the part
- * is dropped by its owner. */
+/* Everything received is on stable storage.  SYNC_FAILED is for good, and is
+ * what every later call says: the part is dropped by its owner, and nobody can
+ * resume it. */
 int part_sync(struct part *p, struct problem *why);
-/* Of the leaves; every chunk must be there. */
+/* Of the leaves.  -EINVAL: chunks are missing; -EIO: a sync failed. */
 int part_root(const struct part *p, struct digest *ret);
-int part_fd(const struct part *p);      /* lent */
+int part_fd(const struct part *p);           /* lent */
 const char *part_name(const struct part *p); /* NULL: unnamed */
 /* After a successful rename of the file: removes the journal. */
 void part_published(struct part *p);

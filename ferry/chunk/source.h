@@ -19,25 +19,31 @@
 struct source;
 
 /* Takes `fd` (a regular file, readable) on success.  With `hash` 0 nothing is
- * hashed.  `name` is for words; copied. */
+ * hashed.  `name` is for words; copied.
+ * FILE_IS_DIRECTORY, FILE_NOT_REGULAR, FILE_LOCAL, NO_MEMORY */
 int source_open(int fd, enum chunk_hash hash, const char *name,
                 struct source **ret, struct problem *why);
 void source_close(struct source *s);
 const struct statx *source_stat(const struct source *s);
 uint64_t source_size(const struct source *s);
 
-/* Fills `b` with chunk `index`, and hashes it if wanted, on other threads.
- * May run for several chunks at once.  FILE_CHANGED when bytes are missing. */
+/* Fills `b` with chunk `index`, and hashes it if that is wanted and its leaf is
+ * not known yet, on other threads.  `index` is below the chunk count.  May run
+ * for several chunks at once, and is not cut short by a cancel.  FILE_CHANGED
+ * when bytes are missing; FILE_LOCAL */
 int source_read(struct source *s, uint64_t index, struct buffer *b,
                 struct problem *why);
-/* Hashes without keeping: for chunks the other side has already. */
+/* Hashes without keeping: for chunks the other side has already.  As
+ * source_read. */
 int source_hash(struct source *s, uint64_t index, struct problem *why);
 bool source_hashed(const struct source *s, uint64_t index);
+/* By number, of the chunks that are hashed; NULL without a hash.  Lent. */
 const struct digest *source_leaves(const struct source *s);
 /* A leaf known from before (a cache keyed by the same identity). */
 void source_know(struct source *s, uint64_t index, const struct digest *leaf);
-/* Compares the identity (FILE_CHANGED); then the root of all leaves.
- * -ENODATA, `why` untouched: unchanged, but some chunks were not hashed. */
+/* Compares the identity (FILE_CHANGED, FILE_LOCAL); then the root of all
+ * leaves.  -ENODATA, `why` untouched: unchanged, but some chunks were not
+ * hashed. */
 int source_root(struct source *s, struct digest *ret, struct problem *why);
 KEEL_AUTO(source, struct source *, source_close)
 
