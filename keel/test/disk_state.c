@@ -462,10 +462,11 @@ void state_truncate(struct state *s, struct inode *i, uint64_t size)
     size_t end = (size_t)((size + DISK_PAGE - 1) / DISK_PAGE);
 
     /* Slots past the end go, too: what was reserved there is given back. */
-    if (size <= i->size)
+    if (size <= i->size) {
         state_punch(s, i, size, UINT64_MAX);
-    for (size_t k = end; k < i->slots; k++)
-        i->slot[k].cut |= i->slot[k].safe != NULL;
+        for (size_t k = end; k < i->slots; k++)
+            i->slot[k].cut |= i->slot[k].safe != NULL;
+    }
     if (size < i->cut_size)
         i->cut_size = size;
     i->size = size;
@@ -738,6 +739,22 @@ static void inode_crash(struct inode *i, struct dice *d)
         i->now = i->safe;
 }
 
+/* Bytes past the end are zeros, whatever a lost size left there; what was
+ * reserved stays so. */
+static void inode_trim(struct inode *i)
+{
+    size_t last = (size_t)(i->size / DISK_PAGE), used = i->size % DISK_PAGE;
+
+    for (size_t k = last; k < i->slots; k++) {
+        if (!i->slot[k].now || i->slot[k].now == &zero_page)
+            continue;
+        if (k == last && used > 0)
+            memset(slot_own(i, k) + used, 0, DISK_PAGE - used);
+        else
+            slot_put(i, k, NULL);
+    }
+}
+
 static void inodes_mark(const struct state *s, const struct inode *dir,
                         bool *seen)
 {
@@ -810,7 +827,7 @@ void state_crash(struct state *s, uint64_t seed, bool keep_none)
         if (!i)
             continue;
         inode_crash(i, &d);
-        state_punch(s, i, i->size, UINT64_MAX);
+        inode_trim(i);
         state_sync_file(i);
         names_sweep(s, i);
         count_space(s, i);
