@@ -133,10 +133,12 @@ static void jump(struct keel_co *from, struct keel_co *to)
 }
 
 /* The end of a coroutine: nothing of it is kept.  Its handle may be another
- * coroutine's by now, so where it stopped is noted nowhere. */
+ * coroutine's by now, so where it stopped is noted nowhere.  Not on this stack
+ * either: the frame of a variable whose address is taken would stay poisoned
+ * for the stack's next user. */
 static _Noreturn SAN_NO_TSAN void jump_last(struct keel_co *to)
 {
-    void *nowhere;
+    static _Thread_local void *nowhere;
 
     SAN_ASAN(
         __sanitizer_start_switch_fiber(NULL, to->body->low, to->body->size));

@@ -37,6 +37,9 @@ enum {
     /* What one received record can make OpenSSL write: a key update or an
      * alert, some 27 bytes. */
     REPLY = 64,
+    /* So many times `owed` filled up with answers while not one byte of data
+     * came: each costs us a key derivation and the peer next to nothing. */
+    FLOOD = 16,
 };
 
 /* 2^21 records, 32 GiB when they are full, with one key.  AES-GCM's limit is
@@ -385,10 +388,21 @@ static size_t read_burst(struct session *t, uint8_t *buf, size_t size)
     return got;
 }
 
+/* What read_burst needs to go on. */
+static int read_more(struct session *t, unsigned *starved, keel_ns deadline)
+{
+    if (!t->starved)
+        return fill(t, deadline);
+    if (++*starved > FLOOD)
+        return t->read_end = -EPROTO;
+    return flush_replies(t, deadline);
+}
+
 static ssize_t tls_read(struct keel_stream *s, void *buf, size_t size,
                         keel_ns deadline)
 {
     struct session *t = session_of(s);
+    unsigned starved = 0;
 
     keel_assert(size > 0);
     while (t->read_end > 0) {
@@ -401,7 +415,7 @@ static ssize_t tls_read(struct keel_stream *s, void *buf, size_t size,
             flush_alert(t);
             break;
         }
-        rc = t->starved ? flush_replies(t, deadline) : fill(t, deadline);
+        rc = read_more(t, &starved, deadline);
         if (rc < 0)
             return rc;
     }
