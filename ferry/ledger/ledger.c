@@ -151,6 +151,8 @@ static int bind(sqlite3_stmt *q, const char *types, va_list values)
 
 void db_release(sqlite3_stmt *q)
 {
+    if (!q)
+        return;
     sqlite3_reset(q);
     sqlite3_clear_bindings(q);
 }
@@ -537,9 +539,11 @@ static int owner_main(void *arg)
     if (rc < 0)
         close_database(l);
     o->rc = rc;
-    keel_lock_drop(&o->done);
-    if (rc < 0)
+    keel_lock_drop(&o->done); /* and `o` is gone */
+    if (rc < 0) {
+        keel_lock_drop(&l->ended);
         return rc;
+    }
 
     for (;;) {
         struct requests all = STAILQ_HEAD_INITIALIZER(all);
@@ -557,6 +561,7 @@ static int owner_main(void *arg)
         write_all(l, &none);
     }
     close_database(l);
+    keel_lock_drop(&l->ended);
     return 0;
 }
 
@@ -613,6 +618,7 @@ static void ledger_release(struct ledger *l)
 {
     keel_cond_fini(&l->work);
     keel_lock_fini(&l->lock);
+    keel_lock_fini(&l->ended);
     keel_file_close(l->dir);
     keel_free(l);
 }
@@ -637,6 +643,8 @@ int ledger_open(int data_dir, struct ledger **ret, struct problem *why)
     }
 
     o.ledger = l;
+    keel_lock_init(&l->ended);
+    keel_lock_hold(&l->ended);
     keel_lock_init(&o.done);
     keel_lock_hold(&o.done);
     rc = keel_thread_start("ledger", owner_main, &o, &l->owner);
@@ -644,6 +652,7 @@ int ledger_open(int data_dir, struct ledger **ret, struct problem *why)
         rc = problem(why, INTERNAL, .detail = "no thread for the ledger",
                      .errno_ = -rc);
         keel_lock_drop(&o.done);
+        keel_lock_drop(&l->ended);
         ledger_release(l);
         return rc;
     }
@@ -668,8 +677,10 @@ void ledger_close(struct ledger *l)
         l->closing = true;
         keel_cond_signal(&l->work);
     }
-    /* A thread that is finishing what it was given is waited for, whoever is
-     * being cancelled meanwhile. */
+    /* What was handed in is finished, whoever is cancelled or out of time
+     * meanwhile; the join has then only the thread's last steps to wait for. */
+    keel_lock_hold(&l->ended);
+    keel_lock_drop(&l->ended);
     keel_shield();
     while (keel_thread_join(l->owner, KEEL_FOREVER, NULL) < 0)
         continue;

@@ -67,6 +67,7 @@ struct ledger {
     struct requests waiting;
     bool closing;
     struct keel_thread *owner;
+    struct keel_lock ended; /* held until the owner has nothing left to do */
 
     int dir; /* borrowed until the open returns, then our own */
     sqlite3 *db;

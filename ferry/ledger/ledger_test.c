@@ -1182,6 +1182,7 @@ static void a_long_log_is_written_back(void **state)
     char(*paths)[PATH_BYTES + 1] = calloc(COUNT, sizeof *paths);
     struct problem why;
 
+    assert_true(group && paths);
     for (int i = 0; i < COUNT; i++) {
         memset(paths[i], 'x', 3000);
         snprintf(paths[i], 16, "%d", i);
