@@ -61,7 +61,9 @@ int account_register(struct accounts *a, const char *name, const char *invite,
 struct login; /* one exchange; bounded, freed by its owner */
 void login_free(struct login *l);
 /* `peer` is the printable address.  `client_first` and the like are the texts
- * of RFC 5802, at most 2 KiB each. */
+ * of RFC 5802, at most 2 KiB each; those returned are for keel_free.  Waits here
+ * for the turn of somebody who failed before; CANCELLED, LOGIN_SLOW (a timeout
+ * around the call ended). */
 int login_start(struct accounts *a, const char *peer, const char *name,
                 const uint8_t exporter[32], const char *client_first,
                 struct login **ret, char **ret_server_first,

@@ -12,6 +12,7 @@
 #include "ledger/ledger.h"
 
 #define SCRAM_ITERATIONS 600000
+#define SCRAM_SALT_BYTES 16 /* of the salts made here, and of no other size */
 /* A server that asks for fewer or more is not answered. */
 #define SCRAM_ITERATIONS_LEAST 100000
 #define SCRAM_ITERATIONS_MOST 5000000
@@ -28,6 +29,7 @@ int scram_client_new(const char *name, const char *password,
                      const uint8_t exporter[32], struct scram_client **ret,
                      struct problem *why);
 void scram_client_free(struct scram_client *c); /* wipes */
+/* Texts are the caller's, for keel_free. */
 int scram_client_first(struct scram_client *c, char **ret, struct problem *why);
 /* SCRAM_PARAMETERS before anything is derived from a strange count. */
 int scram_client_final(struct scram_client *c, const char *server_first,
