@@ -17,23 +17,18 @@
  * answer before the next application data, no sooner. */
 #include <errno.h>
 #include <limits.h>
-#include <stdio.h>
 #include <string.h>
 
-#include <arpa/inet.h>
 #include <poll.h>
 #include <pthread.h>
 
 #include <openssl/err.h>
-#include <openssl/x509v3.h>
 
 #include <keel/io.h>
-#include <keel/lock.h>
 
-#include "tls_inside.h"
+#include "tls_session.h"
 
 enum {
-    OWED = 256,
     /* What one received record can make OpenSSL write: a key update or an
      * alert, some 27 bytes. */
     REPLY = 64,
@@ -46,55 +41,23 @@ enum {
  * 2^24.5 (RFC 8446 5.5). */
 uint64_t tls_key_records = 1 << 21;
 
-/* Invariants between calls of OpenSSL:
- *   in_at <= in_bytes; those between are received and not yet decrypted
- *   sent <= out_bytes; those between must leave before anything newer
- *   out_bytes > 0 only while `out` is lent, owed_bytes > 0 only while not
- *   who fills or flushes `out` holds `sending`; a reader only appends
- *   one coroutine at a time receives (`receiving`); others wait for `received`
- * read_end is 1 while reading may go on, then 0 (orderly end) or an error;
- * write_end is 0 while writing may go on, then an error. */
-struct session {
-    struct keel_stream stream;
-    struct keel_stream *below;
-    SSL *ssl;
-
-    struct tls_buffer *in;  /* NULL between bursts */
-    const uint8_t *in_from; /* in->bytes or first */
-    size_t in_at, in_bytes;
-    uint8_t first[64]; /* what ends a wait where no descriptor can be polled */
-    bool receiving;
-    bool starved; /* OpenSSL asked for input while its reply had no room */
-    struct keel_event received;
-
-    struct keel_lock sending;
-    struct tls_buffer *out; /* NULL between bursts */
-    size_t out_bytes, sent;
-    uint8_t owed[OWED];
-    size_t owed_bytes;
-    uint64_t records; /* sealed with the present key */
-
-    int read_end, write_end;
-    bool finished; /* the closing alert is sealed */
-};
-
 static const struct keel_stream_class tls_class;
 
-static struct session *session_of(struct keel_stream *s)
+static struct tls_session *session_of(struct keel_stream *s)
 {
-    return (struct session *)(void *)s;
+    return (struct tls_session *)(void *)s;
 }
 
 /* ---- the BIO: memory on both sides, never a wait --------------------------------- */
 
-static size_t reply_room(const struct session *t)
+static size_t reply_room(const struct tls_session *t)
 {
-    return t->out ? TLS_OUT - t->out_bytes : OWED - t->owed_bytes;
+    return t->out ? TLS_OUT - t->out_bytes : TLS_OWED - t->owed_bytes;
 }
 
 static int bio_read(BIO *b, char *buf, int size)
 {
-    struct session *t = BIO_get_data(b);
+    struct tls_session *t = BIO_get_data(b);
     size_t n = t->in_bytes - t->in_at;
 
     BIO_clear_retry_flags(b);
@@ -115,7 +78,7 @@ static int bio_read(BIO *b, char *buf, int size)
 
 static int bio_write(BIO *b, const char *buf, int size)
 {
-    struct session *t = BIO_get_data(b);
+    struct tls_session *t = BIO_get_data(b);
     size_t n = (size_t)size;
 
     BIO_clear_retry_flags(b);
@@ -155,7 +118,7 @@ static void bio_method_make(void)
         bio_method = m;
 }
 
-static BIO *bio_new(struct session *t)
+static BIO *bio_new(struct tls_session *t)
 {
     BIO *b;
 
@@ -170,7 +133,7 @@ static BIO *bio_new(struct session *t)
 
 /* ---- sending ------------------------------------------------------------------------ */
 
-static int out_lend(struct session *t)
+int tls_out_lend(struct tls_session *t)
 {
     if (t->out)
         return 0;
@@ -183,7 +146,7 @@ static int out_lend(struct session *t)
     return 0;
 }
 
-static void out_return(struct session *t)
+void tls_out_return(struct tls_session *t)
 {
     tls_buffer_return(keel_take(t->out));
     t->out_bytes = t->sent = 0;
@@ -192,7 +155,7 @@ static void out_return(struct session *t)
 /* Part of a record may have left: no byte after it would mean anything.  What
  * a peer said before it went away can still be read; but who gave up on a
  * write by its own deadline gave up on the stream. */
-static void write_broke(struct session *t, int rc)
+static void write_broke(struct tls_session *t, int rc)
 {
     bool gave_up = rc == -ETIMEDOUT || rc == -ECANCELED;
 
@@ -203,9 +166,7 @@ static void write_broke(struct session *t, int rc)
         t->read_end = -ECONNABORTED;
 }
 
-/* Sends all that is sealed, with what readers append meanwhile.  Under
- * `sending`, or in the handshake. */
-static int flush(struct session *t, keel_ns deadline)
+int tls_flush(struct tls_session *t, keel_ns deadline)
 {
     int rc = 0;
 
@@ -223,23 +184,23 @@ static int flush(struct session *t, keel_ns deadline)
 }
 
 /* Replies have used up their room: now a reader has to wait too. */
-static int flush_replies(struct session *t, keel_ns deadline)
+static int flush_replies(struct tls_session *t, keel_ns deadline)
 {
     int rc = keel_lock_take(&t->sending, deadline);
 
     if (rc < 0)
         return rc;
-    rc = t->write_end < 0 ? t->write_end : out_lend(t);
+    rc = t->write_end < 0 ? t->write_end : tls_out_lend(t);
     if (rc == 0)
-        rc = flush(t, deadline);
-    out_return(t);
+        rc = tls_flush(t, deadline);
+    tls_out_return(t);
     keel_lock_drop(&t->sending);
     return rc;
 }
 
 /* The alert that tells the peer why; if it does not fit into the socket now,
  * so be it. */
-static void flush_alert(struct session *t)
+static void flush_alert(struct tls_session *t)
 {
     if (t->owed_bytes > 0)
         flush_replies(t, KEEL_NOW);
@@ -247,13 +208,13 @@ static void flush_alert(struct session *t)
 
 /* ---- receiving ------------------------------------------------------------------------ */
 
-static void in_return(struct session *t)
+void tls_in_return(struct tls_session *t)
 {
     if (t->in_at == t->in_bytes)
         tls_buffer_return(keel_take(t->in));
 }
 
-static ssize_t in_receive(struct session *t, keel_ns deadline)
+static ssize_t in_receive(struct tls_session *t, keel_ns deadline)
 {
     ssize_t n;
 
@@ -265,13 +226,13 @@ static ssize_t in_receive(struct session *t, keel_ns deadline)
     t->in_from = t->in->bytes;
     t->in_at = 0;
     t->in_bytes = n > 0 ? (size_t)n : 0;
-    in_return(t);
+    tls_in_return(t);
     return n;
 }
 
 /* Until there is something to receive, holding no buffer.  More than 0: it is
  * in `first` already. */
-static ssize_t in_wait(struct session *t, keel_ns deadline)
+static ssize_t in_wait(struct tls_session *t, keel_ns deadline)
 {
     int fd = keel_stream_fd(t->below);
     ssize_t n;
@@ -292,7 +253,7 @@ static ssize_t in_wait(struct session *t, keel_ns deadline)
     return n;
 }
 
-static int receive(struct session *t, keel_ns deadline)
+static int receive(struct tls_session *t, keel_ns deadline)
 {
     /* In a burst the next bytes are there, and one system call does. */
     ssize_t n = in_receive(t, KEEL_NOW);
@@ -313,9 +274,7 @@ static int receive(struct session *t, keel_ns deadline)
     return (int)n;
 }
 
-/* More input for OpenSSL, or somebody else has looked for it meanwhile: in
- * both cases 0, and the caller asks OpenSSL again. */
-static int fill(struct session *t, keel_ns deadline)
+int tls_fill(struct tls_session *t, keel_ns deadline)
 {
     int rc;
 
@@ -347,7 +306,7 @@ static int broken(void)
 }
 
 /* After SSL_read said no: true when more input may help. */
-static bool read_goes_on(struct session *t, int rc)
+static bool read_goes_on(struct tls_session *t, int rc)
 {
     switch (SSL_get_error(t->ssl, rc)) {
     case SSL_ERROR_WANT_READ:
@@ -367,7 +326,7 @@ static int size_as_int(size_t size)
 }
 
 /* Decrypts into `buf` all that is at hand and fits. */
-static size_t read_burst(struct session *t, uint8_t *buf, size_t size)
+static size_t read_burst(struct tls_session *t, uint8_t *buf, size_t size)
 {
     size_t got = 0;
 
@@ -384,15 +343,15 @@ static size_t read_burst(struct session *t, uint8_t *buf, size_t size)
         if (t->in_at == t->in_bytes && SSL_pending(t->ssl) == 0)
             break;
     }
-    in_return(t);
+    tls_in_return(t);
     return got;
 }
 
 /* What read_burst needs to go on. */
-static int read_more(struct session *t, unsigned *starved, keel_ns deadline)
+static int read_more(struct tls_session *t, unsigned *starved, keel_ns deadline)
 {
     if (!t->starved)
-        return fill(t, deadline);
+        return tls_fill(t, deadline);
     if (++*starved > FLOOD)
         return t->read_end = -EPROTO;
     return flush_replies(t, deadline);
@@ -401,7 +360,7 @@ static int read_more(struct session *t, unsigned *starved, keel_ns deadline)
 static ssize_t tls_read(struct keel_stream *s, void *buf, size_t size,
                         keel_ns deadline)
 {
-    struct session *t = session_of(s);
+    struct tls_session *t = session_of(s);
     unsigned starved = 0;
 
     keel_assert(size > 0);
@@ -479,7 +438,7 @@ static size_t records_of(size_t size)
 }
 
 /* The peer is asked to change its key too: it may count worse than we do. */
-static void key_age(struct session *t, size_t size)
+static void key_age(struct tls_session *t, size_t size)
 {
     t->records += records_of(size);
     if (t->records < tls_key_records)
@@ -491,17 +450,17 @@ static void key_age(struct session *t, size_t size)
 /* A message after the handshake lies half received; OpenSSL wants the rest
  * before it seals anything.  What is sealed leaves first: the peer's next move
  * may depend on it. */
-static int want_input(struct session *t, keel_ns deadline)
+static int want_input(struct tls_session *t, keel_ns deadline)
 {
-    int rc = flush(t, deadline);
+    int rc = tls_flush(t, deadline);
 
     if (rc == 0)
-        rc = fill(t, deadline);
-    return rc == 0 ? out_lend(t) : rc;
+        rc = tls_fill(t, deadline);
+    return rc == 0 ? tls_out_lend(t) : rc;
 }
 
 /* Seals into `out`, which has room for it. */
-static int seal(struct session *t, const uint8_t *from, size_t size,
+static int seal(struct tls_session *t, const uint8_t *from, size_t size,
                 keel_ns deadline)
 {
     key_age(t, size);
@@ -521,39 +480,39 @@ static int seal(struct session *t, const uint8_t *from, size_t size,
     }
 }
 
-static bool has_room(const struct session *t, size_t size)
+static bool has_room(const struct tls_session *t, size_t size)
 {
     return t->out_bytes + size + records_of(size) * TLS_SEAL <= TLS_OUT_FILL;
 }
 
 /* Nothing was sealed before the first error of out_lend; after any other the
  * caller's bytes are cut somewhere. */
-static int write_all(struct session *t, struct pieces *p, keel_ns deadline)
+static int write_all(struct tls_session *t, struct pieces *p, keel_ns deadline)
 {
     const uint8_t *from;
     size_t size;
-    int rc = out_lend(t);
+    int rc = tls_out_lend(t);
 
     if (rc < 0)
         return rc;
     while (rc == 0 && (size = pieces_next(p, t->out->gather, &from)) > 0) {
         if (!has_room(t, size))
-            rc = flush(t, deadline);
+            rc = tls_flush(t, deadline);
         if (rc == 0)
             rc = seal(t, from, size, deadline);
     }
     if (rc == 0)
-        rc = flush(t, deadline);
+        rc = tls_flush(t, deadline);
     else
         write_broke(t, rc);
-    out_return(t);
+    tls_out_return(t);
     return rc;
 }
 
 static int tls_writev(struct keel_stream *s, const struct iovec *iov, int count,
                       keel_ns deadline)
 {
-    struct session *t = session_of(s);
+    struct tls_session *t = session_of(s);
     struct pieces p = {.iov = iov, .count = count};
     int rc = keel_lock_take(&t->sending, deadline);
 
@@ -566,7 +525,7 @@ static int tls_writev(struct keel_stream *s, const struct iovec *iov, int count,
 
 /* ---- the end ------------------------------------------------------------------------------ */
 
-static int seal_end(struct session *t, keel_ns deadline)
+static int seal_end(struct tls_session *t, keel_ns deadline)
 {
     for (;;) {
         int rc;
@@ -586,18 +545,18 @@ static int seal_end(struct session *t, keel_ns deadline)
     }
 }
 
-static int end_all(struct session *t, keel_ns deadline)
+static int end_all(struct tls_session *t, keel_ns deadline)
 {
-    int rc = out_lend(t);
+    int rc = tls_out_lend(t);
 
     if (rc < 0)
         return rc;
     rc = seal_end(t, deadline);
     if (rc == 0)
-        rc = flush(t, deadline);
+        rc = tls_flush(t, deadline);
     else
         write_broke(t, rc);
-    out_return(t);
+    tls_out_return(t);
     if (rc == 0) {
         t->finished = true;
         t->write_end = -EPIPE;
@@ -609,7 +568,7 @@ static int end_all(struct session *t, keel_ns deadline)
  * and close comes soon. */
 static int tls_finish(struct keel_stream *s, keel_ns deadline)
 {
-    struct session *t = session_of(s);
+    struct tls_session *t = session_of(s);
     int rc = keel_lock_take(&t->sending, deadline);
 
     if (rc < 0)
@@ -622,8 +581,7 @@ static int tls_finish(struct keel_stream *s, keel_ns deadline)
     return rc;
 }
 
-/* Leaves `below` to the caller. */
-static void session_free(struct session *t)
+void tls_session_free(struct tls_session *t)
 {
     if (!t)
         return;
@@ -634,14 +592,13 @@ static void session_free(struct session *t)
     keel_lock_fini(&t->sending);
     keel_free(t);
 }
-KEEL_AUTO(session, struct session *, session_free)
 
 static void tls_close(struct keel_stream *s)
 {
-    struct session *t = session_of(s);
+    struct tls_session *t = session_of(s);
     struct keel_stream *below = t->below;
 
-    session_free(t);
+    tls_session_free(t);
     keel_stream_close(below);
 }
 
@@ -659,129 +616,10 @@ static const struct keel_stream_class tls_class = {
     .fd = tls_fd,
 };
 
-/* ---- the handshake -------------------------------------------------------------------------- */
-
-struct words {
-    char text[160];
-};
-
-static void say(struct words *w, const char *before, const char *what)
+int tls_session_new(const struct keel_tls_config *c, struct keel_stream *below,
+                    struct tls_session **ret)
 {
-    snprintf(w->text, sizeof w->text, "%s%s", before, what);
-}
-
-/* Reads OpenSSL's queue, so before anything else happens on this thread. */
-static int shake_refused(struct session *t, const struct keel_tls_config *c,
-                         struct words *w)
-{
-    unsigned long e = ERR_peek_error();
-    const char *reason = ERR_reason_error_string(e);
-    long verdict = SSL_get_verify_result(t->ssl);
-
-    switch (ERR_GET_REASON(e)) {
-    case ERR_R_MALLOC_FAILURE:
-        say(w, "", "no memory");
-        return -ENOMEM;
-    case SSL_R_CERTIFICATE_VERIFY_FAILED:
-        if (c->trust == TRUST_PIN)
-            say(w, "", "the peer's key is not the pinned one");
-        else
-            say(w, "certificate: ", X509_verify_cert_error_string(verdict));
-        return -EACCES;
-    case SSL_R_WRONG_VERSION_NUMBER:
-    case SSL_R_HTTP_REQUEST:
-    case SSL_R_HTTPS_PROXY_REQUEST:
-        say(w, "", "the peer does not speak TLS");
-        return -EPROTO;
-    case SSL_R_UNSUPPORTED_PROTOCOL:
-    case SSL_R_TLSV1_ALERT_PROTOCOL_VERSION:
-        say(w, "", "the peer does not speak TLS 1.3");
-        return -EPROTO;
-    case SSL_R_NO_APPLICATION_PROTOCOL:
-    case SSL_R_TLSV1_ALERT_NO_APPLICATION_PROTOCOL:
-    case SSL_R_CALLBACK_FAILED: /* only alpn_demand's */
-        say(w, "", "no application protocol (ALPN) in common");
-        return -EPROTO;
-    default:
-        say(w, "TLS: ", reason ? reason : "no reason given");
-        return -EPROTO;
-    }
-}
-
-static int shake_cut(int rc, struct words *w)
-{
-    if (rc == -ECONNABORTED)
-        say(w, "", "the peer closed the connection in the handshake");
-    else if (rc == -ETIMEDOUT)
-        say(w, "", "the handshake was not done in time");
-    else
-        say(w, "", strerrordesc_np(-rc));
-    return rc;
-}
-
-static bool alpn_agreed(struct session *t, const struct keel_tls_config *c)
-{
-    const unsigned char *name;
-    unsigned size;
-
-    if (!c->alpn_bytes)
-        return true;
-    SSL_get0_alpn_selected(t->ssl, &name, &size);
-    return size + 1 == c->alpn_bytes && memcmp(name, c->alpn + 1, size) == 0;
-}
-
-/* One call of OpenSSL and what it wants sent.  1: done; 0: wants input. */
-static int shake_step(struct session *t, const struct keel_tls_config *c,
-                      struct words *w, keel_ns deadline)
-{
-    int rc = out_lend(t), why;
-
-    if (rc < 0)
-        return shake_cut(rc, w);
-    ERR_clear_error();
-    rc = SSL_do_handshake(t->ssl);
-    why = rc == 1 ? SSL_ERROR_NONE : SSL_get_error(t->ssl, rc);
-    /* A server without ALPN agrees to anything by silence.  It must not get
-     * our last message, which would make it believe in us. */
-    if (rc == 1 && !alpn_agreed(t, c)) {
-        say(w, "", "the peer did not agree to the application protocol");
-        return -EPROTO;
-    }
-    if (rc != 1 && why != SSL_ERROR_WANT_READ && why != SSL_ERROR_WANT_WRITE) {
-        rc = shake_refused(t, c, w);
-        ERR_clear_error();
-        flush(t, KEEL_NOW); /* the alert, if there is room for it */
-        return rc;
-    }
-    rc = flush(t, deadline);
-    out_return(t);
-    if (rc < 0)
-        return shake_cut(rc, w);
-    return why == SSL_ERROR_NONE;
-}
-
-static int shake(struct session *t, const struct keel_tls_config *c,
-                 struct words *w, keel_ns deadline)
-{
-    for (;;) {
-        int rc = shake_step(t, c, w, deadline);
-
-        if (rc < 0)
-            return rc;
-        if (rc > 0)
-            break;
-        rc = fill(t, deadline);
-        if (rc < 0)
-            return shake_cut(rc, w);
-    }
-    in_return(t);
-    return 0;
-}
-
-static int session_new(const struct keel_tls_config *c,
-                       struct keel_stream *below, struct session **ret)
-{
-    struct session *t = keel_calloc(1, sizeof *t);
+    struct tls_session *t = keel_calloc(1, sizeof *t);
     BIO *b;
 
     if (!t)
@@ -795,101 +633,12 @@ static int session_new(const struct keel_tls_config *c,
     t->ssl = SSL_new(c->ctx);
     b = t->ssl ? bio_new(t) : NULL;
     if (!b) {
-        session_free(t);
+        tls_session_free(t);
         return -ENOMEM;
     }
     SSL_set_bio(t->ssl, b, b);
     *ret = t;
     return 0;
-}
-
-static bool is_address(const char *name)
-{
-    uint8_t bytes[16];
-
-    return inet_pton(AF_INET, name, bytes) == 1 ||
-           inet_pton(AF_INET6, name, bytes) == 1;
-}
-
-static int verify_init(struct session *t, const struct keel_tls_config *c,
-                       const char *name, bool address)
-{
-    X509_VERIFY_PARAM *p = SSL_get0_param(t->ssl);
-
-    SSL_set_verify(t->ssl, SSL_VERIFY_PEER, NULL);
-    if (c->trust != TRUST_CA)
-        return 0;
-    if (!name)
-        return -EINVAL;
-    X509_VERIFY_PARAM_set_time(p, (time_t)(keel_wall_ns() / KEEL_SECOND));
-    X509_VERIFY_PARAM_set_hostflags(p, X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
-    if (address)
-        return X509_VERIFY_PARAM_set1_ip_asc(p, name) == 1 ? 0 : -EINVAL;
-    return X509_VERIFY_PARAM_set1_host(p, name, 0) == 1 ? 0 : -EINVAL;
-}
-
-static int client_init(struct session *t, const struct keel_tls_config *c,
-                       const char *name)
-{
-    bool address = name && is_address(name);
-
-    SSL_set_connect_state(t->ssl);
-    if (c->trust == TRUST_NOBODY || (name && !*name))
-        return -EINVAL;
-    /* RFC 6066 3: an address is not a server name. */
-    if (name && !address && SSL_set_tlsext_host_name(t->ssl, name) != 1)
-        return -EINVAL;
-    return verify_init(t, c, name, address);
-}
-
-static int server_init(struct session *t, const struct keel_tls_config *c)
-{
-    SSL_set_accept_state(t->ssl);
-    return c->has_key ? 0 : -EINVAL;
-}
-
-static int session_open(struct keel_tls_config *c, struct keel_stream *below,
-                        bool server, const char *name, keel_ns deadline,
-                        struct keel_stream **ret)
-{
-    keel_auto(session) struct session *draft = NULL;
-    struct words w = {""};
-    int rc;
-
-    ERR_clear_error();
-    rc = session_new(c, below, &draft);
-    if (rc == 0)
-        rc = server ? server_init(draft, c) : client_init(draft, c, name);
-    if (rc < 0) {
-        tls_error_set(rc == -ENOMEM ? "no memory"
-                                    : "the config or the "
-                                      "server's name is unfit");
-        return rc;
-    }
-    rc = shake(draft, c, &w, deadline);
-    if (rc < 0) {
-        tls_error_set(w.text);
-        return rc;
-    }
-    *ret = &keel_take(draft)->stream;
-    return 0;
-}
-
-int keel_tls_accept(struct keel_tls_config *c, struct keel_stream *below,
-                    keel_ns deadline, struct keel_stream **ret)
-{
-    keel_auto(tls_config) struct keel_tls_config *held = tls_config_hold(c);
-
-    return session_open(held, below, true, NULL, deadline, ret);
-}
-
-int keel_tls_connect(struct keel_tls_config *c, struct keel_stream *below,
-                     const char *server_name, keel_ns deadline,
-                     struct keel_stream **ret)
-{
-    keel_auto(tls_config) struct keel_tls_config *held = tls_config_hold(c);
-
-    return session_open(held, below, false, server_name, deadline, ret);
 }
 
 /* ---- what a session knows ------------------------------------------------------------------- */
