@@ -514,12 +514,19 @@ static void a_wake_ends_this_wait_or_the_next(void **state)
 
 static void a_wait_ends_at_its_deadline_and_not_before(void **state)
 {
+    int early = 0;
+
     (void)state;
     NEEDS_POLLER;
     for (int i = 0; i < 5; i++) {
         keel_ns begun = keel_now(), deadline = begun + 3 * KEEL_MS + 300 * i;
 
-        assert_int_equal(p->is->wait(p, deadline), 0);
+        /* The kernel interrupts a wait now and then, as it does when the ring
+         * of the test before is taken down; a poller that did not sleep would
+         * be back far more often. */
+        do
+            assert_int_equal(p->is->wait(p, deadline), 0);
+        while (keel_now() < deadline && early++ < 3);
         assert_true(keel_now() >= deadline);
         assert_true(keel_now() < begun + 5 * KEEL_SECOND);
     }
