@@ -175,8 +175,9 @@ int ledger_file_digest(struct ledger *l, int64_t space, const char *path,
 struct ledger_publish {
     int64_t space, account;
     const char *path;
-    uint8_t draft[16]; /* zeros: none was registered (small files) */
+    uint8_t draft[16]; /* zeros: it has neither row nor name (small files) */
     bool named;        /* the draft has a name under drafts/ */
+    bool no_row;       /* that name only: nothing was registered of it */
     struct ledger_file file; /* ctime_ns 0 */
     int64_t now;
     bool replace;            /* false: FILE_EXISTS when a row is there */

@@ -90,7 +90,7 @@ static int charge(struct ledger *l, const struct ledger_publish *p,
     int64_t space = p->space, reserved = 0;
     int rc;
 
-    if (memcmp(p->draft, no_draft, sizeof no_draft) != 0) {
+    if (!p->no_row && memcmp(p->draft, no_draft, sizeof no_draft) != 0) {
         rc = draft_release(l, p->draft, &space, &reserved, why);
         if (rc < 0)
             return rc;
