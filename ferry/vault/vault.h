@@ -17,6 +17,23 @@
  * committer, two groups in turn; fewer than 32 waiting are synced one by one
  * in parallel.  docs/decisions/ has the crash table.
  *
+ * DATA, all directories 0700 and all files 0600 but those of spaces:
+ *
+ *   format              the text "ferry data 1"
+ *   lock                the daemon's flock
+ *   ledger.db*          the ledger's
+ *   tls/                the daemon's key and certificate
+ *   spaces/DIR/...      a space's files; DIR is the ledger's opaque name.  On
+ *                       disk a file has the owner's bits of its sender's mode,
+ *                       and is readable to the owner always
+ *   drafts/NN/ID        uploads on their way; ID is 32 hex digits, NN its first
+ *   drafts/NN/ID.log    two.  A draft that can be resumed has a journal
+ *
+ * spaces and drafts must be one file system.  Drafts of at most one chunk have
+ * no name until they are published (O_TMPFILE), no journal and no row in the
+ * ledger: their room and quota are refused early by what is known, and decided
+ * by the ledger in step 2.
+ *
  * Everything is opened beneath the space's directory without following links.
  * Calls are for coroutines and threads of any loop. */
 #ifndef FERRY_VAULT_H
@@ -37,13 +54,16 @@ struct vault_options {
     int data_dir; /* borrowed */
     struct ledger *ledger;
     struct accounts *accounts;
-    unsigned buffers;   /* chunk buffers for all transfers; 0: 16 */
+    unsigned buffers;    /* chunk buffers for all transfers; 0: 16 */
     int64_t draft_ttl_s; /* 0: 7 days */
 };
-/* Recovers before it returns. */
+/* Makes what is missing of the layout and recovers before it returns.
+ * DATA_FORMAT, DATA_ACCESS, SYNC_FAILED; a disk that gives no clear answer
+ * fails the start rather than an upload. */
 int vault_open(const struct vault_options *o, struct vault **ret,
                struct problem *why);
-/* Publishes in progress are finished first. */
+/* Publishes in progress are finished and settled first.  All drafts and
+ * buffers must have been given back (asserted). */
 void vault_close(struct vault *v);
 struct buffer_pool *vault_buffers(struct vault *v);
 /* Removes drafts past their time; returns how many. */
@@ -78,11 +98,15 @@ enum vault_level { VAULT_RECEIVED, VAULT_SYNCED, VAULT_COMMITTED };
 const char *vault_level_name(enum vault_level l);
 
 /* All chunks are there and `root` is the sender's: publishes, and returns when
- * the level is reached (COMMITTED: after step 4).  The draft is used up on
- * success; on an error it stays as draft_close leaves it, except after a
- * failed sync, which drops it.  TRANSFER_INCOMPLETE, TRANSFER_DAMAGED,
- * FILE_MATCH, FILE_EXISTS, SYNC_FAILED.
- * Not cancelled half way: from step 2 on it runs to its end. */
+ * the level is reached (COMMITTED: after step 4).  Takes the draft on success,
+ * also when a lower level is reached: it is published to its end, and a failure
+ * after the answer is logged.  On an error the draft is still the caller's, who
+ * may fill it again and publish again, or close it; after a failed sync its
+ * files and row are gone and it can only be closed.  TRANSFER_INCOMPLETE,
+ * TRANSFER_DAMAGED, FILE_MATCH, FILE_EXISTS, SYNC_FAILED, QUOTA_*.
+ *
+ * A name is published by one at a time; who comes second waits until the first
+ * is settled.  While it waits for its turn it can be cancelled; then not. */
 int draft_publish(struct draft *d, const struct digest *root,
                   enum vault_level level, struct problem *why);
 KEEL_AUTO(draft, struct draft *, draft_close)

@@ -1,0 +1,547 @@
+/* SPDX-License-Identifier: MIT */
+/* Uploads until they are published.
+ *
+ * A draft of at most one chunk is SMALL: a nameless file in the directory
+ * where it is to appear; nothing of it is worth a resume, and nothing of it
+ * is left by a crash.  Larger ones are REGISTERED: a row in the ledger holds
+ * their reservation, and the same request finds them again.
+ *
+ * Files before rows when one is given up, the row before the file when one is
+ * made: what a crash leaves is a row whose file is missing, or a file without
+ * a row, and recovery removes either. */
+#include <errno.h>
+#include <string.h>
+
+#include <keel/co.h>
+#include <keel/file.h>
+
+#include "inside.h"
+
+/* The journal counts chunks in 32 bits. */
+#define DRAFT_BYTES_MOST ((uint64_t)UINT32_MAX * CHUNK_BYTES)
+/* From here on a resume after a power cut is worth two directory syncs. */
+#define DRAFT_BYTES_LASTING ((uint64_t)16 << 20)
+/* Roots of more chunks than this are computed on the pool. */
+enum { ROOT_CHUNKS_HERE = 256 };
+
+/* ---- claims: one open draft for one request ------------------------------------- */
+
+static struct draft **claim_bucket(struct draft *d)
+{
+    return &d->vault->claims[d->source[0] % CLAIM_BUCKETS];
+}
+
+static bool same_request(const struct draft *a, const struct draft *b)
+{
+    return a->account == b->account && a->space == b->space &&
+           a->size == b->size && a->hash == b->hash &&
+           !memcmp(a->source, b->source, sizeof a->source) &&
+           !strcmp(a->path, b->path);
+}
+
+static bool claim_take(struct draft *d)
+{
+    keel_guard(&d->vault->lock);
+    struct draft **bucket = claim_bucket(d);
+
+    for (struct draft *other = *bucket; other; other = other->next_claim)
+        if (same_request(d, other))
+            return false;
+    d->next_claim = *bucket;
+    *bucket = d;
+    d->claimed = true;
+    return true;
+}
+
+static void claim_drop(struct draft *d)
+{
+    keel_guard(&d->vault->lock);
+
+    if (!d->claimed)
+        return;
+    for (struct draft **at = claim_bucket(d); *at; at = &(*at)->next_claim) {
+        if (*at == d) {
+            *at = d->next_claim;
+            break;
+        }
+    }
+    d->claimed = false;
+}
+
+/* True when an open draft has that id. */
+static bool claimed_id(struct vault *v, const uint8_t id[DRAFT_ID_BYTES])
+{
+    keel_guard(&v->lock);
+
+    for (unsigned i = 0; i < CLAIM_BUCKETS; i++)
+        for (struct draft *d = v->claims[i]; d; d = d->next_claim)
+            if (!memcmp(d->id, id, sizeof d->id))
+                return true;
+    return false;
+}
+
+/* ---- making one -------------------------------------------------------------------- */
+
+static struct draft *draft_new(struct vault *v, const struct actor *who,
+                               const struct vault_put *put)
+{
+    struct draft *d = keel_calloc(1, sizeof *d + put->path->size + 1u);
+
+    if (!d)
+        return NULL;
+    d->vault = v;
+    d->kind = put->size <= CHUNK_BYTES && !v->no_tmpfile ? DRAFT_SMALL
+                                                         : DRAFT_REGISTERED;
+    d->space = who->home;
+    d->account = who->account;
+    d->size = put->size;
+    d->hash = put->hash;
+    d->mtime_ns = put->mtime_ns;
+    d->mode = put->mode;
+    memcpy(d->source, put->source, sizeof d->source);
+    d->no_replace = put->no_replace;
+    d->has_match = put->match != NULL;
+    if (put->match)
+        d->match = *put->match;
+    d->dir = d->drafts_dir = -1;
+    memcpy(d->path, put->path->text, put->path->size);
+    keel_random(d->id, sizeof d->id);
+    v->open_drafts++;
+    return d;
+}
+
+void draft_free(struct draft *d)
+{
+    if (!d)
+        return;
+    claim_drop(d);
+    part_close(d->part);
+    keel_file_close(d->dir);
+    keel_file_close(d->drafts_dir);
+    d->vault->open_drafts--;
+    keel_free(d);
+}
+KEEL_AUTO(half_draft, struct draft *, draft_free)
+
+mode_t draft_mode(const struct draft *d)
+{
+    return 0400 | (d->mode & 0700);
+}
+
+struct ledger_draft draft_row(const struct draft *d)
+{
+    struct ledger_draft row = {
+        .space = d->space,
+        .account = d->account,
+        .path = d->path,
+        .size = d->size,
+        .hash = d->hash,
+        .created = vault_now_s(),
+        .expires = vault_now_s() + d->vault->draft_ttl_s,
+    };
+
+    memcpy(row.id, d->id, sizeof row.id);
+    memcpy(row.source, d->source, sizeof row.source);
+    return row;
+}
+
+int draft_open_drafts_dir(struct draft *d)
+{
+    int fd;
+
+    if (d->drafts_dir >= 0)
+        return 0;
+    fd = store_draft_dir(d->vault->store, d->id, true);
+    if (fd < 0)
+        return fd;
+    d->drafts_dir = fd;
+    return 0;
+}
+
+static int draft_part_open(struct draft *d, int dir, const char *name,
+                           struct problem *why)
+{
+    struct part_options o = {
+        .dir = dir,
+        .name = name,
+        .size = d->size,
+        .hash = d->hash,
+        .source_mtime_ns = d->mtime_ns,
+        .mode = name ? 0600 : draft_mode(d),
+    };
+
+    memcpy(o.id, d->id, sizeof o.id);
+    return part_open(&o, &d->part, why);
+}
+
+/* ---- the place, looked at on one pool thread ------------------------------------------- */
+
+struct opening {
+    struct draft *draft;
+    struct problem *why;
+    bool exists;
+};
+
+/* A parent that is missing is named, not the file. */
+static int parent_problem(struct draft *d, struct problem *why, int rc)
+{
+    keel_auto(str) char *parent = keel_strdup(d->path);
+
+    if (!parent)
+        return problem(why, NO_MEMORY);
+    parent[parent_size(d->path)] = '\0';
+    return vault_problem(d->vault, why, rc, parent, d->size);
+}
+
+static int look_for_rivals(struct opening *o)
+{
+    struct draft *d = o->draft;
+    struct shown shown = shown_path(d->path);
+    struct statx there;
+    int rc = store_look(d->dir, leaf_of(d->path), &there);
+
+    o->exists = rc == 0;
+    if (rc == -ENOENT)
+        return d->has_match ? problem(o->why, FILE_MATCH, .name = shown.text)
+                            : 0;
+    if (rc < 0)
+        return vault_problem(d->vault, o->why, rc, d->path, d->size);
+    rc = store_may_replace(&there, shown.text, o->why);
+    if (rc < 0)
+        return rc;
+    return d->no_replace ? problem(o->why, FILE_EXISTS, .name = shown.text) : 0;
+}
+
+static bool no_tmpfile(int rc)
+{
+    /* EISDIR is what kernels answer that do not know the flag. */
+    return rc == -EOPNOTSUPP || rc == -EISDIR;
+}
+
+static int open_place(void *arg)
+{
+    struct opening *o = arg;
+    struct draft *d = o->draft;
+    int rc;
+
+    d->dir =
+        store_dir(d->vault->store, d->space_dir, d->path, parent_size(d->path));
+    if (d->dir < 0)
+        return parent_problem(d, o->why, d->dir);
+    rc = look_for_rivals(o);
+    if (rc < 0 || d->kind != DRAFT_SMALL)
+        return rc;
+    rc = draft_part_open(d, d->dir, NULL, o->why);
+    if (no_tmpfile(rc)) {
+        d->vault->no_tmpfile = true;
+        d->kind = DRAFT_REGISTERED;
+        return 0;
+    }
+    return rc;
+}
+
+/* Small drafts reserve nothing in the ledger: what their publishing would be
+ * refused for is better said before their bytes come.  The look may be a
+ * second old, so a refusal is made sure of. */
+static int quota_hint(struct draft *d, bool exists, struct problem *why)
+{
+    struct ledger_space s;
+
+    for (int fresh = 0; fresh < 2; fresh++) {
+        bool bytes_over, files_over;
+        int rc = vault_space(d->vault, d->space, fresh, &s, why);
+
+        if (rc < 0)
+            return rc;
+        bytes_over =
+            s.quota_bytes &&
+            s.used_bytes + s.reserved_bytes + (int64_t)d->size > s.quota_bytes;
+        files_over = s.quota_files && s.used_files + 1 > s.quota_files;
+        if (exists || (!bytes_over && !files_over))
+            return 0;
+        if (fresh && bytes_over)
+            return problem(why, QUOTA_BYTES, .limit = (uint64_t)s.quota_bytes,
+                           .used = (uint64_t)(s.used_bytes + s.reserved_bytes),
+                           .size = d->size);
+    }
+    return problem(why, QUOTA_FILES, .limit = (uint64_t)s.quota_files);
+}
+
+/* ---- registered drafts -------------------------------------------------------------------- */
+
+/* The row of the same request, or a new one.  Returns 1 when it is new. */
+static int draft_row_open(struct draft *d, struct problem *why)
+{
+    struct ledger_draft row = draft_row(d);
+    struct problem said = {.id = PROBLEM_NONE};
+    int rc;
+
+    rc = ledger_draft_find(d->vault->ledger, &row, row.expires, d->id, &said);
+    if (rc == 0)
+        return 0;
+    if (said.id != PROBLEM_TRANSFER_UNKNOWN) {
+        if (why)
+            *why = said;
+        return rc;
+    }
+    rc = ledger_draft_open(d->vault->ledger, &row, why);
+    return rc < 0 ? rc : 1;
+}
+
+static int draft_file_open(struct draft *d, struct problem *why)
+{
+    char name[DRAFT_NAME_BYTES];
+    int rc = draft_open_drafts_dir(d);
+
+    if (rc < 0)
+        return vault_problem(d->vault, why, rc, d->path, d->size);
+    store_draft_name(d->id, name);
+    rc = draft_part_open(d, d->drafts_dir, name, why);
+    if (rc < 0 || d->size < DRAFT_BYTES_LASTING)
+        return rc;
+    rc = store_draft_dir_sync(d->vault->store, d->drafts_dir);
+    return rc < 0 ? vault_problem(d->vault, why, rc, d->path, d->size) : 0;
+}
+
+/* Files first; a row whose files could not be removed stays for another
+ * time. */
+static int draft_erase(struct vault *v, const uint8_t id[DRAFT_ID_BYTES],
+                       struct problem *why)
+{
+    int rc = store_draft_remove(v->store, id);
+
+    if (rc < 0)
+        return vault_problem(v, why, rc, "drafts", 0);
+    return ledger_draft_drop(v->ledger, id, why);
+}
+
+static int draft_register(struct draft *d, struct problem *why)
+{
+    int rc;
+
+    if (!claim_take(d))
+        return problem(why, FILE_BUSY, .name = shown_path(d->path).text);
+    rc = draft_row_open(d, why);
+    if (rc < 0)
+        return rc;
+    bool made = rc == 1;
+
+    rc = draft_file_open(d, why);
+    if (rc < 0 && made) {
+        /* Not half of one: nobody knows its id. */
+        keel_shield();
+        (void)draft_erase(d->vault, d->id, NULL);
+        keel_unshield();
+    }
+    return rc;
+}
+
+/* ---- the contract --------------------------------------------------------------------------- */
+
+static int put_check(const struct vault_put *put, struct problem *why)
+{
+    if (put->path->count == 0)
+        return problem(why, FILE_IS_DIRECTORY, .name = "/");
+    if (!chunk_hash_name(put->hash))
+        return problem(why, REQUEST_INVALID, .detail = "unknown hash");
+    if (put->size > DRAFT_BYTES_MOST)
+        return problem(why, FILE_TOO_LARGE, .size = put->size,
+                       .limit = DRAFT_BYTES_MOST,
+                       .name = shown_path(put->path->text).text);
+    return 0;
+}
+
+static int draft_place(struct draft *d, struct problem *why)
+{
+    struct opening o = {.draft = d, .why = why};
+    struct ledger_space s;
+    int rc = vault_space(d->vault, d->space, false, &s, why);
+
+    if (rc < 0)
+        return rc;
+    memcpy(d->space_dir, s.dir, sizeof d->space_dir);
+    rc = keel_blocking(open_place, &o);
+    if (rc == -EAGAIN && !d->part) /* no thread for it */
+        return problem(why, NO_MEMORY);
+    if (rc == 0 && d->has_match)
+        rc = draft_match(d, why);
+    if (rc == 0 && d->kind == DRAFT_SMALL)
+        rc = quota_hint(d, o.exists, why);
+    return rc;
+}
+
+int vault_draft_open(struct vault *v, const struct actor *who,
+                     const struct vault_put *put, struct draft **ret,
+                     struct problem *why)
+{
+    keel_auto(half_draft) struct draft *d = NULL;
+    int rc = put_check(put, why);
+
+    if (rc == 0)
+        rc = account_may(v->accounts, who, who->home, put->path, RIGHT_WRITE,
+                         why);
+    if (rc < 0)
+        return rc;
+    d = draft_new(v, who, put);
+    if (!d)
+        return problem(why, NO_MEMORY);
+    rc = draft_place(d, why);
+    if (rc == 0 && d->kind == DRAFT_REGISTERED)
+        rc = draft_register(d, why);
+    if (rc < 0)
+        return rc;
+    *ret = keel_take(d);
+    return 0;
+}
+
+struct part *draft_part(struct draft *d)
+{
+    return d->part;
+}
+
+const uint8_t *draft_id(const struct draft *d)
+{
+    return d->id;
+}
+
+static void draft_unlink(struct draft *d)
+{
+    char name[DRAFT_NAME_BYTES];
+
+    store_draft_name(d->id, name);
+    (void)keel_file_unlink(d->drafts_dir, name);
+}
+
+void draft_close(struct draft *d)
+{
+    if (d && d->kind == DRAFT_LINKED)
+        draft_unlink(d); /* not resumable; after a crash recovery does it */
+    draft_free(d);
+}
+
+int draft_drop(struct draft *d, struct problem *why)
+{
+    int rc = 0;
+
+    if (d->kind == DRAFT_REGISTERED && !d->sync_failed) {
+        keel_shield();
+        rc = draft_erase(d->vault, d->id, why);
+        keel_unshield();
+    }
+    draft_close(d);
+    return rc;
+}
+
+void draft_condemn(struct draft *d)
+{
+    d->sync_failed = true;
+    /* What cannot be removed now is found when it expires. */
+    if (d->kind == DRAFT_REGISTERED)
+        (void)draft_erase(d->vault, d->id, NULL);
+}
+
+int draft_match(struct draft *d, struct problem *why)
+{
+    struct digest root;
+    int rc = read_digest(d->vault, d->space, d->account, d->space_dir, d->path,
+                         d->hash, &root, why);
+
+    if (rc == 0 && memcmp(&root, &d->match, sizeof root) != 0)
+        rc = problem(why, FILE_MATCH, .name = shown_path(d->path).text);
+    return rc;
+}
+
+struct summing {
+    struct part *part;
+    struct digest root;
+};
+
+static int sum(void *arg)
+{
+    struct summing *s = arg;
+
+    return part_root(s->part, &s->root);
+}
+
+static int draft_check(struct draft *d, const struct digest *root,
+                       struct problem *why)
+{
+    uint64_t chunks = chunk_count(d->size);
+    struct summing s = {.part = d->part};
+    int rc;
+
+    if (d->sync_failed)
+        return problem(why, SYNC_FAILED, .errno_ = EIO,
+                       .name = shown_path(d->path).text);
+    if (part_missing(d->part, 0) != chunks)
+        return problem(why, TRANSFER_INCOMPLETE, .size = d->size,
+                       .bytes = d->size - part_bytes(d->part));
+    rc = chunks > ROOT_CHUNKS_HERE ? keel_blocking(sum, &s) : sum(&s);
+    if (rc < 0)
+        return vault_problem(d->vault, why, rc, d->path, d->size);
+    if (memcmp(&s.root, root, sizeof s.root) != 0)
+        return problem(why, TRANSFER_DAMAGED, .name = shown_path(d->path).text);
+    return 0;
+}
+
+int draft_publish(struct draft *d, const struct digest *root,
+                  enum vault_level level, struct problem *why)
+{
+    int rc = draft_check(d, root, why);
+
+    if (rc < 0)
+        return rc;
+    return committer_publish(d->vault->committer, d, root, level, why);
+}
+
+/* ---- drafts past their time --------------------------------------------------------------------- */
+
+enum { EXPIRE_BATCH = 256 };
+struct expired {
+    unsigned count;
+    uint8_t ids[EXPIRE_BATCH][DRAFT_ID_BYTES];
+    struct vault *vault;
+};
+
+/* The ledger's own thread calls it: collecting only.  Open ones are passed
+ * over here, so that a batch full of them does not hide the rest. */
+static int expired_keep(const struct ledger_draft *d, void *arg)
+{
+    struct expired *e = arg;
+
+    if (claimed_id(e->vault, d->id))
+        return 0;
+    memcpy(e->ids[e->count], d->id, DRAFT_ID_BYTES);
+    return ++e->count < EXPIRE_BATCH ? 0 : -E2BIG;
+}
+
+static int expired_list(struct vault *v, struct expired *e, struct problem *why)
+{
+    int rc;
+
+    e->count = 0;
+    e->vault = v;
+    rc = ledger_draft_list(v->ledger, vault_now_s(), expired_keep, e, why);
+    return rc == -E2BIG ? 0 : rc;
+}
+
+int vault_expire(struct vault *v, struct problem *why)
+{
+    keel_auto(mem) void *memory = keel_alloc(sizeof(struct expired));
+    struct expired *e = memory;
+    int total = 0;
+
+    if (!e)
+        return problem(why, NO_MEMORY);
+    do {
+        int rc = expired_list(v, e, why);
+
+        for (unsigned i = 0; rc >= 0 && i < e->count; i++) {
+            rc = draft_erase(v, e->ids[i], why);
+            total += rc >= 0;
+        }
+        if (rc < 0)
+            return rc;
+    } while (e->count == EXPIRE_BATCH);
+    return total;
+}
