@@ -253,7 +253,7 @@ static int names_are_moved_linked_and_removed(void *arg)
     keel_auto(file) int other =
         keel_file_open(root, "b", O_RDWR | O_CREAT, 0600);
 
-    assert_true(fd >= 0);
+    assert_true(fd >= 0 && other >= 0);
     assert_int_equal(keel_file_link_fd(fd, root, "a"), 0);
     assert_int_equal(keel_file_link_fd(fd, root, "a"), -EEXIST);
     assert_int_equal(keel_file_rename(root, "a", root, "b", RENAME_NOREPLACE),
