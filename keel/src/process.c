@@ -6,6 +6,7 @@
 #include <linux/landlock.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
@@ -139,7 +140,23 @@ int keel_confine(const struct keel_place *places, size_t count)
     return rc;
 }
 
+/* ---- who and where -------------------------------------------------------------- */
+
+uid_t keel_user(void)
+{
+    return geteuid();
+}
+
 bool keel_is_root(void)
 {
     return geteuid() == 0;
+}
+
+unsigned keel_cpu_count(void)
+{
+    cpu_set_t set;
+
+    if (sched_getaffinity(0, sizeof(set), &set) < 0)
+        return 1;
+    return (unsigned)CPU_COUNT(&set);
 }

@@ -30,7 +30,11 @@ struct keel_place {
  * -EOPNOTSUPP, -ENOSYS  the kernel has no Landlock */
 KEEL_API int keel_confine(const struct keel_place *places, size_t count);
 
-/* True when the effective user is root. */
+/* ---- who and where ------------------------------------------------------------- */
+/* The effective user. */
+KEEL_API uid_t keel_user(void);
 KEEL_API bool keel_is_root(void);
+/* Processors this process may run on. */
+KEEL_API unsigned keel_cpu_count(void);
 
 #endif

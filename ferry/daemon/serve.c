@@ -1,0 +1,400 @@
+/* SPDX-License-Identifier: MIT */
+/* ferryd serving: everything is opened and confined before the first thread
+ * starts, then one loop accepts and watches the signals, the others serve.
+ *
+ *   data, its lock, key, listeners -> Landlock -> loops -> ledger -> accounts
+ *   -> vault (recovers) -> admin invite -> "listening" -> signals -> drain
+ */
+#include "daemon/serve.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include <keel/co.h>
+#include <keel/debug.h>
+#include <keel/net.h>
+#include <keel/process.h>
+#include <keel/tls.h>
+
+#include "base/log.h"
+#include "daemon/admin.h"
+#include "daemon/data.h"
+#include "ledger/ledger.h"
+#include "native/native.h"
+#include "vault/vault.h"
+
+#define LOOPS_MOST 64
+#define EXPIRE_EVERY (3600 * KEEL_SECOND)
+
+/* Closed in the opposite order of the fields. */
+struct server {
+    const struct conf *conf;
+    struct data data;
+    struct keel_tls_config *tls;
+    struct keel_listener *listeners[CONF_LISTEN_MOST];
+    unsigned listener_count;
+    struct keel_listener *admin;
+    struct keel_signals *signals;
+    struct keel_loop *loops[LOOPS_MOST];
+    unsigned loop_count;
+    struct ledger *ledger;
+    struct accounts *accounts;
+    struct vault *vault;
+    struct native *native;
+    struct house house;
+    struct problem *why;
+};
+
+/* ---- before threads -------------------------------------------------------------- */
+
+/* Sockets of the service manager take the place of --listen. */
+static int server_adopt(struct server *s, struct problem *why)
+{
+    int count = sd_listen_fds(1);
+
+    for (int i = 0; i < count && s->listener_count < CONF_LISTEN_MOST; i++) {
+        int rc = keel_listener_adopt(SD_LISTEN_FDS_START + i,
+                                     &s->listeners[s->listener_count]);
+
+        if (rc < 0)
+            return problem(why, DATA_ACCESS, .errno_ = -rc,
+                           .name = "a socket of the service manager");
+        s->listener_count++;
+    }
+    return 0;
+}
+
+static int server_listen(struct server *s, struct problem *why)
+{
+    int rc = server_adopt(s, why);
+
+    if (rc < 0 || s->listener_count > 0)
+        return rc;
+    for (unsigned i = 0; i < s->conf->listen_count; i++) {
+        rc = keel_listen(s->conf->listen[i], &s->listeners[i]);
+        if (rc < 0)
+            return problem(why, DATA_ACCESS, .errno_ = -rc,
+                           .name = s->conf->listen[i]);
+        s->listener_count++;
+    }
+    return 0;
+}
+
+/* The address that invites carry: as told, else the first listener's, with
+ * the machine's name where it listens on all addresses. */
+static int server_public(struct server *s, struct problem *why)
+{
+    const char *told = s->conf->public_address;
+    const char *first = keel_listener_address(s->listeners[0]);
+    const char *port = strrchr(first, ':');
+    char text[SERVER_BYTES], host[HOST_BYTES + 1] = "localhost";
+
+    snprintf(text, sizeof(text), "%s", told ? told : first);
+    if (!told && port &&
+        (strncmp(first, "[::]:", 5) == 0 ||
+         strncmp(first, "0.0.0.0:", 8) == 0)) {
+        gethostname(host, sizeof(host) - 1);
+        snprintf(text, sizeof(text), "%s%s", host, port);
+    }
+    return server_parse(text, strlen(text), s->house.server, why);
+}
+
+/* DATA alone, and what the C library reads. */
+static void server_confine(const struct server *s)
+{
+    const struct keel_place places[] = {
+        {s->conf->data, true},
+        {"/proc", false},
+        {"/sys/devices/system", false},
+        {"/etc/hosts", false},
+        {"/etc/resolv.conf", false},
+        {"/etc/nsswitch.conf", false},
+        {"/etc/localtime", false},
+        {"/usr/share/zoneinfo", false},
+        {"/usr/lib", false},
+        {"/lib", false},
+        {s->conf->config ? s->conf->config : "/dev/null", false},
+        {"/dev/null", true},
+    };
+    int rc = keel_confine(places, sizeof(places) / sizeof(*places));
+
+    if (rc < 0)
+        log_warn("not confined to %s: Landlock: %s", s->conf->data,
+                 strerror(-rc));
+}
+
+static int server_prepare(struct server *s, struct problem *why)
+{
+    static const int signals[] = {SIGTERM, SIGINT, SIGHUP};
+    struct keel_tls_pin pin;
+    int rc;
+
+    rc = data_open(s->conf->data, true, &s->data, why);
+    if (rc < 0)
+        return rc;
+    rc = data_tls(&s->data, &s->tls, why);
+    if (rc < 0)
+        return rc;
+    rc = keel_tls_own_pin(s->tls, &pin);
+    if (rc < 0)
+        return problem(why, DATA_ACCESS, .errno_ = -rc, .name = "tls/");
+    memcpy(s->house.pin, pin.sha256, sizeof(s->house.pin));
+    rc = server_listen(s, why);
+    if (rc < 0)
+        return rc;
+    rc = server_public(s, why);
+    if (rc < 0)
+        return rc;
+    rc = data_text_write(&s->data, "address", s->house.server, why);
+    if (rc < 0)
+        return rc;
+    rc = admin_listen(s->data.fd, &s->admin, why);
+    if (rc < 0)
+        return rc;
+    rc = keel_signals_open(signals, 3, &s->signals);
+    if (rc < 0)
+        return problem(why, INTERNAL, .errno_ = -rc, .detail = "signals");
+    server_confine(s);
+    return 0;
+}
+
+/* ---- on the main loop --------------------------------------------------------------- */
+
+static int server_open(struct server *s, struct problem *why)
+{
+    struct accounts_options ao = {
+        .registration = s->conf->registration,
+        .quota_bytes = s->conf->quota_bytes,
+        .quota_files = s->conf->quota_files,
+    };
+    struct vault_options vo = {
+        .data_dir = s->data.fd,
+        .buffers = (unsigned)s->conf->buffers,
+        .draft_ttl_s = s->conf->draft_ttl_s,
+    };
+    struct native_options no = {
+        .registration = s->conf->registration,
+        .tls = s->tls,
+        .loops = s->loops,
+        .connections_max = (unsigned)s->conf->connections,
+        .agent = "ferryd " FERRYD_VERSION,
+    };
+    unsigned loops = (unsigned)s->conf->loops;
+    int rc;
+
+    if (!loops)
+        loops = keel_cpu_count() < 4 ? keel_cpu_count() : 4;
+    for (; s->loop_count < loops; s->loop_count++) {
+        rc = keel_loop_start("serve", &s->loops[s->loop_count]);
+        if (rc < 0)
+            return problem(why, INTERNAL, .errno_ = -rc, .detail = "a thread");
+    }
+    rc = ledger_open(s->data.fd, &s->ledger, why);
+    if (rc < 0)
+        return rc;
+    ao.ledger = vo.ledger = no.ledger = s->house.ledger = s->ledger;
+    rc = accounts_open(&ao, &s->accounts, why);
+    if (rc < 0)
+        return rc;
+    vo.accounts = no.accounts = s->house.accounts = s->accounts;
+    rc = vault_open(&vo, &s->vault, why);
+    if (rc < 0)
+        return rc;
+    no.vault = s->vault;
+    no.loop_count = s->loop_count;
+    rc = native_new(&no, &s->native);
+    return rc < 0 ? problem(why, NO_MEMORY) : 0;
+}
+
+static void server_close(struct server *s)
+{
+    for (unsigned i = 0; i < s->loop_count; i++)
+        keel_loop_stop(s->loops[i]);
+    native_free(s->native);
+    vault_close(s->vault);
+    accounts_close(s->accounts);
+    ledger_close(s->ledger);
+}
+
+/* While nobody has an account, DATA/first-invite holds an administrator's
+ * invite.  A restart keeps its secret, with the address of this start. */
+static int server_first_invite(struct server *s, struct problem *why)
+{
+    static const char name[] = "first-invite";
+    struct ledger_account any;
+    char text[INVITE_LINK_BYTES];
+    struct invite_link old;
+    int count = ledger_account_list(s->ledger, "", &any, 1, why);
+    int rc;
+
+    if (count < 0)
+        return count;
+    if (count > 0) {
+        data_text_remove(&s->data, name);
+        return 0;
+    }
+    rc = data_text_read(&s->data, name, text, sizeof(text));
+    if (rc == 0 && invite_link_parse(text, &old, NULL) == 0) {
+        memcpy(old.server, s->house.server, sizeof(old.server));
+        memcpy(old.pin, s->house.pin, sizeof(old.pin));
+        invite_link_print(&old, text);
+    } else {
+        rc =
+            admin_invite(&s->house, true, 1, (int64_t)10 * 31536000, text, why);
+        if (rc < 0)
+            return rc;
+    }
+    rc = data_text_write(&s->data, name, text, why);
+    keel_wipe(text, sizeof(text));
+    if (rc < 0)
+        return rc;
+    printf("first-invite %s/%s\n", s->conf->data, name);
+    return 0;
+}
+
+struct accepting {
+    struct server *server;
+    struct keel_listener *listener;
+};
+
+static int run_accept(void *arg)
+{
+    struct accepting *a = arg;
+
+    return native_accept(a->server->native, a->listener);
+}
+
+static int run_admin(void *arg)
+{
+    struct server *s = arg;
+
+    return admin_serve(&s->house, s->admin);
+}
+
+static int run_expire(void *arg)
+{
+    struct server *s = arg;
+
+    for (;;) {
+        struct problem why;
+        int count = vault_expire(s->vault, &why);
+
+        if (count > 0)
+            log_info("removed %d unfinished uploads past their time", count);
+        if (count == -ECANCELED || keel_sleep(keel_after(EXPIRE_EVERY)) < 0)
+            return -ECANCELED;
+    }
+}
+
+/* Waits for the signal that ends it. */
+static int server_watch(struct server *s)
+{
+    for (;;) {
+        int signal = keel_signals_wait(s->signals, KEEL_FOREVER);
+
+        if (signal != SIGHUP)
+            return signal;
+        log_info("SIGHUP: settings are read at the next start");
+    }
+}
+
+/* A second SIGTERM cuts the grace short. */
+static int run_second_signal(void *arg)
+{
+    struct server *s = arg;
+
+    if (server_watch(s) > 0) {
+        log_warn("stopped at once");
+        _exit(1);
+    }
+    return 0;
+}
+
+static void server_announce(struct server *s)
+{
+    for (unsigned i = 0; i < s->listener_count; i++)
+        printf("listening %s\n", keel_listener_address(s->listeners[i]));
+    fflush(stdout);
+    log_info("serving %s, %s, %u loops", s->conf->data, keel_poller_name(),
+             s->loop_count);
+    sd_notify(0, "READY=1");
+}
+
+static int server_run(struct server *s, struct problem *why)
+{
+    keel_auto(group) struct keel_group *work = NULL;
+    struct accepting accepting[CONF_LISTEN_MOST];
+    struct keel_spawn how = {.name = "accept"};
+    int rc;
+
+    rc = server_first_invite(s, why);
+    if (rc < 0)
+        return rc;
+    rc = keel_group_new(0, &work);
+    how.group = work;
+    for (unsigned i = 0; i < s->listener_count && rc == 0; i++) {
+        accepting[i] = (struct accepting){s, s->listeners[i]};
+        rc = keel_spawn(&how, run_accept, &accepting[i], NULL);
+    }
+    how.name = "admin";
+    if (rc == 0)
+        rc = keel_spawn(&how, run_admin, s, NULL);
+    how.name = "expire";
+    if (rc == 0)
+        rc = keel_spawn(&how, run_expire, s, NULL);
+    if (rc < 0)
+        return problem(why, NO_MEMORY);
+    server_announce(s);
+    rc = server_watch(s);
+
+    log_info("%s: draining %u connections", strsignal(rc),
+             native_connections(s->native));
+    sd_notify(0, "STOPPING=1");
+    keel_group_cancel(work);
+    keel_group_join(work, KEEL_FOREVER);
+    how.name = "signal";
+    if (keel_spawn(&how, run_second_signal, s, NULL) < 0)
+        log_warn("a second SIGTERM will not be heard");
+    native_drain(s->native, keel_after(s->conf->grace_s * KEEL_SECOND));
+    return 0;
+}
+
+static int server_main(void *arg)
+{
+    struct server *s = arg;
+    int rc = server_open(s, s->why);
+
+    if (rc == 0)
+        rc = server_run(s, s->why);
+    server_close(s);
+    return rc;
+}
+
+int serve(const struct conf *c, struct problem *why)
+{
+    struct server s = {.conf = c, .data = {-1, -1}, .why = why};
+    int rc;
+
+    if (keel_is_root() && !c->allow_root)
+        return problem(why, ROOT_REFUSED);
+    rc = server_prepare(&s, why);
+    if (rc == 0) {
+        keel_dump_on_signal(SIGQUIT);
+        rc = keel_run(server_main, &s);
+        if (rc < 0 && why->id == PROBLEM_NONE)
+            problem(why, INTERNAL, .errno_ = -rc, .detail = "the loop");
+    }
+    keel_signals_close(s.signals);
+    keel_listener_close(s.admin);
+    for (unsigned i = 0; i < s.listener_count; i++)
+        keel_listener_close(s.listeners[i]);
+    keel_tls_config_free(s.tls);
+    data_close(&s.data);
+    if (rc == 0)
+        log_info("stopped");
+    return rc;
+}
