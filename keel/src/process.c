@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include <keel/io.h>
+#include <keel/net.h>
 
 /* ---- signals ------------------------------------------------------------------ */
 
@@ -145,6 +146,21 @@ int keel_confine(const struct keel_place *places, size_t count)
 uid_t keel_user(void)
 {
     return geteuid();
+}
+
+int keel_stream_peer_user(struct keel_stream *s, uid_t *ret)
+{
+    struct ucred peer;
+    socklen_t size = sizeof(peer);
+
+    if (getsockopt(keel_stream_fd(s), SOL_SOCKET, SO_PEERCRED, &peer, &size) <
+        0)
+        return -errno;
+    /* An inet socket answers as well, with nobody. */
+    if (peer.uid == (uid_t)-1)
+        return -EINVAL;
+    *ret = peer.uid;
+    return 0;
 }
 
 bool keel_is_root(void)

@@ -37,6 +37,8 @@ KEEL_API int keel_stream_from_fd(int fd, struct keel_stream **ret);
 /* The other end, printable. */
 KEEL_API int keel_stream_peer(struct keel_stream *s,
                               char ret[KEEL_ADDRESS_BYTES]);
+/* Who connected to a unix socket (SO_PEERCRED).  -EINVAL: not a unix socket */
+KEEL_API int keel_stream_peer_user(struct keel_stream *s, uid_t *ret);
 KEEL_AUTO(listener, struct keel_listener *, keel_listener_close)
 
 #endif

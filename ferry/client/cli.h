@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/* What every command shares: the global options, and how it talks to people
+ * (standard error), to programs (--json on standard output, one object a line)
+ * and to the shell (the exit status). */
+#ifndef FERRY_CLI_H
+#define FERRY_CLI_H
+
+#include <jansson.h>
+
+#include <keel/base.h>
+
+#include "base/address.h"
+#include "base/problem.h"
+
+#define FERRY_VERSION "0.1.0"
+
+struct cli {
+    int verbose; /* -1 -q, 0, 1 -v */
+    bool json;
+    const char *profile; /* --as, or FERRY_PROFILE; NULL: the last login */
+    const char *password_file; /* --password-file */
+    bool accept_key, new_key;  /* login, register */
+    bool no_replace;           /* put */
+    const char *level;         /* put: committed, synced, received */
+    const char *hash;          /* put, get, hash: sha256, xxh128 */
+    int argc;                  /* what follows the options */
+    char **argv;
+    struct problem *why;
+};
+
+/* What a command returns besides 0 and a negative errno with `why` filled:
+ * some of its arguments failed, and were said. */
+#define CLI_PARTLY 5
+
+struct command {
+    const char *name;
+    int least, most; /* arguments; most -1: any number */
+    int (*run)(struct cli *c);
+    const char *usage; /* what follows "ferry NAME" */
+    const char *help;  /* a paragraph, then options and examples */
+};
+const struct command *command_find(const char *name);
+
+/* cmd_account.c */
+int cmd_register(struct cli *c), cmd_join(struct cli *c),
+    cmd_login(struct cli *c), cmd_logout(struct cli *c),
+    cmd_whoami(struct cli *c);
+/* cmd_put.c, cmd_get.c, cmd_look.c */
+int cmd_put(struct cli *c), cmd_get(struct cli *c), cmd_ls(struct cli *c),
+    cmd_hash(struct cli *c), cmd_explain(struct cli *c);
+
+/* A line for people on standard output, unless -q or --json. */
+void cli_say(const struct cli *c, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+/* A line on standard error with -v. */
+void cli_trace(const struct cli *c, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+/* An object for programs, with --json only; takes `j`. */
+void cli_json(const struct cli *c, json_t *j);
+/* The problem, for whoever listens; on standard error, or as JSON. */
+void cli_problem(const struct cli *c, const struct problem *p);
+
+#endif

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+#include "client/remote.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+json_t *path_fields(const struct path *path)
+{
+    char text[PATH_BYTES + 2];
+
+    text[0] = '/';
+    memcpy(text + 1, path->text, path->size);
+    return json_pack("{s:o}", "path", text_to_json(text, path->size + 1u));
+}
+
+void path_print(const struct path *path, char *ret, size_t size)
+{
+    keel_assert(size > 1);
+    ret[0] = '/';
+    text_escape(path->text, path->size, ret + 1, size - 1);
+}
+
+int cli_hash(const struct cli *c, enum chunk_hash *ret, struct problem *why)
+{
+    *ret = c->hash ? chunk_hash_by_name(c->hash) : CHUNK_SHA256;
+    if (!*ret)
+        return problem(why, USAGE, .detail = "--hash is sha256 or xxh128");
+    return 0;
+}
+
+int remote_entry_parse(const json_t *j, struct remote_entry *ret,
+                       struct problem *why)
+{
+    keel_auto(str) char *name = NULL;
+    const char *type, *hash;
+    size_t size;
+    uint64_t mode;
+    int rc;
+
+    memset(ret, 0, sizeof(*ret));
+    if (text_from_json(json_object_get(j, "name"), NAME_BYTES, &name, &size) <
+        0)
+        return problem(why, PROTOCOL_BROKEN, .detail = "an entry has no name");
+    /* The root's entry has none; every other name is one component. */
+    if (size > 0) {
+        rc = name_check(name, size, why);
+        if (rc < 0)
+            return rc;
+    }
+    memcpy(ret->name, name, size + 1);
+    rc = field_text(j, "type", 1, &type, why);
+    if (rc < 0)
+        return rc;
+    ret->type = type[0];
+    rc = field_u64(j, "size", INT64_MAX, &ret->size, why);
+    if (rc < 0)
+        return rc;
+    rc = field_i64(j, "mtime_ns", &ret->mtime_ns, why);
+    if (rc < 0)
+        return rc;
+    rc = field_u64(j, "mode", 07777, &mode, why);
+    if (rc < 0)
+        return rc;
+    ret->mode = (mode_t)mode;
+    if (!json_object_get(j, "hash"))
+        return 0;
+    rc = field_text(j, "hash", DIGEST_TEXT_BYTES, &hash, why);
+    if (rc == 0 && digest_parse(hash, &ret->hash, &ret->root) < 0)
+        rc = problem(why, PROTOCOL_BROKEN, .detail = "a hash");
+    return rc;
+}
+
+int remote_stat(struct session *s, const struct path *path,
+                struct remote_entry *ret, struct problem *why)
+{
+    json_t *ok;
+    int rc = link_ask(s->link, "stat", path_fields(path), keel_after(ASK_TIME),
+                      &ok, why);
+
+    if (rc < 0)
+        return rc;
+    rc = remote_entry_parse(ok, ret, why);
+    json_decref(ok);
+    return rc;
+}
+
+int remote_hash(struct session *s, const struct path *path,
+                enum chunk_hash hash, struct digest *ret, struct problem *why)
+{
+    json_t *fields = path_fields(path), *ok;
+    enum chunk_hash of;
+    const char *text;
+    int rc;
+
+    if (!fields || json_object_set_new(fields, "hash",
+                                       json_string(chunk_hash_name(hash))) < 0)
+        return problem(why, NO_MEMORY);
+    /* It may have to read all of it: no deadline but the connection's. */
+    rc = link_ask(s->link, "hash", fields, KEEL_FOREVER, &ok, why);
+    if (rc < 0)
+        return rc;
+    rc = field_text(ok, "root", DIGEST_TEXT_BYTES, &text, why);
+    if (rc == 0 && (digest_parse(text, &of, ret) < 0 || of != hash))
+        rc = problem(why, PROTOCOL_BROKEN, .detail = "a hash");
+    json_decref(ok);
+    return rc;
+}
