@@ -18,28 +18,28 @@ PREFIX ?= /usr/local
 FUZZ_SECONDS ?= 30
 SOURCES = $(shell git ls-files '*.c' '*.h')
 
-all: $(BUILD)/build.ninja
-	@ninja -C $(BUILD)
+# Meson's tree is $(BUILD)/obj; the programs are linked beside it.
+all: $(BUILD)/obj/build.ninja
+	@ninja -C $(BUILD)/obj
+	@ln -sfn obj/ferry/daemon/ferryd $(BUILD)/ferryd
+	@ln -sfn obj/ferry/client/ferry $(BUILD)/ferry
 
-$(BUILD)/build.ninja:
-	@meson setup $(BUILD) --prefix $(PREFIX)
+$(BUILD)/obj/build.ninja:
+	@meson setup $(BUILD)/obj --prefix $(PREFIX) $(MESON_OPTIONS)
 
 check: all
 	@scripts/check.sh $(BUILD)
 
-build-asan/build.ninja:
-	@meson setup build-asan -Db_sanitize=address,undefined -Db_lundef=false
-build-tsan/build.ninja:
-	@meson setup build-tsan -Db_sanitize=thread -Db_lundef=false
-
-check-asan: build-asan/build.ninja
-	@ninja -C build-asan
+check-asan:
+	@$(MAKE) --no-print-directory all BUILD=build-asan \
+	    MESON_OPTIONS="-Db_sanitize=address,undefined -Db_lundef=false"
 	@ASAN_OPTIONS=detect_stack_use_after_return=1 \
 	    UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1 \
 	    scripts/check.sh build-asan
 
-check-tsan: build-tsan/build.ninja
-	@ninja -C build-tsan
+check-tsan:
+	@$(MAKE) --no-print-directory all BUILD=build-tsan \
+	    MESON_OPTIONS="-Db_sanitize=thread -Db_lundef=false"
 	@TSAN_OPTIONS=halt_on_error=1 scripts/check.sh build-tsan
 
 check-long: all
@@ -58,7 +58,7 @@ fmt:
 	@clang-format -i $(SOURCES)
 
 docs: all
-	@$(BUILD)/ferry/base/errors_doc > docs/errors.md
+	@$(BUILD)/obj/ferry/base/errors_doc > docs/errors.md
 
 fuzz:
 	@scripts/fuzz.sh $(FUZZ_SECONDS)
@@ -67,7 +67,7 @@ fresh:
 	@scripts/fresh.sh
 
 install: all
-	@meson install -C $(BUILD) --no-rebuild $(if $(DESTDIR),--destdir $(abspath $(DESTDIR)))
+	@meson install -C $(BUILD)/obj --no-rebuild $(if $(DESTDIR),--destdir $(abspath $(DESTDIR)))
 
 .PHONY: all check check-asan check-tsan check-long bench bench-keel \
     bench-transfer lint fmt docs fuzz fresh install

@@ -9,7 +9,7 @@ shift
 [ $# -gt 0 ] || set -- unit e2e
 jobs=$(nproc)
 failed=0
-rm -f "$build/e2e.xml" "$build/meson-logs/testlog.json"
+rm -f "$build/e2e.xml" "$build/obj/meson-logs/testlog.json"
 
 for tier in "$@"; do
     case $tier in
@@ -19,7 +19,7 @@ for tier in "$@"; do
             "$root/tests/e2e" || failed=1
         ;;
     *)
-        meson test -C "$build" --no-rebuild --print-errorlogs \
+        meson test -C "$build/obj" --no-rebuild --print-errorlogs \
             --num-processes "$jobs" --suite "$tier" || failed=1
         ;;
     esac

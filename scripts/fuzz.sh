@@ -5,12 +5,12 @@
 set -eu
 cd "$(dirname "$0")/.."
 seconds=$1
-[ -d build-fuzz ] ||
-    CC=clang meson setup build-fuzz -Db_sanitize=address,undefined \
+[ -d build-fuzz/obj ] ||
+    CC=clang meson setup build-fuzz/obj -Db_sanitize=address,undefined \
         -Db_lundef=false -Dfuzz=true >/dev/null
-ninja -C build-fuzz >/dev/null
+ninja -C build-fuzz/obj >/dev/null
 rc=0
-for harness in build-fuzz/tests/fuzz/*_fuzz; do
+for harness in build-fuzz/obj/tests/fuzz/*_fuzz; do
     name=$(basename "$harness")
     corpus=build-fuzz/corpus/$name
     mkdir -p "$corpus"

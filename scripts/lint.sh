@@ -12,9 +12,10 @@ fail() {
 
 for compiler in gcc clang; do
     dir=build-lint-$compiler
-    [ -d "$dir" ] || CC=$compiler meson setup "$dir" -Dwerror=true >/dev/null ||
+    [ -d "$dir/obj" ] ||
+        CC=$compiler meson setup "$dir/obj" -Dwerror=true >/dev/null ||
         fail "$compiler: setup"
-    ninja -C "$dir" >"$dir/lint.log" 2>&1 || {
+    ninja -C "$dir/obj" >"$dir/lint.log" 2>&1 || {
         grep -E -A6 'error:|warning:|FAILED' "$dir/lint.log" | head -60
         fail "$compiler finds fault"
     }

@@ -12,7 +12,7 @@ import xml.etree.ElementTree as xml
 build = pathlib.Path(sys.argv[1])
 passed = failed = skipped = 0
 
-log = build / "meson-logs" / "testlog.json"
+log = build / "obj" / "meson-logs" / "testlog.json"
 if log.exists():
     for line in log.read_text().splitlines():
         result = json.loads(line)["result"]

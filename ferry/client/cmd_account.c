@@ -104,11 +104,30 @@ static int join_name(struct cli *c, struct session *s, struct problem *why)
     return rc;
 }
 
+/* The link is a secret: as an argument it is overwritten at once, so that it
+ * leaves the process list, and "-" reads it from standard input. */
+static int join_link(struct cli *c, struct invite_link *ret,
+                     struct problem *why)
+{
+    char line[INVITE_LINK_BYTES + 2], *text = c->argv[0];
+    int rc;
+
+    if (strcmp(text, "-") == 0) {
+        if (!fgets(line, sizeof(line), stdin))
+            return problem(why, USAGE, .detail = "no invite came in");
+        line[strcspn(line, "\r\n")] = 0;
+        text = line;
+    }
+    rc = invite_link_parse(text, ret, why);
+    keel_wipe(text, strlen(text));
+    return rc;
+}
+
 int cmd_join(struct cli *c)
 {
     struct session s = {.home = {-1, -1, -1}};
     struct invite_link l;
-    int rc = invite_link_parse(c->argv[0], &l, c->why);
+    int rc = join_link(c, &l, c->why);
 
     if (rc == 0)
         rc = home_open(&s.home, c->why);

@@ -355,7 +355,7 @@ static int upload_send(struct upload *u, struct problem *why)
     struct range *missing = NULL;
     struct digest root;
     char level[16];
-    size_t count;
+    size_t count = 0;
     int rc;
 
     rc = upload_call(u, &x, why);

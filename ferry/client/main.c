@@ -18,7 +18,7 @@ static const struct command commands[] = {
      "    ferry register ada@files.example.org\n"},
     {"join", 1, 2, cmd_join, "LINK [NAME]",
      "Makes an account with an invite, and logs in.  The invite carries the\n"
-     "server's address and key.\n\n"
+     "server's address and key.  With '-' it is read from standard input.\n\n"
      "    ferry join 'ferry://files.example.org:9001/#...' ada\n"},
     {"login", 1, 1, cmd_login, "USER@HOST[:PORT]",
      "Logs in with the password and registers a key of this device, so that\n"

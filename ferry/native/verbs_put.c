@@ -264,7 +264,7 @@ int verb_put_commit(struct conn *c, struct exchange *x, const json_t *body,
                     struct problem *why)
 {
     char root_text[DIGEST_TEXT_BYTES];
-    enum vault_level level;
+    enum vault_level level = VAULT_COMMITTED;
     enum chunk_hash hash;
     struct digest root;
     const char *text;
