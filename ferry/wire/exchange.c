@@ -240,8 +240,8 @@ int exchange_tell(struct exchange *x, json_t *note)
     size_t size;
     int rc;
 
-    keel_assert(x->link->server && note);
-    rc = out_room(x->link, NULL);
+    keel_assert(x->link->server);
+    rc = note ? out_room(x->link, NULL) : -ENOMEM;
     if (rc == 0 && x->answered)
         rc = -EALREADY;
     if (rc == 0 &&

@@ -93,7 +93,8 @@ KEEL_AUTO(exchange, struct exchange *, exchange_free)
  * -EMSGSIZE, and memory out -ENOMEM: then the request has been refused. */
 int exchange_answer(struct exchange *x, json_t *ok); /* takes `ok`; NULL: {} */
 int exchange_refuse(struct exchange *x, const struct problem *p);
-/* NOTE; takes.  Waits for room in the link's queue. */
+/* NOTE; takes, also on error; NULL is -ENOMEM.  Waits for room in the link's
+ * queue. */
 int exchange_tell(struct exchange *x, json_t *note);
 struct link *exchange_link(struct exchange *x);
 
