@@ -147,6 +147,25 @@ static _Noreturn SAN_NO_TSAN void jump_last(struct keel_co *to)
     abort();
 }
 
+/* Begins to fetch the stack of the one after this one: among a thousand
+ * parked coroutines it has left the caches, and the switch would wait for it.
+ * A parked read's frames are about this long.  Where two take turns nothing
+ * is cold, and nothing is fetched. */
+#define FETCH_BYTES 512
+static inline void fetch_next(const struct keel_co *to)
+{
+    const struct keel_co *next = to->next;
+    const char *frames;
+
+    if (!next)
+        return;
+    frames = next->sp;
+    for (size_t at = 0; at < FETCH_BYTES; at += 64)
+        __builtin_prefetch(frames + at);
+    __builtin_prefetch(next->body);
+    __builtin_prefetch(next->next);
+}
+
 static struct keel_co *next_to_run(struct keel_loop *l)
 {
     struct keel_co *to;
@@ -155,6 +174,7 @@ static struct keel_co *next_to_run(struct keel_loop *l)
         l->budget--;
         to = run_pop(l);
         l->current = to;
+        fetch_next(to);
     } else {
         to = &l->home;
         l->current = NULL;
