@@ -29,7 +29,7 @@ struct conn {
     struct actor actor;
     struct login *login;
     unsigned holders;        /* conn_run, a farewell; under native's lock */
-    unsigned transfers;      /* put and get in progress */
+    unsigned requests;       /* in progress */
     struct keel_event quiet; /* set while there is none */
     LIST_HEAD(, put) puts;
 };
@@ -75,9 +75,5 @@ int field_match(const json_t *body, enum chunk_hash hash, bool *ret_given,
 json_t *json_one(const char *key, json_t *value);
 /* Answers with `ok`, or with NO_MEMORY when it is NULL. */
 int answer(struct exchange *x, json_t *ok, struct problem *why);
-
-/* Transfers in progress keep a stopping connection open. */
-void conn_transfer_begin(struct conn *c);
-void conn_transfer_end(struct conn *c);
 
 #endif

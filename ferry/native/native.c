@@ -52,16 +52,17 @@ unsigned native_connections(const struct native *n)
 
 /* ---- one connection --------------------------------------------------------- */
 
-void conn_transfer_begin(struct conn *c)
+/* A request in progress keeps a stopping connection open. */
+static void conn_busy(struct conn *c)
 {
-    if (c->transfers++ == 0)
+    if (c->requests++ == 0)
         keel_event_clear(&c->quiet);
 }
 
-void conn_transfer_end(struct conn *c)
+static void conn_idle(struct conn *c)
 {
-    keel_assert(c->transfers > 0);
-    if (--c->transfers == 0)
+    keel_assert(c->requests > 0);
+    if (--c->requests == 0)
         keel_event_set(&c->quiet);
 }
 
@@ -80,7 +81,9 @@ static int conn_request(struct exchange *x, const char *verb,
         return problem(why, LOGIN_NEEDED);
     if (v->needs == VERB_EARLY && in)
         return problem(why, REQUEST_INVALID, .detail = "already logged in");
+    conn_busy(c);
     rc = v->run(c, x, body, why);
+    conn_idle(c);
     if (rc < 0 && rc != -ECANCELED) {
         char words[512];
 

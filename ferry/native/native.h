@@ -41,7 +41,7 @@ int native_accept(struct native *n, struct keel_listener *l);
 int native_connection(struct native *n, struct keel_stream *stream);
 
 /* Tells all connections that the server stops: idle ones end at once, those
- * with transfers when these are done, all of them by `deadline`. */
+ * with requests in progress when these are done, all of them by `deadline`. */
 void native_drain(struct native *n, keel_ns deadline);
 unsigned native_connections(const struct native *n);
 KEEL_AUTO(native, struct native *, native_free)

@@ -197,8 +197,8 @@ static int get_tell(struct exchange *x, const struct vault_entry *e,
     return exchange_tell(x, note);
 }
 
-static int get_run(struct conn *c, struct exchange *x, const json_t *body,
-                   struct problem *why)
+int verb_get(struct conn *c, struct exchange *x, const json_t *body,
+             struct problem *why)
 {
     keel_auto(source) struct source *s = NULL;
     keel_auto(mem) void *memory = NULL;
@@ -262,15 +262,4 @@ static int get_run(struct conn *c, struct exchange *x, const json_t *body,
         return problem(why, NO_MEMORY);
     }
     return exchange_answer(x, ok);
-}
-
-int verb_get(struct conn *c, struct exchange *x, const json_t *body,
-             struct problem *why)
-{
-    int rc;
-
-    conn_transfer_begin(c);
-    rc = get_run(c, x, body, why);
-    conn_transfer_end(c);
-    return rc;
 }

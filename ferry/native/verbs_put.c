@@ -160,7 +160,7 @@ static int put_run(struct conn *c, struct put *p, struct exchange *x,
 /* The end of a put, however it came: handlers that use it leave first.  A
  * publish in progress runs to its end, so this waits for the disk, not for
  * the peer. */
-static void put_end(struct conn *c, struct put *p)
+static void put_end(struct put *p)
 {
     keel_shield();
     p->ended = true;
@@ -170,7 +170,6 @@ static void put_end(struct conn *c, struct put *p)
     LIST_REMOVE(p, node);
     draft_close(p->draft);
     keel_unshield();
-    conn_transfer_end(c);
 }
 
 int verb_put(struct conn *c, struct exchange *x, const json_t *body,
@@ -192,14 +191,13 @@ int verb_put(struct conn *c, struct exchange *x, const json_t *body,
     p.hash = put.hash;
     keel_event_init(&p.changed);
     LIST_INSERT_HEAD(&c->puts, &p, node);
-    conn_transfer_begin(c);
     text_escape(path.text, path.size, name, sizeof(name));
     log_info("conn=%s account=%s xfer=%02x%02x%02x%02x put '%s' %" PRIu64
              " bytes",
              c->id, c->actor.name, draft_id(p.draft)[0], draft_id(p.draft)[1],
              draft_id(p.draft)[2], draft_id(p.draft)[3], name, put.size);
     rc = put_run(c, &p, x, why);
-    put_end(c, &p);
+    put_end(&p);
     return rc;
 }
 

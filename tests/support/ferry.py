@@ -94,6 +94,7 @@ class Server:
         self.wrap = list(wrap)
         self.process = self.address = None
         self.lines = []
+        self.said = threading.Condition()
         self.clients = 0
 
     def command(self):
@@ -122,7 +123,15 @@ class Server:
 
     def _collect(self):
         for line in self.process.stderr:
-            self.lines.append(line)
+            with self.said:
+                self.lines.append(line)
+                self.said.notify_all()
+
+    def wait_log(self, text):
+        """Until the log says so."""
+        with self.said:
+            assert self.said.wait_for(lambda: text in self.log(), PATIENCE), \
+                f"never said: {text}\n{self.log()}"
 
     def log(self):
         return "".join(self.lines)
