@@ -61,7 +61,9 @@ struct publish {
     enum vault_level level;
     bool heard;    /* its caller has its answer */
     bool deferred; /* the ledger refused to settle it: nobody waits for that */
-    struct keel_event answered;
+    /* Held from the start and dropped with the answer: taking a lock that
+     * another drops is the one wait that neither a cancel nor a timeout ends. */
+    struct keel_lock answered;
     int result;
     struct problem why;
 
@@ -195,8 +197,18 @@ static struct publish *publish_new(struct draft *d, const struct digest *root,
     p->dir = -1;
     p->space = d->space;
     memcpy(p->path, d->path, size);
-    keel_event_init(&p->answered);
+    keel_lock_init(&p->answered);
+    keel_lock_hold(&p->answered);
     return p;
+}
+
+/* Nobody waits on it: its caller has been answered, or has left. */
+static void publish_free(struct publish *p)
+{
+    if (!p->heard)
+        keel_lock_drop(&p->answered);
+    keel_lock_fini(&p->answered);
+    keel_free(p);
 }
 
 static void publish_unref(struct committer *c, struct publish *p)
@@ -207,10 +219,8 @@ static void publish_unref(struct committer *c, struct publish *p)
         keel_guard(&c->lock);
         last = --p->refs == 0;
     }
-    if (!last)
-        return;
-    keel_event_fini(&p->answered);
-    keel_free(p);
+    if (last)
+        publish_free(p);
 }
 
 /* The first call answers the caller, later ones do nothing. */
@@ -220,7 +230,7 @@ static void publish_answer(struct publish *p, int result)
         return;
     p->heard = true;
     p->result = result;
-    keel_event_set(&p->answered);
+    keel_lock_drop(&p->answered);
 }
 
 static void publish_reached(struct publish *p, enum vault_level level)
@@ -259,18 +269,24 @@ static bool publish_withdraw(struct committer *c, struct publish *p)
     return true;
 }
 
+static int wait_problem(const struct publish *p, int rc, struct problem *why)
+{
+    if (rc == -ECANCELED)
+        return problem(why, CANCELLED);
+    return problem(why, FILE_BUSY, .name = shown_path(p->path).text);
+}
+
+/* Once a lane has it, the answer is waited for whatever happens. */
 static int publish_wait(struct committer *c, struct publish *p,
                         struct problem *why)
 {
-    int rc = keel_event_wait(&p->answered, KEEL_FOREVER);
+    int rc = keel_lock_take(&p->answered, KEEL_FOREVER);
 
     if (rc < 0 && publish_withdraw(c, p))
-        return rc == -ECANCELED ? problem(why, CANCELLED) : rc;
-    if (rc < 0) {
-        keel_shield();
-        (void)keel_event_wait(&p->answered, KEEL_FOREVER);
-        keel_unshield();
-    }
+        return wait_problem(p, rc, why);
+    if (rc < 0)
+        keel_lock_hold(&p->answered);
+    keel_lock_drop(&p->answered);
     if (p->result < 0 && why)
         *why = p->why;
     return p->result;
@@ -282,14 +298,10 @@ static int publish_enter(struct committer *c, struct publish *p,
     keel_guard(&c->lock);
     int rc = name_take(c, p);
 
-    if (rc == -ECANCELED)
-        return problem(why, CANCELLED);
     if (rc == -EIO)
         return problem(why, SYNC_FAILED, .errno_ = EIO,
                        .name = shown_path(p->path).text);
-    if (rc < 0)
-        return problem(why, FILE_BUSY, .name = shown_path(p->path).text);
-    return 0;
+    return rc < 0 ? wait_problem(p, rc, why) : 0;
 }
 
 static void publish_leave(struct committer *c, struct publish *p)
@@ -307,12 +319,6 @@ static void publish_queue(struct committer *c, struct publish *p)
     c->alive++;
     TAILQ_INSERT_TAIL(&c->queue, p, link);
     keel_cond_signal(&c->changed);
-}
-
-static void publish_free(struct publish *p)
-{
-    keel_event_fini(&p->answered);
-    keel_free(p);
 }
 
 int committer_publish(struct committer *c, struct draft *d,
