@@ -280,6 +280,22 @@ static int a_pipe_is_read_and_written_too(void *arg)
     return 0;
 }
 
+static int a_table_that_cannot_grow_is_an_error_of_the_call(void *arg)
+{
+    char buf[4];
+    int high = fcntl(ends[1], F_DUPFD_CLOEXEC, 700);
+
+    (void)arg;
+    assert_true(high >= 700);
+    order_fault(KEEL_OP_ALLOC, 1, ENOMEM);
+    assert_int_equal(keel_fd_read(high, buf, 4, soon()), -ENOMEM);
+    assert_int_equal(order.fired, 1);
+    assert_int_equal(keel_fd_write(ends[0], "x", 1, soon()), 1);
+    assert_int_equal(keel_fd_read(high, buf, 4, soon()), 1);
+    keel_fd_close(high);
+    return 0;
+}
+
 /* ---- several coroutines ------------------------------------------------------------ */
 
 struct task {
@@ -719,6 +735,7 @@ IN_BOTH(a_pipe_is_read_and_written_too)
 IN_BOTH(a_wait_ends_when_a_thread_writes)
 IN_BOTH(a_full_unix_listener_is_waited_for)
 IN_BOTH(faults_of_connections_are_asked_once)
+IN_CO(a_table_that_cannot_grow_is_an_error_of_the_call)
 IN_CO(a_cancelled_wait_returns_and_leaves_the_bytes)
 IN_CO(bytes_that_came_win_over_the_cancel_which_shows_next)
 IN_CO(a_coroutine_whose_data_never_ends_can_be_cancelled)
@@ -746,6 +763,7 @@ int main(void)
         BOTH(a_wait_ends_when_a_thread_writes),
         BOTH(a_full_unix_listener_is_waited_for),
         BOTH(faults_of_connections_are_asked_once),
+        CO(a_table_that_cannot_grow_is_an_error_of_the_call),
         CO(a_cancelled_wait_returns_and_leaves_the_bytes),
         CO(bytes_that_came_win_over_the_cancel_which_shows_next),
         CO(a_coroutine_whose_data_never_ends_can_be_cancelled),

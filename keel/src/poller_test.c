@@ -8,10 +8,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "poller.h"
@@ -588,6 +593,49 @@ static void the_environment_chooses(void **state)
     free(before);
 }
 
+/* In a child whose sandbox answers io_uring_setup(2) with `error`. */
+static int child_without_uring(int error)
+{
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K,
+                 SECCOMP_RET_ERRNO | ((unsigned)error & SECCOMP_RET_DATA)),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    struct sock_fprog filter = {sizeof code / sizeof *code, code};
+    struct poller *q = NULL;
+
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) ||
+        prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter))
+        return 77;
+    unsetenv("KEEL_POLLER");
+    if (poller_open(&q) < 0 || q->is != &poller_epoll)
+        return 1;
+    q->is->close(q);
+    setenv("KEEL_POLLER", "uring", 1);
+    return poller_open(&q) == -error ? 0 : 2;
+}
+
+static void epoll_takes_over_where_io_uring_is_forbidden(void **state)
+{
+    static const int errors[] = {EPERM, ENOSYS};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof errors / sizeof *errors; i++) {
+        pid_t pid = fork();
+        int status = 0;
+
+        assert_true(pid >= 0);
+        if (pid == 0)
+            _exit(child_without_uring(errors[i]));
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
+            skip(); /* no seccomp here */
+        assert_int_equal(status, 0);
+    }
+}
+
 #define RULE(test, class)                                                      \
     {                                                                          \
 #test " (" #class ")", test, begin, end, (void *)(uintptr_t) & class   \
@@ -615,6 +663,7 @@ int main(void)
         BOTH(a_wait_ends_at_its_deadline_and_not_before),
         BOTH(files_go_through_where_the_poller_says_so),
         cmocka_unit_test(the_environment_chooses),
+        cmocka_unit_test(epoll_takes_over_where_io_uring_is_forbidden),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

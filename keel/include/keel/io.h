@@ -4,8 +4,9 @@
  * Descriptors are non-blocking (keel_fd_adopt makes them so); the calls try
  * first and park when the kernel says EAGAIN.  One reader and one writer may
  * wait on a descriptor at a time.  A descriptor belongs to the loop that first
- * waits on it; plain threads may use any.  Close it with keel_fd_close only:
- * who waits on it gets -EBADF.  SIGPIPE is ignored in the whole process. */
+ * waits on it; plain threads may use any.  Close it with keel_fd_close only, on
+ * its loop: the coroutines of that loop, and the threads, that wait on it get
+ * -EBADF.  Closed elsewhere it leaves a waiting coroutine to its deadline.  SIGPIPE is ignored in the whole process. */
 #ifndef KEEL_IO_H
 #define KEEL_IO_H
 
@@ -14,7 +15,10 @@
 
 #include <keel/base.h>
 
-/* Sets O_NONBLOCK and FD_CLOEXEC. */
+/* Sets O_NONBLOCK and FD_CLOEXEC.  Every descriptor that is read, written or
+ * accepted on comes from here, or from keel_fd_accept; keel_fd_poll takes
+ * foreign ones too, as a library's that closes and opens by itself.
+ * -EBADF, -ENOMEM */
 KEEL_API int keel_fd_adopt(int fd);
 KEEL_API void keel_fd_close(int fd); /* accepts -1 */
 static inline void keel_auto_fd(int *fd)
@@ -35,11 +39,14 @@ KEEL_API ssize_t keel_fd_recvmsg(int fd, struct msghdr *msg, int flags,
                                  keel_ns deadline);
 KEEL_API ssize_t keel_fd_sendmsg(int fd, const struct msghdr *msg, int flags,
                                  keel_ns deadline);
+/* A descriptor, adopted already; `ret_peer` may be NULL.  -EMFILE and the like
+ * leave the listener sound. */
 KEEL_API int keel_fd_accept(int fd, struct sockaddr_storage *ret_peer,
                             keel_ns deadline);
 KEEL_API int keel_fd_connect(int fd, const struct sockaddr *addr,
                              socklen_t size, keel_ns deadline);
-/* Waits for POLLIN, POLLOUT ...; returns the events. */
+/* Waits for POLLIN, POLLOUT ...; returns the events, with POLLERR and POLLHUP
+ * when they happened. */
 KEEL_API int keel_fd_poll(int fd, short events, keel_ns deadline);
 
 #endif

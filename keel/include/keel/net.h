@@ -14,18 +14,25 @@
 
 struct keel_listener;
 
-/* TCP_NODELAY and keep-alive are on.
+/* TCP_NODELAY and keep-alive are on; a machine that vanished is noticed after
+ * two minutes.  Looking a name up in a plain thread ends when the resolver
+ * says so, not by the deadline; there the addresses are tried in turn, each
+ * with its share of the time.
  * -EINVAL        the address cannot be read
- * -ENOENT        the name has no address
+ * -ENAMETOOLONG  a unix path of 108 bytes or more
+ * -ENOENT        the name has no address, or the unix path does not exist
+ * -EAGAIN        the name server does not answer
  * -ECONNREFUSED  and others of connect(2): of the last address tried */
 KEEL_API int keel_dial(const char *address, keel_ns deadline,
                        struct keel_stream **ret);
 
 /* SO_REUSEADDR is on; "[::]:PORT" serves both families; port 0 lets the kernel
- * choose.  A unix socket left by a dead listener is replaced; mode 0600. */
+ * choose.  A name's first address is taken.  A unix socket left by a dead
+ * listener is replaced; it has mode 0600 and is removed at close. */
 KEEL_API int keel_listen(const char *address, struct keel_listener **ret);
 /* Takes a listening descriptor, as from a service manager. */
 KEEL_API int keel_listener_adopt(int fd, struct keel_listener **ret);
+/* Accepting coroutines of this loop, and threads, get -EBADF. */
 KEEL_API void keel_listener_close(struct keel_listener *l);
 /* Printable, with the real port; lent. */
 KEEL_API const char *keel_listener_address(const struct keel_listener *l);
@@ -34,7 +41,8 @@ KEEL_API int keel_accept(struct keel_listener *l, keel_ns deadline,
                          struct keel_stream **ret);
 /* A connected socket as a stream; takes the descriptor on success. */
 KEEL_API int keel_stream_from_fd(int fd, struct keel_stream **ret);
-/* The other end, printable. */
+/* The other end, printable; a v4 peer of a v6 socket as v4.  -ENOTSOCK when
+ * there is no socket below. */
 KEEL_API int keel_stream_peer(struct keel_stream *s,
                               char ret[KEEL_ADDRESS_BYTES]);
 /* Who connected to a unix socket (SO_PEERCRED).  -EINVAL: not a unix socket */
