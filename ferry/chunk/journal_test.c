@@ -422,6 +422,26 @@ static void a_touched_file_puts_all_in_doubt(void **state)
     journal_close(j);
 }
 
+static void nothing_comes_back_behind_a_suspicion_either(void **state)
+{
+    struct journal_key key = key_of(10);
+    struct journal *j;
+
+    (void)state;
+    journal_close(filled(10, 6));
+    poke(record_at(3) + 10, "!", 1); /* chunk 2 */
+    key.ctime_ns = INT64_MAX;
+    /* SUSPECT takes its place: the whole records behind it are cut off. */
+    assert_int_equal(journal_open(dir, "j", &key, &j), JOURNAL_TAIL);
+    journal_close(j);
+    assert_int_equal(file_size(), record_at(4));
+    j = reopen(10, JOURNAL_TAIL);
+    assert_int_equal(journal_count(j), 0);
+    assert_true(journal_doubt(j, 1));
+    assert_false(journal_doubt(j, 3));
+    journal_close(j);
+}
+
 static void a_forgotten_journal_is_believed_by_nobody(void **state)
 {
     struct journal *j = filled(10, 3);
@@ -623,6 +643,7 @@ int main(void)
         T(after_a_reboot_only_synced_chunks_count),
         T(a_mark_covers_what_was_listed_before_it),
         T(a_touched_file_puts_all_in_doubt),
+        T(nothing_comes_back_behind_a_suspicion_either),
         T(a_forgotten_journal_is_believed_by_nobody),
         T(in_memory_it_keeps_no_file),
         T(a_chunk_has_one_writer),
