@@ -66,6 +66,11 @@ int db_failed(struct ledger *l, struct problem *why)
     int code = sqlite3_extended_errcode(l->db);
     int rc = ledger_vfs_error(l->db);
 
+    /* What the schema forbids was our caller's mistake, or ours: it ends the
+     * request it is in, and no other. */
+    if ((code & 0xff) == SQLITE_CONSTRAINT)
+        return problem(why, INTERNAL, .detail = sqlite3_errmsg(l->db),
+                       .errno_ = -rc);
     l->hard = true;
     if (sync_failed(code)) {
         l->failed = problem(&l->failure, SYNC_FAILED, .name = "the ledger",

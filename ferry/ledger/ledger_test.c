@@ -371,6 +371,25 @@ static void a_draft_reserves_and_gives_back(void **state)
     assert_sound(h->ledger);
 }
 
+/* Mistakes of a caller end its own request. */
+static void what_the_schema_forbids_is_refused(void **state)
+{
+    struct house *h = *state;
+    struct ledger_account a = account_new(h->ledger, "mara", 100, 0);
+    struct ledger_draft one = draft(&a, 1, "x", 60), two;
+    struct problem why;
+
+    assert_int_equal(ledger_draft_open(h->ledger, &one, &why), 0);
+    two = one, two.size = 1;
+    assert_refused(ledger_draft_open(h->ledger, &two, &why), INTERNAL);
+    two = draft(&a, 2, "y", 1), two.account = 77;
+    assert_refused(ledger_draft_open(h->ledger, &two, &why), INTERNAL);
+    two = draft(&a, 2, "y", 1), two.space = 77;
+    assert_refused(ledger_draft_open(h->ledger, &two, &why), FILE_MISSING);
+    assert_int_equal(space_of(h->ledger, a.home).reserved_bytes, 60);
+    assert_sound(h->ledger);
+}
+
 static void sizes_at_the_edge_of_64_bits_do_not_wrap(void **state)
 {
     struct house *h = *state;
@@ -1178,11 +1197,10 @@ static void a_long_log_is_written_back(void **state)
     struct house *h = *state;
     struct ledger_account a = account_new(h->ledger, "mara", 0, 0);
     enum { COUNT = 4000 };
-    struct ledger_publish *group = calloc(COUNT, sizeof *group);
-    char(*paths)[PATH_BYTES + 1] = calloc(COUNT, sizeof *paths);
+    static struct ledger_publish group[COUNT];
+    static char paths[COUNT][PATH_BYTES + 1];
     struct problem why;
 
-    assert_true(group && paths);
     for (int i = 0; i < COUNT; i++) {
         memset(paths[i], 'x', 3000);
         snprintf(paths[i], 16, "%d", i);
@@ -1196,8 +1214,6 @@ static void a_long_log_is_written_back(void **state)
     assert_int_equal(ledger_space_quota(h->ledger, a.home, 0, 0, &why), 0);
     assert_true(h->ledger->log_pages < 100);
     assert_sound(h->ledger);
-    free(group);
-    free(paths);
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -1214,6 +1230,7 @@ int main(void)
         T(devices_come_and_go),
         T(a_touch_rides_along_with_a_transaction),
         T(a_draft_reserves_and_gives_back),
+        T(what_the_schema_forbids_is_refused),
         T(sizes_at_the_edge_of_64_bits_do_not_wrap),
         T(a_draft_is_found_by_what_it_was_made_of),
         T(drafts_past_their_time_are_listed),
