@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: MIT
+"""keel.py BUILD: what keel's pieces cost, in interleaved rounds.
+
+Each figure of each round is a process of its own (keel_bench); the echo
+servers have one processor, the load has the others.
+"""
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+
+from figures import Figures, conditions
+
+ROUNDS = 7
+ECHO_SECONDS = "0.7"
+
+# name: unit, the plain form beside it, floor
+FIGURES = {
+    "switch_ns": ("ns", "swapcontext", ("<=", 8)),
+    "yield_ns": ("ns", None, ("<=", 20)),
+    "spawn_join_ns": ("ns", "pthread", ("<=", 60)),
+    "parked_rss_bytes": ("bytes", None, ("<=", 4500)),
+    "queue_local_ns": ("ns", None, None),
+    "queue_1p1c_ns": ("ns", "mutex+cond", None),
+    "queue_4p4c_ns": ("ns", "mutex+cond", None),
+}
+
+
+def pinned(cpus):
+    return lambda: os.sched_setaffinity(0, cpus)
+
+
+@contextlib.contextmanager
+def server(path, cpu):
+    """An echo server; yields its port."""
+    p = subprocess.Popen([path, "0", "1"], stdout=subprocess.PIPE, text=True,
+                         preexec_fn=pinned({cpu}))
+    try:
+        line = p.stdout.readline()
+        port = re.search(r":(\d+) \((\w+)\)", line)
+        if not port:
+            raise SystemExit(f"{path} did not start")
+        yield port[1], port[2]
+    finally:
+        p.kill()
+        p.wait()
+        p.stdout.close()
+
+
+def echoes(build, name, connections, cpus):
+    """Echoes a second."""
+    load = cpus[1:] or cpus
+    with server(f"{build}/obj/bench/{name}", cpus[0]) as (port, poller):
+        out = subprocess.run(
+            [f"{build}/obj/bench/echo_load", port, str(connections),
+             ECHO_SECONDS, str(len(load))],
+            stdout=subprocess.PIPE, check=True, text=True, timeout=60,
+            preexec_fn=pinned(set(load))).stdout
+    return json.loads(out)["requests_per_second"], poller
+
+
+def measure(build, figures, cpus):
+    for name, (unit, peer, reach) in FIGURES.items():
+        out = subprocess.run([f"{build}/obj/bench/keel_bench", name],
+                             stdout=subprocess.PIPE, check=True, text=True,
+                             timeout=60).stdout.split()
+        figures.add(name, float(out[0]), unit, peer,
+                    float(out[1]) if len(out) > 1 else None, reach)
+    for connections in (50, 1000):
+        raw, _ = echoes(build, "echo_raw", connections, cpus)
+        keel, poller = echoes(build, "echo_keel", connections, cpus)
+        figures.add(f"echo_{connections}_ratio", keel / raw, "of raw",
+                    "raw epoll, echoes/s", raw, (">=", 0.9))
+    return poller
+
+
+def main():
+    build = sys.argv[1]
+    figures = Figures()
+    cpus = sorted(os.sched_getaffinity(0))
+    poller = ""
+    said = conditions(rounds=ROUNDS)
+    for n in range(ROUNDS):
+        print(f"round {n + 1} of {ROUNDS}", file=sys.stderr)
+        poller = measure(build, figures, cpus)
+    said.update(poller=poller, echo="64 bytes, server on one processor")
+    figures.publish(said, f"{build}/bench-keel.jsonl")
+
+
+main()

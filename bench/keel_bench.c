@@ -1,0 +1,496 @@
+/* SPDX-License-Identifier: MIT */
+/* What keel's pieces cost.
+ *
+ *     keel_bench FIGURE
+ *
+ * measures one figure once, in a process of its own, and prints the number
+ * (and a second one: the peer's, where there is a plain form to compare with).
+ * Threads are pinned to the processors this process may use, in order.  Rounds
+ * and medians are bench/keel.py's. */
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <ucontext.h>
+
+#include <keel/co.h>
+#include <keel/lock.h>
+#include <keel/queue.h>
+#include <keel/thread.h>
+
+#include "../keel/src/switch.h"
+
+enum {
+    SWITCHES = 20000000,
+    YIELDS = 10000000,
+    SPAWNS = 2000000,
+    PARKED = 100000,
+    ITEMS = 2000000,
+    PEER_TIMES = 500000,
+    SLOTS = 1024,
+    STACK = 65536,
+    CPUS_MOST = 1024,
+};
+
+static size_t cpus[CPUS_MOST];
+static int cpu_count;
+
+static void die(const char *what)
+{
+    fprintf(stderr, "keel_bench: %s\n", what);
+    exit(1);
+}
+
+static void check(const char *what, int rc)
+{
+    if (rc >= 0)
+        return;
+    fprintf(stderr, "keel_bench: %s: %s\n", what, strerror(-rc));
+    exit(1);
+}
+
+static void find_cpus(void)
+{
+    cpu_set_t set;
+
+    if (sched_getaffinity(0, sizeof set, &set) < 0)
+        die("no processors known");
+    for (size_t i = 0; i < CPUS_MOST && i < CPU_SETSIZE; i++)
+        if (CPU_ISSET(i, &set))
+            cpus[cpu_count++] = i;
+}
+
+static void pin(int nth)
+{
+    cpu_set_t set;
+
+    CPU_ZERO(&set);
+    CPU_SET(cpus[nth % cpu_count], &set);
+    if (sched_setaffinity(0, sizeof set, &set) < 0)
+        die("cannot be pinned");
+}
+
+static double per(keel_ns begun, long count)
+{
+    return (double)(keel_now() - begun) / (double)count;
+}
+
+/* What stays on one thread and never waits is measured in that thread's own
+ * time: others on the machine do not count. */
+static keel_ns own_time(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return t.tv_sec * KEEL_SECOND + t.tv_nsec;
+}
+
+static double own_per(keel_ns begun, long count)
+{
+    return (double)(own_time() - begun) / (double)count;
+}
+
+/* ---- a switch ------------------------------------------------------------- */
+
+static void *sides[2];
+
+/* Both sides run the same code, as coroutines of one scheduler do when they
+ * switch: the processor then foresees where each returns to. */
+static __attribute__((noinline)) void switches(int side)
+{
+    for (long i = 0; i < SWITCHES / 2; i++)
+        switch_stacks(&sides[side], sides[!side]);
+}
+
+static void other_side(void)
+{
+    for (;;)
+        switches(1);
+}
+
+static ucontext_t peer_here, peer_there;
+
+static void peer_bounce(void)
+{
+    for (;;)
+        swapcontext(&peer_there, &peer_here);
+}
+
+static double swapcontext_ns(void *stack)
+{
+    keel_ns begun;
+
+    getcontext(&peer_there);
+    peer_there.uc_stack = (stack_t){.ss_sp = stack, .ss_size = STACK};
+    makecontext(&peer_there, peer_bounce, 0);
+    begun = own_time();
+    for (long i = 0; i < PEER_TIMES / 2; i++)
+        swapcontext(&peer_here, &peer_there);
+    return own_per(begun, PEER_TIMES);
+}
+
+static void measure_switch(void)
+{
+    void *stack = aligned_alloc(4096, STACK);
+    keel_ns begun;
+    double ns;
+
+    if (!stack)
+        die("no memory");
+    sides[1] = switch_prepare(stack, (char *)stack + STACK, other_side);
+    begun = own_time();
+    switches(0);
+    ns = own_per(begun, SWITCHES);
+    printf("%.3f %.3f\n", ns, swapcontext_ns(stack));
+}
+
+/* ---- the scheduler -------------------------------------------------------- */
+
+static int yielder(void *arg)
+{
+    (void)arg;
+    for (long i = 0; i < YIELDS / 2; i++)
+        keel_yield();
+    return 0;
+}
+
+static int yields(void *arg)
+{
+    struct keel_co *other;
+    keel_ns begun = own_time();
+
+    (void)arg;
+    check("spawn", keel_spawn(NULL, yielder, NULL, &other));
+    yielder(NULL);
+    check("join", keel_join(other, KEEL_FOREVER, NULL));
+    printf("%.3f\n", own_per(begun, YIELDS));
+    return 0;
+}
+
+static int nothing(void *arg)
+{
+    (void)arg;
+    return 0;
+}
+
+static void *nothing_thread(void *arg)
+{
+    return arg;
+}
+
+static double pthread_ns(void)
+{
+    enum { TIMES = 2000 };
+    keel_ns begun = keel_now();
+    pthread_t t;
+
+    for (long i = 0; i < TIMES; i++) {
+        if (pthread_create(&t, NULL, nothing_thread, NULL) != 0)
+            die("no thread");
+        pthread_join(t, NULL);
+    }
+    return per(begun, TIMES);
+}
+
+static int spawns(void *arg)
+{
+    struct keel_co *co;
+    keel_ns begun = 0;
+
+    (void)arg;
+    for (long i = -1000; i < SPAWNS; i++) {
+        if (i == 0)
+            begun = own_time();
+        check("spawn", keel_spawn(NULL, nothing, NULL, &co));
+        check("join", keel_join(co, KEEL_FOREVER, NULL));
+    }
+    printf("%.3f %.3f\n", own_per(begun, SPAWNS), pthread_ns());
+    return 0;
+}
+
+/* ---- memory --------------------------------------------------------------- */
+
+/* Resident pages and page tables, in bytes. */
+static double memory(void)
+{
+    FILE *f = fopen("/proc/self/status", "r");
+    long total = 0, kib;
+    char line[256];
+
+    if (!f)
+        die("no /proc");
+    while (fgets(line, sizeof line, f))
+        if (sscanf(line, "VmRSS: %ld", &kib) == 1 ||
+            sscanf(line, "VmPTE: %ld", &kib) == 1)
+            total += kib;
+    fclose(f);
+    return (double)total * 1024;
+}
+
+static struct keel_event release;
+static long parked;
+
+static int park(void *arg)
+{
+    (void)arg;
+    parked++;
+    return keel_event_wait(&release, KEEL_FOREVER);
+}
+
+static int parks(void *arg)
+{
+    double before;
+
+    (void)arg;
+    keel_event_init(&release);
+    before = memory();
+    for (long i = 0; i < PARKED; i++) {
+        if (keel_spawn(NULL, park, NULL, NULL) < 0)
+            die(keel_stack_error());
+    }
+    while (parked < PARKED)
+        keel_yield();
+    keel_yield(); /* the last to run has not waited yet, until it has */
+    printf("%.1f\n", (memory() - before) / PARKED);
+    keel_event_set(&release);
+    return 0;
+}
+
+/* ---- queues --------------------------------------------------------------- */
+
+/* What everybody writes first: a ring, a lock and two conditions. */
+static struct plain {
+    pthread_mutex_t lock;
+    pthread_cond_t some, room;
+    void *items[SLOTS];
+    size_t head, count;
+} plain = {.lock = PTHREAD_MUTEX_INITIALIZER,
+           .some = PTHREAD_COND_INITIALIZER,
+           .room = PTHREAD_COND_INITIALIZER};
+
+static void plain_put(void *item)
+{
+    pthread_mutex_lock(&plain.lock);
+    while (plain.count == SLOTS)
+        pthread_cond_wait(&plain.room, &plain.lock);
+    plain.items[(plain.head + plain.count++) % SLOTS] = item;
+    pthread_cond_signal(&plain.some);
+    pthread_mutex_unlock(&plain.lock);
+}
+
+static void plain_get(void)
+{
+    pthread_mutex_lock(&plain.lock);
+    while (plain.count == 0)
+        pthread_cond_wait(&plain.some, &plain.lock);
+    plain.head = (plain.head + 1) % SLOTS;
+    plain.count--;
+    pthread_cond_signal(&plain.room);
+    pthread_mutex_unlock(&plain.lock);
+}
+
+static struct keel_queue *queue;
+static int item; /* its address is what goes through */
+
+/* Everybody is there before the clock starts. */
+static _Atomic int ready, started;
+
+static void ready_wait(void)
+{
+    atomic_fetch_add(&ready, 1);
+    while (!atomic_load(&started))
+        keel_yield();
+}
+
+static void ready_go(int count)
+{
+    while (atomic_load(&ready) < count)
+        keel_yield();
+    atomic_store(&started, 1);
+}
+
+static int put_items(void *arg)
+{
+    ready_wait();
+    for (long i = *(const long *)arg; i > 0; i--)
+        check("put", keel_queue_put(queue, &item, KEEL_FOREVER));
+    return 0;
+}
+
+static int get_items(void *arg)
+{
+    void *got;
+
+    ready_wait();
+    for (long i = *(const long *)arg; i > 0; i--)
+        check("get", keel_queue_get(queue, KEEL_FOREVER, &got));
+    return 0;
+}
+
+static int plain_put_items(void *arg)
+{
+    ready_wait();
+    for (long i = *(const long *)arg; i > 0; i--)
+        plain_put(&item);
+    return 0;
+}
+
+static int plain_get_items(void *arg)
+{
+    ready_wait();
+    for (long i = *(const long *)arg; i > 0; i--)
+        plain_get();
+    return 0;
+}
+
+static int local_items(void *arg)
+{
+    long count = ITEMS;
+    struct keel_co *putter;
+    keel_ns begun;
+
+    (void)arg;
+    check("queue", keel_queue_new(SLOTS, KEEL_QUEUE_LOCAL, &queue));
+    atomic_store(&started, 1);
+    begun = own_time();
+    check("spawn", keel_spawn(NULL, put_items, &count, &putter));
+    get_items(&count);
+    check("join", keel_join(putter, KEEL_FOREVER, NULL));
+    printf("%.3f\n", own_per(begun, ITEMS));
+    keel_queue_free(queue);
+    return 0;
+}
+
+static int pin_here(void *arg)
+{
+    pin(*(const int *)arg);
+    return 0;
+}
+
+/* `pairs` putters and getters, on loops: for one pair a loop each, else each
+ * loop has one of both. */
+static void across_loops(int pairs)
+{
+    int loops = pairs == 1 ? 2 : pairs;
+    long count = ITEMS / pairs;
+    struct keel_loop *loop[8];
+    struct keel_co *co[16], *pinner;
+    keel_ns begun;
+    int n = 0;
+
+    check("queue", keel_queue_new(SLOTS, KEEL_QUEUE_SHARED, &queue));
+    for (int i = 0; i < loops; i++) {
+        struct keel_spawn how = {.name = "bench"};
+
+        check("loop", keel_loop_start("bench", &how.loop));
+        loop[i] = how.loop;
+        check("spawn", keel_spawn(&how, pin_here, &i, &pinner));
+        check("join", keel_join(pinner, KEEL_FOREVER, NULL));
+        if (pairs > 1 || i == 0)
+            check("spawn", keel_spawn(&how, put_items, &count, &co[n++]));
+        if (pairs > 1 || i == 1)
+            check("spawn", keel_spawn(&how, get_items, &count, &co[n++]));
+    }
+    ready_go(n);
+    begun = keel_now();
+    while (n > 0)
+        check("join", keel_join(co[--n], KEEL_FOREVER, NULL));
+    printf("%.3f", per(begun, count * pairs));
+    for (int i = 0; i < loops; i++)
+        keel_loop_stop(loop[i]);
+    keel_queue_free(queue);
+}
+
+struct task {
+    int (*fn)(void *arg);
+    long count;
+    int cpu;
+};
+
+static int pinned_task(void *arg)
+{
+    struct task *t = arg;
+
+    pin(t->cpu);
+    return t->fn(&t->count);
+}
+
+static double plain_ns(int pairs)
+{
+    struct keel_thread *thread[16];
+    struct task task[16];
+    keel_ns begun;
+
+    atomic_store(&ready, 0);
+    atomic_store(&started, 0);
+    for (int i = 0; i < 2 * pairs; i++) {
+        task[i] = (struct task){i % 2 ? plain_get_items : plain_put_items,
+                                PEER_TIMES / pairs, i};
+        check("thread",
+              keel_thread_start("bench", pinned_task, &task[i], &thread[i]));
+    }
+    ready_go(2 * pairs);
+    begun = keel_now();
+    for (int i = 0; i < 2 * pairs; i++)
+        check("join", keel_thread_join(thread[i], KEEL_FOREVER, NULL));
+    return per(begun, PEER_TIMES / pairs * pairs);
+}
+
+static void measure_across(int pairs)
+{
+    across_loops(pairs);
+    printf(" %.3f\n", plain_ns(pairs));
+}
+
+/* ---- the table ------------------------------------------------------------ */
+
+static void measure_1p1c(void)
+{
+    measure_across(1);
+}
+
+static void measure_4p4c(void)
+{
+    measure_across(4);
+}
+
+static const struct figure {
+    const char *name;
+    void (*run)(void);      /* by itself */
+    int (*loop)(void *arg); /* as the first coroutine of a pinned loop */
+} figures[] = {
+    {.name = "switch_ns", .run = measure_switch},
+    {.name = "yield_ns", .loop = yields},
+    {.name = "spawn_join_ns", .loop = spawns},
+    {.name = "parked_rss_bytes", .loop = parks},
+    {.name = "queue_local_ns", .loop = local_items},
+    {.name = "queue_1p1c_ns", .run = measure_1p1c},
+    {.name = "queue_4p4c_ns", .run = measure_4p4c},
+};
+
+int main(int argc, char **argv)
+{
+    find_cpus();
+    for (size_t i = 0; argc == 2 && i < sizeof figures / sizeof *figures; i++) {
+        const struct figure *f = &figures[i];
+
+        if (strcmp(argv[1], f->name) != 0)
+            continue;
+        if (f->loop) {
+            pin(cpu_count > 1 ? 1 : 0);
+            check(f->name, keel_run(f->loop, NULL));
+        } else {
+            if (f->run == measure_switch)
+                pin(cpu_count > 1 ? 1 : 0);
+            f->run();
+        }
+        return 0;
+    }
+    fprintf(stderr, "usage: keel_bench FIGURE, which is one of\n");
+    for (size_t i = 0; i < sizeof figures / sizeof *figures; i++)
+        fprintf(stderr, "    %s\n", figures[i].name);
+    return 2;
+}
