@@ -29,9 +29,11 @@ static int data_make(const char *path, struct problem *why)
                                               : above,
                              O_RDONLY | O_DIRECTORY, 0);
     rc = dir < 0 ? dir : keel_file_mkdir(dir, slash ? slash + 1 : above, 0700);
+    if (rc == 0)
+        rc = keel_file_sync(dir);
     if (rc < 0 && rc != -EEXIST)
         return problem(why, DATA_ACCESS, .errno_ = -rc, .name = path);
-    return rc < 0 ? 0 : keel_file_sync(dir);
+    return 0;
 }
 
 static int data_lock(struct data *d, const char *path, struct problem *why)

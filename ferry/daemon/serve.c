@@ -351,7 +351,8 @@ static int server_run(struct server *s, struct problem *why)
     server_announce(s);
     rc = server_watch(s);
 
-    log_info("%s: draining %u connections", strsignal(rc),
+    log_info("%s: draining %u connections",
+             rc < 0 ? "signals cannot be heard" : strsignal(rc),
              native_connections(s->native));
     sd_notify(0, "STOPPING=1");
     keel_group_cancel(work);
@@ -360,7 +361,7 @@ static int server_run(struct server *s, struct problem *why)
     if (keel_spawn(&how, run_second_signal, s, NULL) < 0)
         log_warn("a second SIGTERM will not be heard");
     native_drain(s->native, keel_after(s->conf->grace_s * KEEL_SECOND));
-    return 0;
+    return rc < 0 ? rc : 0; /* not because somebody asked: a failure */
 }
 
 static int server_main(void *arg)
