@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* Waiting on descriptors: sockets and pipes that the caller owns.
  *
- * Descriptors are non-blocking (keel_fd_adopt makes them so); the calls try
- * first and park when the kernel says EAGAIN.  One reader and one writer may
- * wait on a descriptor at a time.  A descriptor belongs to the loop that first
- * waits on it; plain threads may use any.  Close it with keel_fd_close only, on
- * its loop: the coroutines of that loop, and the threads, that wait on it get
- * -EBADF.  Closed elsewhere it leaves a waiting coroutine to its deadline.  SIGPIPE is ignored in the whole process. */
+ * Descriptors are non-blocking (keel_fd_adopt makes them so).  One reader and
+ * one writer may wait on a descriptor at a time.  A descriptor belongs to the
+ * loop that first waits on it; plain threads may use any.  Close it with
+ * keel_fd_close only, on its loop: the coroutines of that loop, and the
+ * threads, that wait on it get -EBADF.  Closed elsewhere it leaves a waiting
+ * coroutine to its deadline.  SIGPIPE is ignored in the whole process.
+ */
 #ifndef KEEL_IO_H
 #define KEEL_IO_H
 
