@@ -345,15 +345,23 @@ static int run_finished(struct uring *u)
     return count;
 }
 
+/* A kernel short of memory or with much to deliver takes the rest later.
+ * Anything else, as the use by another thread, would make the loop spin. */
+static void took(int rc)
+{
+    keel_assert(rc >= 0 || rc == -EINTR || rc == -ETIME || rc == -EAGAIN ||
+                rc == -EBUSY || rc == -ENOMEM);
+}
+
 /* Hands over what is queued; runs what the kernel put off for us. */
 static void look(struct uring *u)
 {
     const unsigned put_off = IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW;
 
     if (io_uring_sq_ready(&u->ring))
-        (void)io_uring_submit_and_get_events(&u->ring);
+        took(io_uring_submit_and_get_events(&u->ring));
     else if (IO_URING_READ_ONCE(*u->ring.sq.kflags) & put_off)
-        (void)io_uring_get_events(&u->ring);
+        took(io_uring_get_events(&u->ring));
 }
 
 static void sleep_until(struct uring *u, keel_ns deadline)
@@ -363,7 +371,7 @@ static void sleep_until(struct uring *u, keel_ns deadline)
     keel_ns span;
 
     if (deadline == KEEL_FOREVER) {
-        (void)io_uring_submit_and_wait(&u->ring, 1);
+        took(io_uring_submit_and_wait(&u->ring, 1));
         return;
     }
     span = deadline - keel_now();
@@ -373,7 +381,7 @@ static void sleep_until(struct uring *u, keel_ns deadline)
     }
     ts.tv_sec = span / KEEL_SECOND;
     ts.tv_nsec = span % KEEL_SECOND;
-    (void)io_uring_submit_and_wait_timeout(&u->ring, &cqe, 1, &ts, NULL);
+    took(io_uring_submit_and_wait_timeout(&u->ring, &cqe, 1, &ts, NULL));
 }
 
 static int uring_wait(struct poller *p, keel_ns deadline)
