@@ -442,12 +442,17 @@ void draft_condemn(struct draft *d)
 
 int draft_match(struct draft *d, struct problem *why)
 {
+    struct problem said = {.id = PROBLEM_NONE};
     struct digest root;
     int rc = read_digest(d->vault, d->space, d->account, d->space_dir, d->path,
-                         d->hash, &root, why);
+                         d->hash, &root, &said);
 
-    if (rc == 0 && memcmp(&root, &d->match, sizeof root) != 0)
-        rc = problem(why, FILE_MATCH, .name = shown_path(d->path).text);
+    if (rc == 0 && !memcmp(&root, &d->match, sizeof root))
+        return 0;
+    if (rc == 0 || said.id == PROBLEM_FILE_MISSING)
+        return problem(why, FILE_MATCH, .name = shown_path(d->path).text);
+    if (why)
+        *why = said;
     return rc;
 }
 

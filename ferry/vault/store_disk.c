@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/sysmacros.h>
@@ -171,6 +172,31 @@ static int space_make(const struct store *s, const char *space)
     return rc;
 }
 
+/* In one call where the kernel takes a path that long: the usual case. */
+static int dir_at_once(const struct store *s, const char *space,
+                       const char *path, size_t size)
+{
+    char text[PATH_MAX];
+    int length = snprintf(text, sizeof text, "%s/%.*s", space, (int)size, path);
+
+    if (length < 0 || (size_t)length >= sizeof text)
+        return -ENAMETOOLONG;
+    return keel_file_open(s->spaces, text, O_RDONLY | O_DIRECTORY, 0);
+}
+
+static int space_open(const struct store *s, const char *space)
+{
+    int fd = keel_file_open(s->spaces, space, O_RDONLY | O_DIRECTORY, 0);
+    int rc;
+
+    if (fd != -ENOENT)
+        return fd;
+    rc = space_make(s, space);
+    if (rc < 0)
+        return rc;
+    return keel_file_open(s->spaces, space, O_RDONLY | O_DIRECTORY, 0);
+}
+
 int store_dir(const struct store *s, const char *space, const char *path,
               size_t size)
 {
@@ -178,21 +204,14 @@ int store_dir(const struct store *s, const char *space, const char *path,
     keel_auto(str) char *text = NULL;
     int fd;
 
-    root = keel_file_open(s->spaces, space, O_RDONLY | O_DIRECTORY, 0);
-    if (root == -ENOENT) {
-        int rc = space_make(s, space);
-
-        if (rc < 0)
-            return rc;
-        root = keel_file_open(s->spaces, space, O_RDONLY | O_DIRECTORY, 0);
-    }
+    if (size == 0)
+        return space_open(s, space);
+    fd = dir_at_once(s, space, path, size);
+    if (fd != -ENAMETOOLONG && fd != -ENOENT)
+        return fd;
+    root = space_open(s, space);
     if (root < 0)
         return root;
-    if (size == 0) {
-        fd = root;
-        root = -1;
-        return fd;
-    }
     text = keel_alloc(size + 1);
     if (!text)
         return -ENOMEM;

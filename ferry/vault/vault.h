@@ -15,7 +15,8 @@
  * or undoes it by what lies under the name (device, inode, size, mtime).
  * Steps 1 to 4 of all who publish at the same time are done together by one
  * committer, two groups in turn; fewer than 32 waiting are synced one by one
- * in parallel.  docs/decisions/ has the crash table.
+ * in parallel.  docs/decisions/0002-publishing.md has the crash
+ * table.
  *
  * DATA, all directories 0700 and all files 0600 but those of spaces:
  *

@@ -479,6 +479,32 @@ static void a_full_disk_refuses_at_the_start(void **state)
     assert_int_equal(reserved(w), 0);
 }
 
+/* It appears where its path leads when it is published. */
+static void a_parent_that_moved_is_not_followed(void **state)
+{
+    struct world *w = *state;
+    keel_auto(file) int home = home_dir(w);
+    struct path path;
+    struct vault_put request;
+    struct digest root = content_root(1, 100, CHUNK_XXH128);
+    struct draft *d;
+    struct buffer *b;
+
+    home_mkdir(w, "dir");
+    request = draft_request(&path, "/dir/name", 100);
+    assert_int_equal(vault_draft_open(w->vault, &w->who, &request, &d, NULL),
+                     0);
+    assert_int_equal(buffer_take(vault_buffers(w->vault), KEEL_FOREVER, &b), 0);
+    content_fill(1, 0, b->bytes, 100);
+    assert_int_equal(part_write(draft_part(d), 0, b, NULL), 0);
+    buffer_give(b);
+    assert_int_equal(keel_file_rename(home, "dir", home, "moved", 0), 0);
+    home_mkdir(w, "dir");
+    assert_int_equal(draft_publish(d, &root, VAULT_COMMITTED, NULL), 0);
+    assert_int_equal(world_holds(w, "dir/name", 1, 100), 1);
+    assert_int_equal(world_holds(w, "moved/name", 1, 100), -ENOENT);
+}
+
 /* ---- disks with a will of their own ---------------------------------------------------- */
 
 static struct {
@@ -918,6 +944,7 @@ int main(void)
         ON_TEST_DISK(a_draft_survives_a_restart_and_can_be_dropped),
         ON_TEST_DISK(drafts_expire),
         ON_TEST_DISK(a_wrong_root_is_refused_and_the_draft_stays),
+        ON_TEST_DISK(a_parent_that_moved_is_not_followed),
         ON_TEST_DISK(a_lower_level_is_published_all_the_same),
         ON_TEST_DISK(the_quota_refuses_at_the_start),
         ON_TEST_DISK(a_full_disk_refuses_at_the_start),
