@@ -312,7 +312,8 @@ static void wake_deadline_and_cancel_race_and_nothing_is_lost(void **state)
     pthread_t t[3];
 
     (void)state;
-    guarded_count = taken = 0;
+    guarded_count = 0;
+    taken = 0;
     keel_semaphore_init(&gate, 2, 2);
     for (int i = 0; i < LOOPS; i++)
         assert_int_equal(keel_loop_start("locks", &loop[i]), 0);
