@@ -90,11 +90,34 @@ static void several_threads_never_share_a_buffer(void **state)
     buffer_pool_free(p);
 }
 
+static void spare_buffers_are_for_those_who_ask_for_them(void **state)
+{
+    struct buffer_pool *p;
+    struct buffer *b[4];
+
+    (void)state;
+    assert_int_equal(buffer_pool_new(2, &p), 0);
+    /* First the others are used. */
+    assert_int_equal(buffer_take_spare(p, KEEL_NOW, &b[0]), 0);
+    assert_int_equal(buffer_take(p, KEEL_NOW, &b[1]), 0);
+    assert_int_equal(buffer_take(p, KEEL_NOW, &b[2]), -ETIMEDOUT);
+    assert_int_equal(buffer_take_spare(p, KEEL_NOW, &b[2]), 0);
+    assert_int_equal(buffer_take_spare(p, KEEL_NOW, &b[3]), -ETIMEDOUT);
+    buffer_give(b[2]);
+    assert_int_equal(buffer_take(p, KEEL_NOW, &b[2]), -ETIMEDOUT);
+    buffer_give(b[0]);
+    assert_int_equal(buffer_take(p, KEEL_NOW, &b[0]), 0);
+    buffer_give(b[0]);
+    buffer_give(b[1]);
+    buffer_pool_free(p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(buffers_are_apart_aligned_and_whole),
         cmocka_unit_test(an_empty_pool_makes_wait),
+        cmocka_unit_test(spare_buffers_are_for_those_who_ask_for_them),
         cmocka_unit_test(several_threads_never_share_a_buffer),
     };
 

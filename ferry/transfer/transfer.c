@@ -8,7 +8,7 @@
 /* A pool's waiter cannot be told that its exchange ended: it looks. */
 #define LOOK KEEL_SECOND
 
-int transfer_buffer(struct buffer_pool *pool, struct exchange *x,
+int transfer_buffer(struct buffer_pool *pool, struct exchange *x, bool sends,
                     struct buffer **ret, struct problem *why)
 {
     for (;;) {
@@ -19,7 +19,8 @@ int transfer_buffer(struct buffer_pool *pool, struct exchange *x,
         if (rc == 0)
             return problem(why, PROTOCOL_BROKEN,
                            .detail = "the reply came before all data");
-        rc = buffer_take(pool, keel_after(LOOK), ret);
+        rc = (sends ? buffer_take_spare : buffer_take)(pool, keel_after(LOOK),
+                                                       ret);
         if (rc >= 0)
             return 0;
         if (rc == -ECANCELED)

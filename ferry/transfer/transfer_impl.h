@@ -7,8 +7,9 @@
 
 #include "transfer/transfer.h"
 
-/* Waits for a buffer, by somebody who holds none, as long as `x` is open. */
-int transfer_buffer(struct buffer_pool *pool, struct exchange *x,
+/* Waits for a buffer, by somebody who holds none, as long as `x` is open; who
+ * `sends` may have a spare one. */
+int transfer_buffer(struct buffer_pool *pool, struct exchange *x, bool sends,
                     struct buffer **ret, struct problem *why);
 /* Lets the members finish: they use buffers, and what they do to the disk is
  * worth keeping. */

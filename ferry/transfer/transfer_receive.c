@@ -239,7 +239,7 @@ static int take_buffers(struct receive *r, struct problem *why)
             continue;
         if (r->held >= r->target || r->empty >= r->due_count)
             break;
-        rc = r->held == 0 ? transfer_buffer(r->pool, r->x, &b, why)
+        rc = r->held == 0 ? transfer_buffer(r->pool, r->x, false, &b, why)
                           : buffer_take(r->pool, KEEL_NOW, &b);
         if (rc < 0)
             return r->held == 0 ? rc : 0;

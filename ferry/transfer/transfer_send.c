@@ -95,7 +95,7 @@ static int read_ahead(struct send *s, struct problem *why)
 
     while (s->count < s->ahead && more(s) &&
            s->hand_bytes < exchange_credit(s->x)) {
-        rc = s->count == 0 ? transfer_buffer(s->pool, s->x, &b, why)
+        rc = s->count == 0 ? transfer_buffer(s->pool, s->x, true, &b, why)
                            : buffer_take(s->pool, KEEL_NOW, &b);
         if (rc < 0)
             return s->count == 0 ? rc : 0;
