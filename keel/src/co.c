@@ -5,14 +5,12 @@
 #include <sched.h>
 #include <string.h>
 
-#include "loop.h"
-#include "sanitize.h"
-#include "switch.h"
+#include "park.h"
 
 /* ---- the handle's word ---- */
 
 /* False: the coroutine has ended, and nobody else touches the handle now. */
-static bool handle_hold(struct keel_co *co)
+static inline bool handle_hold(struct keel_co *co)
 {
     uint32_t open = HANDLE_OPEN;
 
@@ -55,12 +53,12 @@ static void handle_free(struct keel_co *co)
 
 static void finish(struct keel_loop *l, struct keel_co *co, int result)
 {
-    bool owned = co->owned;
+    bool owned = co->owned, held;
 
     co->body = NULL;
     co->result = result;
-    if (!handle_hold(co))
-        keel_assert(!"ended twice");
+    held = handle_hold(co);
+    keel_assert(held); /* else it ended twice */
     if (co->joiner)
         waiter_wake(co->joiner);
     co->joiner = NULL;
@@ -123,26 +121,32 @@ SAN_NO_TSAN void co_entry(void)
 
 static void name_copy(char *to, size_t size, const char *from)
 {
-    size_t n = strnlen(from, size - 1);
+    size_t n = 0;
 
-    memcpy(to, from, n);
+    for (; n < size - 1 && from[n]; n++)
+        to[n] = from[n];
     to[n] = '\0';
 }
 
+/* Field by field: clearing it all first would cost as much as the rest of the
+ * spawn.  What is not set here is set before it is read. */
 static void body_init(struct keel_co *co, struct stack *s,
                       const struct keel_spawn *how)
 {
     struct body *b =
         (struct body *)((uintptr_t)(s->top - sizeof *b) & ~(uintptr_t)63);
 
-    *b = (struct body){
-        .co = co,
-        .stack = s,
-        .group = how->group,
-        .timeout = KEEL_FOREVER,
-        .low = s->low,
-        .size = (size_t)((char *)b - s->low),
-    };
+    b->co = co;
+    b->stack = s;
+    b->waits = NULL;
+    b->group = how->group;
+    b->timeout = KEEL_FOREVER;
+    b->since = 0;
+    b->fake = NULL;
+    b->low = s->low;
+    b->size = (size_t)((char *)b - s->low);
+    b->shields = 0;
+    b->listed = b->foreign = false;
     name_copy(b->name, sizeof b->name, how->name ? how->name : "co");
     co->body = b;
     co->sp = switch_prepare(s->low, b, co_entry);
@@ -253,7 +257,7 @@ int keel_spawn(const struct keel_spawn *how, int (*fn)(void *arg), void *arg,
 
 /* ---- joining ---- */
 
-static int join_sleep(struct keel_co *co, keel_ns deadline)
+static inline int join_sleep(struct keel_co *co, keel_ns deadline)
 {
     struct waiter w;
     int rc;
@@ -263,7 +267,7 @@ static int join_sleep(struct keel_co *co, keel_ns deadline)
     co->joiner = &w;
     co->joining = true;
     handle_drop(co, HANDLE_OPEN);
-    rc = waiter_sleep(&w, deadline);
+    rc = w.co ? waiter_sleep_in_co(&w, deadline) : waiter_sleep(&w, deadline);
     if (!handle_hold(co))
         return rc; /* ended, with whatever outcome of our wait */
     /* Woken we would find it ended: the finisher wakes while it holds. */
@@ -393,7 +397,7 @@ int keel_sleep(keel_ns deadline)
     /* The scopes' end is a timeout, the sleeper's own is what it came for. */
     until = wait_until(deadline);
     waiter_arm(&w, "sleep");
-    rc = waiter_sleep(&w, deadline);
+    rc = w.co ? waiter_sleep_in_co(&w, deadline) : waiter_sleep(&w, deadline);
     if (rc == -ETIMEDOUT && until == deadline)
         return 0;
     return rc;

@@ -23,11 +23,9 @@
 
 #include <keel/seam.h>
 
-#include "sanitize.h"
-#include "switch.h"
+#include "park.h"
 
 #define TURN 64u               /* switches between two looks round */
-#define STEPS 1024u            /* operations between two hidden yields */
 #define POLL_NS (20 * KEEL_US) /* how old the poller's news may get */
 #define SPINS 100              /* about a microsecond */
 #define CREDIT 16
@@ -123,15 +121,6 @@ static void handles_empty(struct keel_loop *l)
 
 /* ---- switching ---- */
 
-static void jump(struct keel_co *from, struct keel_co *to)
-{
-    SAN_ASAN(__sanitizer_start_switch_fiber(&from->body->fake, to->body->low,
-                                            to->body->size));
-    SAN_TSAN(__tsan_switch_to_fiber(to->body->stack->fiber, 0));
-    switch_stacks(&from->sp, to->sp);
-    SAN_ASAN(__sanitizer_finish_switch_fiber(from->body->fake, NULL, NULL));
-}
-
 /* The end of a coroutine: nothing of it is kept.  Its handle may be another
  * coroutine's by now, so where it stopped is noted nowhere.  Not on this stack
  * either: the frame of a variable whose address is taken would stay poisoned
@@ -145,53 +134,6 @@ static _Noreturn SAN_NO_TSAN void jump_last(struct keel_co *to)
     SAN_TSAN(__tsan_switch_to_fiber(to->body->stack->fiber, 0));
     switch_stacks(&nowhere, to->sp);
     abort();
-}
-
-/* Begins to fetch the stack of the one after this one: among a thousand
- * parked coroutines it has left the caches, and the switch would wait for it.
- * A parked read's frames are about this long.  Where two take turns nothing
- * is cold, and nothing is fetched. */
-#define FETCH_BYTES 512
-static inline void fetch_next(const struct keel_co *to)
-{
-    const struct keel_co *next = to->next;
-    const char *frames;
-
-    if (!next)
-        return;
-    frames = next->sp;
-    for (size_t at = 0; at < FETCH_BYTES; at += 64)
-        __builtin_prefetch(frames + at);
-    __builtin_prefetch(next->body);
-    __builtin_prefetch(next->next);
-}
-
-static struct keel_co *next_to_run(struct keel_loop *l)
-{
-    struct keel_co *to;
-
-    if (l->run_head && l->budget > 0) {
-        l->budget--;
-        to = run_pop(l);
-        l->current = to;
-        fetch_next(to);
-    } else {
-        to = &l->home;
-        l->current = NULL;
-    }
-    l->steps = STEPS;
-    return to;
-}
-
-void co_park(struct keel_loop *l, struct keel_co *self)
-{
-    struct keel_co *to;
-
-    if (__builtin_expect(stack_canary, 0))
-        keel_assert(stack_intact(self->body->stack));
-    to = next_to_run(l);
-    if (to != self)
-        jump(self, to);
 }
 
 SAN_NO_TSAN _Noreturn void co_leave(struct keel_loop *l)

@@ -151,8 +151,6 @@ void co_post(struct keel_co *co);
 bool loop_send(struct keel_loop *l, struct keel_co *co);
 /* Ends its sleep. */
 void loop_poke(struct keel_loop *l);
-/* The current coroutine stops here until it is posted. */
-void co_park(struct keel_loop *l, struct keel_co *self);
 /* On the coroutine's loop: ends its wait if that may be cancelled. */
 void co_interrupt(struct keel_co *co);
 void co_cancel_taken(struct keel_co *co);

@@ -19,8 +19,7 @@
 
 #include <keel/seam.h>
 
-#include "loop.h"
-#include "sanitize.h"
+#include "park.h"
 
 #define SPINS 100 /* about a microsecond */
 
@@ -69,7 +68,8 @@ static inline void full_fence(void)
 
     atomic_fetch_add(&any, 0);
 #else
-    atomic_thread_fence(memory_order_seq_cst);
+    if (!__libc_single_threaded)
+        atomic_thread_fence(memory_order_seq_cst);
 #endif
 }
 
@@ -329,15 +329,15 @@ static void wake_all_here(struct keel_waitlist *l)
         wake_here(l);
 }
 
-static int sleep_here(struct keel_waitlist *l, keel_ns deadline,
-                      const char *what)
+static inline int sleep_here(struct keel_waitlist *l, keel_ns deadline,
+                             const char *what)
 {
     struct waiter w;
     int rc;
 
-    waiter_arm(&w, what);
+    waiter_arm_inline(&w, what);
     waitlist_link(l, &w);
-    rc = waiter_sleep(&w, deadline);
+    rc = waiter_sleep_in_co(&w, deadline);
     if (rc < 0)
         waitlist_unlink(l, &w);
     return rc;

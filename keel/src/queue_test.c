@@ -308,7 +308,9 @@ static void everybody(size_t slots, keel_ns wait)
     struct keel_co *put[WORKERS * COS], *get_[WORKERS * COS], *gone[WORKERS];
     pthread_t pt[2], gt[2];
 
-    in_sum = out_sum = out_count = 0;
+    in_sum = 0;
+    out_sum = 0;
+    out_count = 0;
     patience = wait;
     shared = make(slots, 0);
     for (int i = 0; i < WORKERS; i++)

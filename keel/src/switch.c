@@ -5,68 +5,10 @@
 
 #if defined(__x86_64__) && !defined(KEEL_SWITCH_PORTABLE)
 
-/* System V AMD64, 3.2.3: a callee keeps rbx, rbp, r12-r15, and the control
- * bits of mxcsr and the x87 unit.  The control words are compared before they
- * are loaded: loading them is what would cost most here, and they are nearly
- * always the same. */
-__asm__(".text\n"
-        ".globl switch_stacks\n"
-        ".hidden switch_stacks\n"
-        ".type switch_stacks, @function\n"
-        ".p2align 4\n"
-        "switch_stacks:\n"
-        ".cfi_startproc\n"
-        "    pushq %rbp\n"
-        "    .cfi_adjust_cfa_offset 8\n"
-        "    pushq %rbx\n"
-        "    .cfi_adjust_cfa_offset 8\n"
-        "    pushq %r12\n"
-        "    .cfi_adjust_cfa_offset 8\n"
-        "    pushq %r13\n"
-        "    .cfi_adjust_cfa_offset 8\n"
-        "    pushq %r14\n"
-        "    .cfi_adjust_cfa_offset 8\n"
-        "    pushq %r15\n"
-        "    .cfi_adjust_cfa_offset 8\n"
-        "    subq $8, %rsp\n"
-        "    .cfi_adjust_cfa_offset 8\n"
-        "    stmxcsr (%rsp)\n"
-        "    fnstcw 4(%rsp)\n"
-        "    movl (%rsp), %eax\n"
-        "    movzwl 4(%rsp), %ecx\n"
-        "    movq %rsp, (%rdi)\n"
-        "    movq %rsi, %rsp\n"
-        "    cmpl (%rsp), %eax\n"
-        "    jne 2f\n"
-        "1:  cmpw 4(%rsp), %cx\n"
-        "    jne 3f\n"
-        "4:  addq $8, %rsp\n"
-        "    .cfi_adjust_cfa_offset -8\n"
-        "    popq %r15\n"
-        "    .cfi_adjust_cfa_offset -8\n"
-        "    popq %r14\n"
-        "    .cfi_adjust_cfa_offset -8\n"
-        "    popq %r13\n"
-        "    .cfi_adjust_cfa_offset -8\n"
-        "    popq %r12\n"
-        "    .cfi_adjust_cfa_offset -8\n"
-        "    popq %rbx\n"
-        "    .cfi_adjust_cfa_offset -8\n"
-        "    popq %rbp\n"
-        "    .cfi_adjust_cfa_offset -8\n"
-        "    ret\n"
-        "    .cfi_adjust_cfa_offset 56\n"
-        "2:  ldmxcsr (%rsp)\n"
-        "    jmp 1b\n"
-        "3:  fldcw 4(%rsp)\n"
-        "    jmp 4b\n"
-        ".cfi_endproc\n"
-        ".size switch_stacks, .-switch_stacks\n");
-
 void *switch_prepare(void *low, void *top, void (*entry)(void))
 {
-    /* After the `ret` into entry() the pointer must be 8 above a multiple of
-     * 16, as after a call; the zero there ends backtraces. */
+    /* As after a call, the stack pointer that entry() finds must be 8 above a
+     * multiple of 16; the zero there ends backtraces. */
     uint64_t *sp = (uint64_t *)((uintptr_t)top & ~(uintptr_t)15);
     uint32_t mxcsr;
     uint16_t cw;
@@ -76,8 +18,7 @@ void *switch_prepare(void *low, void *top, void (*entry)(void))
     __asm__ volatile("fnstcw %0" : "=m"(cw));
     *--sp = 0;
     *--sp = (uint64_t)(uintptr_t)entry;
-    for (int i = 0; i < 6; i++)
-        *--sp = 0;
+    *--sp = 0; /* rbp */
     *--sp = (uint64_t)mxcsr | (uint64_t)cw << 32;
     return sp;
 }
@@ -86,8 +27,8 @@ int switch_where(void *sp, void **ret_pc, void **ret_frame)
 {
     uint64_t *at = sp;
 
-    *ret_frame = (void *)(uintptr_t)at[6];
-    *ret_pc = (void *)(uintptr_t)at[7];
+    *ret_frame = (void *)(uintptr_t)at[1];
+    *ret_pc = (void *)(uintptr_t)at[2];
     return 1;
 }
 

@@ -23,7 +23,7 @@
 
 #include <keel/seam.h>
 
-#include "loop.h"
+#include "park.h"
 
 #define THREAD_SPINS 200
 
@@ -147,80 +147,7 @@ void timers_run(struct keel_loop *l, keel_ns now)
 
 void waiter_arm(struct waiter *w, const char *what)
 {
-    struct keel_loop *l = loop_here;
-
-    keel_assert(!l || l->current); /* a poller's callback may not wait */
-    w->next = w->prev = NULL;
-    atomic_init(&w->state, ARMED);
-    atomic_init(&w->posted, UNPOSTED);
-    w->co = l ? l->current : NULL;
-    w->what = what;
-    w->timed = false;
-    w->always = false;
-}
-
-static void co_sleep(struct waiter *w, keel_ns deadline)
-{
-    struct keel_co *co = w->co;
-    struct keel_loop *l = co->loop;
-    struct body *b = co->body;
-
-    if (deadline != KEEL_FOREVER)
-        timer_add(l, w, deadline);
-    b->waits = w;
-    b->since = l->now;
-    co_park(l, co);
-    b->waits = NULL;
-    if (w->timed)
-        timer_drop(l, w);
-}
-
-static int outcome(struct waiter *w)
-{
-    switch (atomic_load_explicit(&w->state, memory_order_acquire)) {
-    case WOKEN:
-        return 0;
-    case EXPIRED:
-        return -ETIMEDOUT;
-    default:
-        return -ECANCELED;
-    }
-}
-
-/* The loop's clock is as old as its turn, which matters only for a deadline
- * near it. */
-static bool is_past(struct keel_loop *l, keel_ns deadline)
-{
-    if (deadline <= l->now)
-        return true;
-    if (deadline - l->now > KEEL_MS)
-        return false;
-    l->now = keel_seam.now();
-    return deadline <= l->now;
-}
-
-static int sleep_in_co(struct waiter *w, keel_ns deadline)
-{
-    struct body *b = w->co->body;
-
-    /* Once woken the post is under way and must be waited for, so that a
-     * cancel or a deadline in the past gives up only what is still armed. */
-    if (!b->shields &&
-        atomic_load_explicit(&w->co->cancelled, memory_order_relaxed)) {
-        if (waiter_leave(w, CANCELLED))
-            return -ECANCELED;
-        deadline = KEEL_FOREVER;
-    } else {
-        if (b->timeout < deadline)
-            deadline = b->timeout;
-        if (is_past(w->co->loop, deadline)) {
-            if (waiter_leave(w, EXPIRED))
-                return -ETIMEDOUT;
-            deadline = KEEL_FOREVER;
-        }
-    }
-    co_sleep(w, deadline);
-    return outcome(w);
+    waiter_arm_inline(w, what);
 }
 
 static keel_ns real_now(void)
@@ -275,7 +202,7 @@ static int sleep_in_thread(struct waiter *w, keel_ns deadline, bool virtual)
 int waiter_sleep(struct waiter *w, keel_ns deadline)
 {
     if (w->co)
-        return sleep_in_co(w, deadline);
+        return waiter_sleep_in_co(w, deadline);
     if (thread_timeout < deadline)
         deadline = thread_timeout;
     return sleep_in_thread(w, deadline, keel_seam.virtual_time);
@@ -291,7 +218,7 @@ void waiter_sleep_always(struct waiter *w)
 {
     if (w->co) {
         w->always = true;
-        co_sleep(w, KEEL_FOREVER);
+        waiter_park(w, KEEL_FOREVER);
     } else {
         sleep_in_thread(w, KEEL_FOREVER, false);
     }
