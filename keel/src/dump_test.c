@@ -36,6 +36,11 @@ static int get_item(void *q)
     return keel_queue_get(q, keel_after(3600 * KEEL_SECOND), &got);
 }
 
+static int nothing(void *arg)
+{
+    return arg != NULL;
+}
+
 static int wait_event(void *e)
 {
     return keel_event_wait(e, KEEL_FOREVER);
@@ -47,13 +52,16 @@ CO_TEST(a_dump_names_every_coroutine_and_what_it_waits_for)
     struct keel_spawn there = {.name = "far away"};
     keel_auto(queue) struct keel_queue *q = NULL;
     struct keel_event e;
-    struct keel_co *co, *far;
+    struct keel_co *co, *far, *after;
 
     keel_event_init(&e);
     keel_queue_new(1, KEEL_QUEUE_SHARED, &q);
     assert_int_equal(keel_loop_start("outpost", &there.loop), 0);
     assert_int_equal(keel_spawn(&getter, get_item, q, &co), 0);
     assert_int_equal(keel_spawn(&there, wait_event, &e, &far), 0);
+    /* When this one has run, the one before it waits. */
+    assert_int_equal(keel_spawn(&there, nothing, NULL, &after), 0);
+    test_join(after);
     assert_int_equal(keel_join(co, keel_after(2 * KEEL_MS), NULL), -ETIMEDOUT);
     assert_int_equal(pipe(out), 0);
     keel_dump(out[1]);
