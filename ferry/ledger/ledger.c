@@ -116,6 +116,7 @@ static int bind(sqlite3_stmt *q, const char *types, va_list values)
 {
     int rc = SQLITE_OK;
 
+    keel_assert((int)strlen(types) == sqlite3_bind_parameter_count(q));
     for (int i = 1; *types && rc == SQLITE_OK; types++, i++) {
         const void *bytes;
         int64_t n;
@@ -278,7 +279,9 @@ static int run_saved(struct ledger *l, struct request *r, struct problem *why)
     rc = db_run(l, SQL_SAVE, why, "");
     if (rc < 0)
         return rc;
+    l->sums.id = 0;
     r->result = r->run(l, r->arg, &said);
+    keel_assert(r->result < 0 || !l->sums.id);
     if (l->hard) {
         *why = said;
         return r->result;

@@ -9,6 +9,12 @@
  * and those waiting together share one sync.  Checkpoints run when it is idle,
  * or when the log grows past 16 MiB.
  *
+ * Any call may fail with NO_MEMORY, DISK_FULL (nothing was changed, and the next
+ * call may succeed) or DATA_ACCESS.  After a sync that failed nobody knows what
+ * the disk holds: every call is SYNC_FAILED until the ledger was closed and
+ * opened again; DATA_DAMAGED likewise.  Callbacks run in the caller, and may
+ * call the ledger; calls are never cancelled half way.
+ *
  * Keys of files are (space, path), the path as bytes without a leading slash.
  * The schema has a version in user_version; an older one is migrated at open,
  * a newer one refused (DATA_FORMAT), a damaged file too (DATA_DAMAGED). */
@@ -94,8 +100,9 @@ struct ledger_device {
     uint8_t public_key[32]; /* Ed25519 */
     int64_t created, used;
 };
+/* Fills id.  REQUEST_INVALID: the account has 64 of them. */
 int ledger_device_add(struct ledger *l, struct ledger_device *d,
-                      struct problem *why); /* fills id */
+                      struct problem *why);
 /* DEVICE_UNKNOWN */
 int ledger_device_find(struct ledger *l, int64_t id, struct ledger_device *ret,
                        struct problem *why);
@@ -118,6 +125,7 @@ struct ledger_space {
     int64_t used_bytes, used_files;   /* published */
     int64_t reserved_bytes;           /* open drafts */
 };
+/* FILE_MISSING: there is no such space. */
 int ledger_space_get(struct ledger *l, int64_t space, struct ledger_space *ret,
                      struct problem *why);
 int ledger_space_list(struct ledger *l, int64_t after, struct ledger_space *ret,
@@ -163,7 +171,8 @@ struct ledger_file {
 /* FILE_MISSING: no row (the disk may have one all the same). */
 int ledger_file_get(struct ledger *l, int64_t space, const char *path,
                     struct ledger_file *ret, struct problem *why);
-/* A digest computed for a file found on the disk; quota is not touched. */
+/* A digest computed for a file found on the disk; quota is not touched.
+ * FILE_BUSY while the name has a live intent. */
 int ledger_file_digest(struct ledger *l, int64_t space, const char *path,
                        const struct ledger_file *f, struct problem *why);
 
@@ -192,7 +201,9 @@ struct ledger_settle {
     int64_t ctime_ns; /* read after the rename */
 };
 /* Returns 0 when the transaction committed, whatever single items say. A live
- * intent for the same name is FILE_BUSY: the caller keeps names apart. */
+ * intent for the same name is FILE_BUSY: the caller keeps names apart.  On an
+ * error each item's result and problem are the call's.  To settle what is
+ * settled or undone is no error. */
 int ledger_publish(struct ledger *l, struct ledger_publish *items,
                    unsigned count, const struct ledger_settle *settled,
                    unsigned settled_count, struct problem *why);
@@ -211,10 +222,12 @@ struct ledger_intent {
 int ledger_intent_list(struct ledger *l,
                        int (*each)(const struct ledger_intent *i, void *arg),
                        void *arg, struct problem *why);
-/* Takes row, quota and outbox back: the replaced file's row returns. */
+/* Takes row, quota and outbox back: the replaced file's row returns, the
+ * draft's does not.  Twice is no error. */
 int ledger_undo(struct ledger *l, int64_t intent, struct problem *why);
 
-/* A file is gone from the disk, by `rm` or by another's hand: row and quota. */
+/* A file is gone from the disk, by `rm` or by another's hand: row and quota.
+ * FILE_MISSING, FILE_BUSY */
 int ledger_file_remove(struct ledger *l, int64_t space, const char *path,
                        struct problem *why);
 
@@ -228,6 +241,7 @@ struct ledger_event {
 int ledger_outbox_list(struct ledger *l, int64_t after,
                        int (*each)(const struct ledger_event *e, void *arg),
                        void *arg, struct problem *why);
+/* Unknown and held ones are left alone. */
 int ledger_outbox_done(struct ledger *l, int64_t id, struct problem *why);
 
 #endif

@@ -75,8 +75,9 @@ struct ledger {
     bool hard;
     int failed;
     struct problem failure;
-    int log_pages;  /* in the log since it was last written back */
-    bool log_stale; /* a write-back was tried since the last commit */
+    struct ledger_space sums; /* id 0: none; see space_change */
+    int log_pages;            /* in the log since it was last written back */
+    bool log_stale;           /* a write-back was tried since the last commit */
     struct touch touches[LEDGER_TOUCHES];
     unsigned touch_count;
     unsigned commits; /* for tests */
@@ -159,12 +160,17 @@ struct space_change {
     int64_t used_bytes, used_files, reserved_bytes; /* added */
     uint64_t asked; /* for the words of a refusal */
 };
+/* Noted in `sums`, and written by space_flush at the end of the request. */
 int space_change(struct ledger *l, int64_t space, const struct space_change *c,
                  bool refuse, struct problem *why);
+int space_flush(struct ledger *l, struct problem *why);
+/* Never refused, and written at once. */
+int space_change_now(struct ledger *l, int64_t space,
+                     const struct space_change *c, struct problem *why);
 /* FILE_BUSY while an intent for this name lives. */
 int intent_none(struct ledger *l, int64_t space, const char *path,
                 struct problem *why);
-int draft_release(struct ledger *l, const uint8_t id[16], int64_t *ret_space,
-                  int64_t *ret_size, struct problem *why);
+int draft_get(struct ledger *l, const uint8_t id[16], int64_t *ret_space,
+              int64_t *ret_size, struct problem *why);
 
 #endif

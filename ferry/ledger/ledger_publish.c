@@ -46,39 +46,43 @@ static int intent_add(struct ledger *l, struct ledger_publish *p,
     if (old) {
         const struct ledger_file *o = &old->file;
 
-        rc = db_run(l, SQL_INTENT_ADD, why, "ipbiiiiiiiiiiikio", p->space,
-                    p->path, p->draft, 16, (int64_t)p->named,
+        rc = db_run(l, SQL_INTENT_ADD, why, "iipbiiiiiiiiiiikio", p->intent,
+                    p->space, p->path, p->draft, 16, (int64_t)p->named,
                     (int64_t)f->device, (int64_t)f->inode, (int64_t)f->size,
                     f->mtime_ns, (int64_t)o->size, (int64_t)o->device,
                     (int64_t)o->inode, o->mtime_ns, o->ctime_ns,
                     (int64_t)o->hash, o->root.bytes, o->account, old->charged);
     } else {
-        rc =
-            db_run(l, SQL_INTENT_ADD, why, "ipbiiiiinnnnnnnnn", p->space,
-                   p->path, p->draft, 16, (int64_t)p->named, (int64_t)f->device,
-                   (int64_t)f->inode, (int64_t)f->size, f->mtime_ns);
+        rc = db_run(l, SQL_INTENT_ADD, why, "iipbiiiiinnnnnnnnn", p->intent,
+                    p->space, p->path, p->draft, 16, (int64_t)p->named,
+                    (int64_t)f->device, (int64_t)f->inode, (int64_t)f->size,
+                    f->mtime_ns);
     }
-    if (rc < 0)
-        return rc;
-    p->intent = sqlite3_last_insert_rowid(l->db);
-    return 0;
+    return rc < 0 ? rc : 0;
 }
 
-static int followers_add(struct ledger *l, const struct ledger_publish *p,
+/* The event's number is the intent's, too. */
+static int followers_add(struct ledger *l, struct ledger_publish *p,
                          struct problem *why)
 {
     int rc;
 
-    rc = db_run(l, SQL_OUTBOX_ADD, why, "iiitpi", p->now, p->account, p->space,
-                "file.published", p->path, p->intent);
+    rc = db_run(l, SQL_OUTBOX_ADD, why, "iiitp", p->now, p->account, p->space,
+                "file.published", p->path);
     if (rc < 0)
         return rc;
+    p->intent = sqlite3_last_insert_rowid(l->db);
     rc = db_run(l, SQL_AUDIT_ADD, why, "iiipti", p->now, p->account, p->space,
                 p->path, "file.published", (int64_t)p->file.size);
     return rc < 0 ? rc : 0;
 }
 
-/* What the item does to its space's sums; removes the draft's row. */
+static bool registered(const struct ledger_publish *p)
+{
+    return !p->no_row && memcmp(p->draft, no_draft, sizeof no_draft) != 0;
+}
+
+/* What the item does to its space's sums. */
 static int charge(struct ledger *l, const struct ledger_publish *p,
                   const struct file_row *old, struct problem *why)
 {
@@ -87,11 +91,11 @@ static int charge(struct ledger *l, const struct ledger_publish *p,
                                   .used_files =
                                       old && old->charged >= 0 ? 0 : 1,
                                   .asked = p->file.size};
-    int64_t space = p->space, reserved = 0;
+    int64_t space = 0, reserved = 0;
     int rc;
 
-    if (!p->no_row && memcmp(p->draft, no_draft, sizeof no_draft) != 0) {
-        rc = draft_release(l, p->draft, &space, &reserved, why);
+    if (registered(p)) {
+        rc = draft_get(l, p->draft, &space, &reserved, why);
         if (rc < 0)
             return rc;
         if (rc == 0 || space != p->space)
@@ -101,10 +105,12 @@ static int charge(struct ledger *l, const struct ledger_publish *p,
     return space_change(l, p->space, &change, true, why);
 }
 
-static int publish_item(struct ledger *l, struct ledger_publish *p,
-                        struct problem *why)
+/* All that can be refused, and nothing written but the sums in memory.
+ * `ret_old` is the row that is replaced, if there is one. */
+static int item_decide(struct ledger *l, const struct ledger_publish *p,
+                       struct file_row *ret_old, bool *ret_replaces,
+                       struct problem *why)
 {
-    struct file_row found, *old = NULL, row = {.file = p->file};
     int rc;
 
     rc = ledger_path_check(p->path, why);
@@ -116,28 +122,55 @@ static int publish_item(struct ledger *l, struct ledger_publish *p,
     rc = intent_none(l, p->space, p->path, why);
     if (rc < 0)
         return rc;
-    rc = file_get(l, p->space, p->path, &found, why);
+    rc = file_get(l, p->space, p->path, ret_old, why);
     if (rc < 0)
         return rc;
-    if (rc > 0)
-        old = &found;
-    rc = condition(p, old, why);
+    *ret_replaces = rc > 0;
+    rc = condition(p, rc > 0 ? ret_old : NULL, why);
     if (rc < 0)
         return rc;
-    rc = charge(l, p, old, why);
-    if (rc < 0)
-        return rc;
+    return charge(l, p, *ret_replaces ? ret_old : NULL, why);
+}
+
+static int item_write(struct ledger *l, struct ledger_publish *p,
+                      const struct file_row *old, struct problem *why)
+{
+    struct file_row row = {.file = p->file, .charged = (int64_t)p->file.size};
+    int rc = 0;
 
     row.file.account = p->account;
     row.file.ctime_ns = 0;
-    row.charged = (int64_t)p->file.size;
-    rc = file_put(l, p->space, p->path, &row, why);
-    if (rc < 0)
-        return rc;
-    rc = intent_add(l, p, old, why);
-    if (rc < 0)
-        return rc;
-    return followers_add(l, p, why);
+    if (registered(p))
+        rc = db_run(l, SQL_DRAFT_DROP, why, "b", p->draft, 16);
+    if (rc >= 0)
+        rc = file_put(l, p->space, p->path, &row, why);
+    if (rc >= 0)
+        rc = followers_add(l, p, why);
+    if (rc >= 0)
+        rc = intent_add(l, p, old, why);
+    return rc < 0 ? rc : 0;
+}
+
+/* A refusal is the item's own; what fails in writing is the whole group's, for
+ * there is no savepoint around an item: it would copy every page once for
+ * each. */
+static int publish_item(struct ledger *l, struct ledger_publish *p,
+                        struct problem *why)
+{
+    struct problem said = {0};
+    struct file_row old;
+    bool replaces = false;
+
+    p->result = item_decide(l, p, &old, &replaces, &said);
+    if (l->hard) {
+        *why = said;
+        return p->result;
+    }
+    if (p->result == 0)
+        return item_write(l, p, replaces ? &old : NULL, why);
+    if (p->why)
+        *p->why = said;
+    return 0;
 }
 
 struct publish_call {
@@ -161,36 +194,7 @@ static int settle_one(struct ledger *l, const struct ledger_settle *s,
     rc = db_run(l, SQL_FILE_CTIME, why, "ibi", sqlite3_column_int64(q, 0), path,
                 sqlite3_column_bytes(q, 1), s->ctime_ns);
     if (rc >= 0)
-        rc = db_run(l, SQL_OUTBOX_RELEASE, why, "i", s->intent);
-    if (rc >= 0)
         rc = db_run(l, SQL_INTENT_DROP, why, "i", s->intent);
-    return rc < 0 ? rc : 0;
-}
-
-/* An item that is refused half way (its draft's row is gone by then) takes its
- * own part back, and the group goes on without it. */
-static int publish_saved(struct ledger *l, struct ledger_publish *p,
-                         struct problem *why)
-{
-    struct problem said = {0};
-    int rc;
-
-    rc = db_run(l, SQL_ITEM_SAVE, why, "");
-    if (rc < 0)
-        return rc;
-    p->result = publish_item(l, p, &said);
-    if (l->hard) {
-        *why = said;
-        return p->result;
-    }
-    if (p->result < 0) {
-        if (p->why)
-            *p->why = said;
-        rc = db_run(l, SQL_ITEM_UNDO, why, "");
-        if (rc < 0)
-            return rc;
-    }
-    rc = db_run(l, SQL_ITEM_KEEP, why, "");
     return rc < 0 ? rc : 0;
 }
 
@@ -205,11 +209,11 @@ static int publish_run(struct ledger *l, void *arg, struct problem *why)
             return rc;
     }
     for (unsigned i = 0; i < c->count; i++) {
-        rc = publish_saved(l, &c->items[i], why);
+        rc = publish_item(l, &c->items[i], why);
         if (rc < 0)
             return rc;
     }
-    return 0;
+    return space_flush(l, why);
 }
 
 int ledger_publish(struct ledger *l, struct ledger_publish *items,
@@ -265,7 +269,7 @@ static int uncharge(struct ledger *l, int64_t space, const struct file_row *new,
         change.used_bytes += old->charged;
         change.used_files++;
     }
-    return space_change(l, space, &change, false, why);
+    return space_change_now(l, space, &change, why);
 }
 
 static int undo_file(struct ledger *l, sqlite3_stmt *q, const char *path,
@@ -306,7 +310,7 @@ static int undo_run(struct ledger *l, void *arg, struct problem *why)
     if (rc == 0)
         rc = undo_file(l, q, c->path, why);
     if (rc >= 0)
-        rc = db_run(l, SQL_OUTBOX_UNDO, why, "i", c->intent);
+        rc = db_run(l, SQL_OUTBOX_DROP, why, "i", c->intent);
     if (rc >= 0)
         rc = db_run(l, SQL_AUDIT_ADD, why, "iiipti",
                     keel_wall_ns() / KEEL_SECOND, (int64_t)0,
@@ -420,7 +424,7 @@ static int outbox_list_run(struct ledger *l, void *arg, struct problem *why)
         e->space = sqlite3_column_int64(q, 1);
         e->account = sqlite3_column_int64(q, 2);
         e->at = sqlite3_column_int64(q, 3);
-        e->held = sqlite3_column_type(q, 6) != SQLITE_NULL;
+        e->held = sqlite3_column_int64(q, 6) != 0;
         rc = db_text(l, q, 4, kind, sizeof page->kinds[0], why);
         if (rc < 0)
             return rc;

@@ -14,7 +14,8 @@
  *            nothing yet
  *   intent   a name that is being published, and the row it replaces (old_*;
  *            old_size NULL: none)
- *   outbox   intent: held until that one has settled */
+ *   outbox   held while there is an intent of the same id, so that settling
+ *            need not touch it; ids are never used twice */
 static const char version_1[] =
     "CREATE TABLE secret("
     " name TEXT PRIMARY KEY,"
@@ -91,7 +92,7 @@ static const char version_1[] =
     " PRIMARY KEY(space, path)) STRICT, WITHOUT ROWID;"
 
     "CREATE TABLE intent("
-    " id INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " id INTEGER PRIMARY KEY,"
     " space INTEGER NOT NULL,"
     " path BLOB NOT NULL,"
     " draft BLOB NOT NULL CHECK(length(draft) = 16),"
@@ -120,9 +121,7 @@ static const char version_1[] =
     " account INTEGER NOT NULL,"
     " space INTEGER NOT NULL,"
     " kind TEXT NOT NULL,"
-    " path BLOB NOT NULL,"
-    " intent INTEGER) STRICT;"
-    "CREATE INDEX outbox_held ON outbox(intent) WHERE intent IS NOT NULL;";
+    " path BLOB NOT NULL) STRICT;";
 
 const char *const ledger_schema[] = {version_1};
 const unsigned ledger_schema_count =

@@ -46,6 +46,36 @@ int space_get(struct ledger *l, int64_t space, struct ledger_space *ret,
     return rc == 0 ? space_unknown(space, why) : space_row(l, q, ret, why);
 }
 
+/* A group of files is mostly of one space: its sums are kept while the request
+ * runs, and written once. */
+int space_flush(struct ledger *l, struct problem *why)
+{
+    const struct ledger_space *s = &l->sums;
+    int rc;
+
+    if (!s->id)
+        return 0;
+    rc = db_run(l, SQL_SPACE_USE, why, "iiii", s->id, s->used_bytes,
+                s->used_files, s->reserved_bytes);
+    l->sums.id = 0;
+    return rc < 0 ? rc : 0;
+}
+
+static int space_load(struct ledger *l, int64_t space, struct problem *why)
+{
+    struct ledger_space s;
+    int rc;
+
+    if (l->sums.id == space && space)
+        return 0;
+    rc = space_flush(l, why);
+    if (rc == 0)
+        rc = space_get(l, space, &s, why);
+    if (rc == 0)
+        l->sums = s;
+    return rc;
+}
+
 /* a + b, which is at least 0 for what a ledger in order can hold. */
 static bool add(int64_t a, int64_t b, int64_t *ret)
 {
@@ -59,9 +89,10 @@ int space_change(struct ledger *l, int64_t space, const struct space_change *c,
     int64_t used, files, reserved, before, after;
     int rc;
 
-    rc = space_get(l, space, &s, why);
+    rc = space_load(l, space, why);
     if (rc < 0)
         return rc;
+    s = l->sums;
     if (!add(s.used_bytes, s.reserved_bytes, &before))
         return db_damaged(l, why, "a space uses more than there can be");
     if (!add(s.used_bytes, c->used_bytes, &used) ||
@@ -83,8 +114,18 @@ int space_change(struct ledger *l, int64_t space, const struct space_change *c,
         files > s.quota_files)
         return problem(why, QUOTA_FILES, .limit = (uint64_t)s.quota_files,
                        .used = (uint64_t)s.used_files);
-    rc = db_run(l, SQL_SPACE_USE, why, "iiii", space, used, files, reserved);
-    return rc < 0 ? rc : 0;
+    l->sums.used_bytes = used;
+    l->sums.used_files = files;
+    l->sums.reserved_bytes = reserved;
+    return 0;
+}
+
+int space_change_now(struct ledger *l, int64_t space,
+                     const struct space_change *c, struct problem *why)
+{
+    int rc = space_change(l, space, c, false, why);
+
+    return rc < 0 ? rc : space_flush(l, why);
 }
 
 struct space_call {
@@ -195,6 +236,8 @@ static int draft_open_run(struct ledger *l, void *arg, struct problem *why)
     if (rc < 0)
         return rc;
     rc = space_change(l, d->space, &change, true, why);
+    if (rc == 0)
+        rc = space_flush(l, why);
     if (rc < 0)
         return rc;
     rc = db_run(l, SQL_DRAFT_ADD, why, "biipiibii", d->id, 16, d->space,
@@ -257,10 +300,9 @@ int ledger_draft_find(struct ledger *l, const struct ledger_draft *like,
     return rc;
 }
 
-/* Removes the row; its reservation is the caller's to give back.  1, or 0 when
- * there is none. */
-int draft_release(struct ledger *l, const uint8_t id[16], int64_t *ret_space,
-                  int64_t *ret_size, struct problem *why)
+/* 1, or 0 when there is none. */
+int draft_get(struct ledger *l, const uint8_t id[16], int64_t *ret_space,
+              int64_t *ret_size, struct problem *why)
 {
     keel_auto(rows) sqlite3_stmt *q = NULL;
     int rc;
@@ -270,8 +312,7 @@ int draft_release(struct ledger *l, const uint8_t id[16], int64_t *ret_space,
         return rc;
     *ret_space = sqlite3_column_int64(q, 0);
     *ret_size = sqlite3_column_int64(q, 1);
-    rc = db_run(l, SQL_DRAFT_DROP, why, "b", id, 16);
-    return rc < 0 ? rc : 1;
+    return 1;
 }
 
 static int draft_drop_run(struct ledger *l, void *arg, struct problem *why)
@@ -280,11 +321,14 @@ static int draft_drop_run(struct ledger *l, void *arg, struct problem *why)
     int64_t space = 0, size = 0;
     int rc;
 
-    rc = draft_release(l, arg, &space, &size, why);
+    rc = draft_get(l, arg, &space, &size, why);
     if (rc <= 0)
         return rc;
     change.reserved_bytes = -size;
-    return space_change(l, space, &change, false, why);
+    rc = space_change_now(l, space, &change, why);
+    if (rc == 0)
+        rc = db_run(l, SQL_DRAFT_DROP, why, "b", arg, 16);
+    return rc < 0 ? rc : 0;
 }
 
 int ledger_draft_drop(struct ledger *l, const uint8_t id[16],
@@ -497,7 +541,7 @@ static int file_remove_run(struct ledger *l, void *arg, struct problem *why)
         return 0;
     change.used_bytes = -old.charged;
     change.used_files = -1;
-    return space_change(l, c->space, &change, false, why);
+    return space_change_now(l, c->space, &change, why);
 }
 
 int ledger_file_remove(struct ledger *l, int64_t space, const char *path,

@@ -539,7 +539,8 @@ static void published_then_settled(void **state)
     assert_int_equal(s.used_bytes, 60);
     assert_int_equal(s.used_files, 1);
     assert_int_equal(s.reserved_bytes, 0);
-    assert_events(h->ledger, 1, 0);
+    assert_int_equal(ledger_outbox_done(h->ledger, p.intent, &why), 0);
+    assert_events(h->ledger, 1, 0); /* held: not to be done with */
     assert_sound(h->ledger);
 
     reopen(h);
@@ -713,6 +714,25 @@ static void a_group_goes_on_without_what_is_refused(void **state)
     assert_int_equal(group[0].result, 0);
     assert_events(h->ledger, 2, 2);
     assert_int_equal(space_of(h->ledger, a.home).used_bytes, 100);
+    assert_sound(h->ledger);
+}
+
+static void a_draft_with_a_name_needs_no_row(void **state)
+{
+    struct house *h = *state;
+    struct ledger_account a = account_new(h->ledger, "mara", 0, 0);
+    struct ledger_publish p = item(&a, "x", 60, 1);
+    struct ledger_intent intent = {0};
+    struct problem why;
+
+    memset(p.draft, 7, sizeof p.draft);
+    p.named = true;
+    assert_refused(publish(h->ledger, &p, &why), TRANSFER_UNKNOWN);
+    p.no_row = true;
+    assert_int_equal(publish(h->ledger, &p, &why), 0);
+    assert_int_equal(ledger_intent_list(h->ledger, keep_intent, &intent, &why),
+                     0);
+    assert_memory_equal(intent.draft, p.draft, 16);
     assert_sound(h->ledger);
 }
 
@@ -1240,6 +1260,7 @@ int main(void)
         T(a_name_belongs_to_its_live_intent),
         T(conditions_are_looked_at_where_it_is_decided),
         T(a_group_goes_on_without_what_is_refused),
+        T(a_draft_with_a_name_needs_no_row),
         T(a_refused_item_keeps_its_draft),
         T(a_found_file_is_in_nobodys_quota),
         T(paths_are_bytes),
