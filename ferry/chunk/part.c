@@ -30,12 +30,21 @@
 /* How much, and how long, a power cut may put in doubt. */
 #define SYNC_BYTES ((uint64_t)64 << 20)
 #define SYNC_AFTER (2 * KEEL_SECOND)
+/* Up to here hashing costs less than waking another thread for it. */
+#define INLINE_BYTES ((size_t)32 << 10)
+/* How long to wait for one who is about to let go. */
+#define LOCK_WAIT (2 * KEEL_SECOND)
+#define LOCK_STEP (10 * KEEL_MS)
+/* The name is made and dropped by others that often only in an attack. */
+#define FIND_TRIES 16
 /* Threads that hash again what is in doubt: a disk is faster than one. */
 #define PROVERS 4
 
 /* Invariants:
  *   a chunk that the journal has is in the file with that hash
  *   `poison` is 0 or, for ever, the errno of the first sync that failed
+ *   no chunk is written while a withdrawal is not on stable storage:
+ *   `settled` counts, of the `withdrawn`, those that are
  *   at most one sync aside is under way, and holds one of `refs`
  *   `sync_lock` is held by whoever syncs, for as long as that takes
  * The owner's reference and the sync's keep the descriptors open. */
@@ -53,6 +62,7 @@ struct part {
 
     _Atomic int refs;
     _Atomic int poison;
+    _Atomic uint64_t withdrawn, settled;
     _Atomic bool direct_refused;
     struct keel_lock sync_lock;
     _Atomic bool syncing;      /* a sync aside is under way */
@@ -174,7 +184,7 @@ static int reserve(struct part *p, struct problem *why)
 {
     int rc;
 
-    if (p->size == 0)
+    if (p->size == 0 || (!p->name[0] && p->size <= CHUNK_BYTES))
         return 0;
     rc = keel_file_reserve(p->fd, 0, 0, p->size);
     if (rc == -EOPNOTSUPP)
@@ -187,8 +197,35 @@ static int reserve(struct part *p, struct problem *why)
     return rc < 0 ? local(p, rc, why) : 0;
 }
 
-/* What lies under the name already, if it can be gone on with.  0: nothing
- * does (any more). */
+/* Two writers of one part would each keep a journal of half the truth.  A file
+ * system that knows no locks cannot tell: there it is not noticed. */
+static int lock(struct part *p, struct problem *why)
+{
+    keel_ns deadline = keel_after(LOCK_WAIT);
+
+    for (;;) {
+        int rc = keel_file_lock(p->fd);
+
+        if (rc != -EWOULDBLOCK)
+            return 0;
+        if (keel_now() >= deadline)
+            return problem(why, TRANSFER_BUSY, .name = p->name);
+        rc = keel_sleep(keel_after(LOCK_STEP));
+        if (rc < 0)
+            return problem(why, CANCELLED);
+    }
+}
+
+enum found { FOUND_NONE, FOUND, FOUND_AGAIN };
+
+static void forget_file(struct part *p)
+{
+    keel_file_close(p->fd);
+    p->fd = -1;
+}
+
+/* What lies under the name already, if it can be gone on with; FOUND_AGAIN:
+ * look again. */
 static int find_file(struct part *p, struct problem *why)
 {
     struct statx st;
@@ -196,23 +233,29 @@ static int find_file(struct part *p, struct problem *why)
 
     rc = keel_file_open(p->dir, p->name, O_RDWR, 0);
     if (rc == -ENOENT)
-        return 0;
+        return FOUND_NONE;
     if (rc < 0)
         return local(p, rc, why);
     p->fd = rc;
+    rc = lock(p, why);
+    if (rc < 0)
+        return rc;
     rc = keel_file_stat(p->fd, NULL, &st);
     if (rc < 0)
         return local(p, rc, why);
     if (!S_ISREG(st.stx_mode))
         return problem(why, FILE_NOT_REGULAR, .name = p->name);
+    if (st.stx_nlink == 0) { /* who had the lock has dropped it */
+        forget_file(p);
+        return FOUND_AGAIN;
+    }
     /* With a second link it is somebody's published file too. */
     if (st.stx_size == p->size && st.stx_nlink == 1)
-        return 1;
+        return FOUND;
 
-    keel_file_close(p->fd);
-    p->fd = -1;
     rc = keel_file_unlink(p->dir, p->name);
-    return rc < 0 && rc != -ENOENT ? local(p, rc, why) : 0;
+    forget_file(p);
+    return rc < 0 && rc != -ENOENT ? local(p, rc, why) : FOUND_NONE;
 }
 
 static int make_file(struct part *p, mode_t mode, struct problem *why)
@@ -224,10 +267,15 @@ static int make_file(struct part *p, mode_t mode, struct problem *why)
     if (rc < 0 && rc != -ENOENT)
         return local(p, rc, why);
     rc = keel_file_open(p->dir, p->name, O_RDWR | O_CREAT | O_EXCL, mode);
+    if (rc == -EEXIST)
+        return FOUND_AGAIN; /* another one was faster */
     if (rc < 0)
         return is_full(rc) ? disk_full(p->dir, p->size, rc, why)
                            : local(p, rc, why);
     p->fd = rc;
+    rc = lock(p, why);
+    if (rc < 0)
+        return rc;
     rc = reserve(p, why);
     if (rc < 0)
         (void)keel_file_unlink(p->dir, p->name);
@@ -293,6 +341,7 @@ static int prove_chunk(struct part *p, uint64_t index, uint8_t *bytes)
     size_t size = chunk_size(p->size, index);
     struct digest leaf;
     ssize_t got;
+    int rc;
 
     got = keel_file_read(p->fd, bytes, size, index * CHUNK_BYTES);
     /* What cannot be read is as good as damaged: it is moved again. */
@@ -301,7 +350,9 @@ static int prove_chunk(struct part *p, uint64_t index, uint8_t *bytes)
         if (!memcmp(&leaf, &journal_leaves(p->journal)[index], sizeof leaf))
             return journal_prove(p->journal, index);
     }
-    return journal_drop(p->journal, index);
+    rc = journal_drop(p->journal, index);
+    atomic_fetch_add(&p->withdrawn, 1);
+    return rc;
 }
 
 /* One of several at work on the same list. */
@@ -347,8 +398,6 @@ static int prove(struct part *p, struct problem *why)
     for (int i = 0; i < count; i++)
         await(job[i]);
     rc = atomic_load(&f.error);
-    if (rc == 0) /* what was withdrawn will be overwritten */
-        rc = journal_sync(p->journal);
     return rc < 0 ? journal_problem(p, rc, why) : 0;
 }
 
@@ -378,17 +427,19 @@ static struct part *part_new(const struct part_options *o)
 static int open_named(struct part *p, const struct part_options *o,
                       bool *ret_made, struct problem *why)
 {
-    int rc;
+    int rc = FOUND_AGAIN;
 
-    rc = find_file(p, why);
+    for (int tries = 0; rc == FOUND_AGAIN; tries++) {
+        if (tries == FIND_TRIES)
+            return problem(why, TRANSFER_BUSY, .name = p->name);
+        rc = find_file(p, why);
+        if (rc == FOUND_NONE) {
+            rc = make_file(p, o->mode, why);
+            *ret_made = rc == 0;
+        }
+    }
     if (rc < 0)
         return rc;
-    if (rc == 0) {
-        rc = make_file(p, o->mode, why);
-        if (rc < 0)
-            return rc;
-        *ret_made = true;
-    }
     if (p->size >= SYNC_BYTES) {
         rc = keel_file_open(p->dir, ".", O_RDONLY | O_DIRECTORY, 0);
         if (rc < 0)
@@ -568,7 +619,8 @@ static int write_and_hash(struct part *p, uint64_t index, struct hashing *h)
     struct keel_future *f = NULL;
     int rc;
 
-    if (keel_current() && keel_blocking_submit(hash_job, h, &f) < 0)
+    if (keel_current() && h->size > INLINE_BYTES &&
+        keel_blocking_submit(hash_job, h, &f) < 0)
         f = NULL;
     rc = write_blocks(p, h->bytes, h->size, index * CHUNK_BYTES);
     if (f)
@@ -583,13 +635,28 @@ static int withdraw(struct part *p, uint64_t index, struct problem *why)
     int rc;
 
     rc = journal_drop(p->journal, index);
-    if (rc < 0)
-        return journal_problem(p, rc, why);
+    atomic_fetch_add(&p->withdrawn, 1);
+    return rc < 0 ? journal_problem(p, rc, why) : 0;
+}
+
+/* One sync for all that was withdrawn since the last: a power cut must not
+ * bring back the record of a chunk that is being overwritten. */
+static int settle(struct part *p, struct problem *why)
+{
+    uint64_t withdrawn = atomic_load(&p->withdrawn);
+    uint64_t settled = atomic_load(&p->settled);
+    int rc;
+
+    if (settled >= withdrawn)
+        return 0;
     rc = journal_sync(p->journal);
     if (rc < 0) {
         poison(p, rc);
         return poisoned(p, why);
     }
+    while (settled < withdrawn &&
+           !atomic_compare_exchange_weak(&p->settled, &settled, withdrawn))
+        continue;
     return 0;
 }
 
@@ -606,6 +673,9 @@ static int write_claimed(struct part *p, uint64_t index, struct buffer *b,
         if (rc < 0)
             return rc;
     }
+    rc = settle(p, why);
+    if (rc < 0)
+        return rc;
     rc = write_and_hash(p, index, &h);
     if (rc < 0)
         return is_full(rc) ? disk_full(p->fd, h.size, rc, why)

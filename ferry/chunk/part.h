@@ -4,7 +4,8 @@
  *
  * Named parts ("NAME" and "NAME.log" in their directory) can be resumed;
  * unnamed ones (O_TMPFILE) vanish by themselves and have no journal.  The whole
- * size is reserved at the start, so that a full disk refuses then.  Parts of
+ * size is reserved at the start, so that a full disk refuses then (but for an
+ * unnamed part of a single chunk, which is about to be written anyway).  Parts of
  * 16 MiB and more are written with O_DIRECT, smaller ones through the page
  * cache.  Every 64 MiB or 2 s the data is synced aside and marked in the
  * journal.
@@ -40,7 +41,10 @@ struct part_options {
  * somebody else since, is read and hashed here before it counts.  A file of
  * that name with another size, or with a second link, is replaced.  An unnamed
  * part is -EOPNOTSUPP where the file system has no O_TMPFILE: open a named one.
- * DISK_FULL, FILE_TOO_LARGE, FILE_NOT_REGULAR, FILE_LOCAL, NO_MEMORY */
+ * A named part is locked (flock) while it is open, and until a sync that was
+ * under way at its close is done; who comes second waits two seconds at most.
+ * DISK_FULL, FILE_TOO_LARGE, FILE_NOT_REGULAR, FILE_LOCAL, TRANSFER_BUSY,
+ * CANCELLED, NO_MEMORY */
 int part_open(const struct part_options *o, struct part **ret,
               struct problem *why);
 /* Lets go; a named part stays for a resume.  Never waits for the disk. */
@@ -64,7 +68,7 @@ const struct digest *part_leaves(const struct part *p);
  * call), DISK_FULL, FILE_LOCAL, SYNC_FAILED */
 int part_write(struct part *p, uint64_t index, struct buffer *b,
                struct problem *why);
-/* Withdraws a chunk that proved wrong.  FILE_LOCAL, and as part_write. */
+/* Withdraws a chunk that proved wrong.  As part_write. */
 int part_withdraw(struct part *p, uint64_t index, struct problem *why);
 
 /* Everything received is on stable storage.  SYNC_FAILED is for good, and is

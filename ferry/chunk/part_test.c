@@ -495,6 +495,52 @@ static void what_is_no_file_is_refused(void **state)
     assert_false(exists("p"));
 }
 
+/* Half a second passes between two looks. */
+static keel_ns hurried_clock(void)
+{
+    skipped += KEEL_SECOND / 2;
+    return clock_of_test();
+}
+
+static void a_part_has_one_receiver(void **state)
+{
+    struct part_options o = options(CHUNK_BYTES);
+    struct part *p = opened(CHUNK_BYTES), *second = NULL;
+    struct problem why;
+
+    (void)state;
+    put_well(p, 0);
+    keel_seam.now = hurried_clock;
+    assert_int_equal(part_open(&o, &second, &why), -EBUSY);
+    assert_int_equal(why.id, PROBLEM_TRANSFER_BUSY);
+    o.size++; /* nor is it replaced under the hands of the first */
+    assert_int_equal(part_open(&o, &second, &why), -EBUSY);
+    keel_seam.now = clock_of_test;
+    assert_int_equal(part_bytes(p), CHUNK_BYTES);
+    part_close(p);
+    p = opened(CHUNK_BYTES);
+    assert_int_equal(part_bytes(p), CHUNK_BYTES);
+    part_close(p);
+}
+
+static void many_withdrawals_cost_one_sync(void **state)
+{
+    struct part *p = opened(9 * CHUNK_BYTES);
+
+    (void)state;
+    for (uint64_t i = 0; i < 9; i++)
+        put_well(p, i);
+    fault_clear();
+    for (uint64_t i = 0; i < 9; i++)
+        assert_int_equal(part_withdraw(p, i, NULL), 0);
+    assert_int_equal(fault_seen(KEEL_OP_SYNC), 0);
+    put_well(p, 0);
+    assert_int_equal(fault_seen(KEEL_OP_SYNC), 1);
+    put_well(p, 1);
+    assert_int_equal(fault_seen(KEEL_OP_SYNC), 1);
+    part_close(p);
+}
+
 /* ---- syncing */
 
 static void a_failed_sync_is_for_good(void **state)
@@ -650,9 +696,9 @@ static void finish(uint64_t size, struct part *p)
 static void each_fault_is_reported_and_survived(void **state)
 {
     static const enum keel_op ops[] = {
-        KEEL_OP_ALLOC, KEEL_OP_OPEN,   KEEL_OP_READ,
-        KEEL_OP_WRITE, KEEL_OP_SYNC,   KEEL_OP_RESERVE,
-        KEEL_OP_STAT,  KEEL_OP_UNLINK, KEEL_OP_MODE};
+        KEEL_OP_ALLOC,  KEEL_OP_LOCK, KEEL_OP_OPEN,    KEEL_OP_READ,
+        KEEL_OP_WRITE,  KEEL_OP_SYNC, KEEL_OP_RESERVE, KEEL_OP_STAT,
+        KEEL_OP_UNLINK, KEEL_OP_MODE};
     static const int errors[] = {EIO, ENOSPC, EINTR, EINVAL, FAULT_SHORT};
     uint64_t size = 3 * CHUNK_BYTES + 4100;
 
@@ -958,6 +1004,8 @@ int main(int argc, char **argv)
         T(a_file_with_a_second_link_is_not_written_to),
         T(a_journal_without_its_file_is_not_believed),
         T(what_is_no_file_is_refused),
+        T(a_part_has_one_receiver),
+        T(many_withdrawals_cost_one_sync),
         T(a_failed_sync_is_for_good),
         T(data_is_synced_aside_by_bytes_and_by_time),
         T(a_sync_aside_that_fails_poisons_the_part),

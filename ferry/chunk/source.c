@@ -13,6 +13,9 @@
 
 enum { UNKNOWN, BEING_SET, KNOWN };
 
+/* Up to here, going to another thread costs more than it spares this one. */
+#define INLINE_BYTES ((size_t)32 << 10)
+
 /* Invariant: a chunk whose state is KNOWN has its leaf in `leaves`, for good. */
 struct source {
     int fd;
@@ -126,7 +129,8 @@ struct reading {
     ssize_t got;
 };
 
-/* On a thread of the pool, where a read may block and a hash may last. */
+/* On a thread of the pool, where a read may block and a hash may last; a small
+ * one on the loop, where the read parks. */
 static int read_job(void *arg)
 {
     struct reading *r = arg;
@@ -156,7 +160,9 @@ static int read_chunk(struct source *s, uint64_t index, uint8_t *bytes,
     int rc;
 
     keel_assert(index < s->chunks);
-    rc = keel_blocking(read_job, &r);
+    rc = chunk_size(s->st.stx_size, index) <= INLINE_BYTES
+             ? read_job(&r)
+             : keel_blocking(read_job, &r);
     if (rc == -ENOMEM)
         return problem(why, NO_MEMORY);
     if (rc == 0 && r.got < 0)

@@ -34,8 +34,7 @@ enum chunk_hash chunk_hash_by_name(const char *name)
 
 const char *chunk_hash_name(enum chunk_hash h)
 {
-    keel_assert(known(h));
-    return kinds[h].name;
+    return known(h) ? kinds[h].name : NULL;
 }
 
 void digest_print(enum chunk_hash h, const struct digest *d,
@@ -43,8 +42,10 @@ void digest_print(enum chunk_hash h, const struct digest *d,
 {
     static const char digits[] = "0123456789abcdef";
     const char *name = chunk_hash_name(h);
-    size_t at = strlen(name);
+    size_t at;
 
+    keel_assert(name);
+    at = strlen(name);
     memcpy(ret, name, at);
     ret[at++] = ':';
     for (size_t i = 0; i < kinds[h].size; i++) {

@@ -25,6 +25,7 @@ struct digest {
 
 /* "sha256", "xxh128"; 0: unknown. */
 enum chunk_hash chunk_hash_by_name(const char *name);
+/* NULL: no hash that this version knows. */
 const char *chunk_hash_name(enum chunk_hash h);
 /* "sha256:" + 64 hex digits, or "xxh128:" + 32 */
 #define DIGEST_TEXT_BYTES 80
@@ -47,7 +48,8 @@ static inline size_t chunk_size(uint64_t size_bytes, uint64_t index)
                                          : CHUNK_BYTES;
 }
 
-/* Plain computing, no waiting: call it on the blocking pool for whole chunks. */
+/* Plain computing, no waiting: call it on the blocking pool for whole chunks.
+ * `h` is known (asserted). */
 void chunk_leaf(enum chunk_hash h, const void *bytes, size_t size,
                 struct digest *ret);
 void chunk_root(enum chunk_hash h, const struct digest *leaves, uint64_t count,

@@ -190,6 +190,9 @@ static void a_digest_survives_its_text(void **state)
         assert_int_equal(digest_parse(bad[i], &kind, &d), -EINVAL);
     }
     assert_int_equal(chunk_hash_by_name("md5"), 0);
+    assert_null(chunk_hash_name((enum chunk_hash)0));
+    assert_null(chunk_hash_name((enum chunk_hash)3));
+    assert_null(chunk_hash_name((enum chunk_hash) - 1));
 }
 
 int main(void)
