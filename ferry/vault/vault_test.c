@@ -36,11 +36,90 @@ static void open_or_say(struct world *w, int data)
     }
 }
 
+/* A layer before the test disk and the clock, there before any thread is and
+ * told what to do by an atomic. */
+enum trick { HONEST, NO_TMPFILE, TAKEN_FIRST, BAD_FILES, BAD_DIRS };
+static struct {
+    const struct keel_disk *disk;
+    struct keel_disk table;
+    _Atomic int trick;
+    _Atomic unsigned taken;
+    int64_t (*wall)(void);
+    _Atomic int64_t future_ns;
+} layer;
+
+static int layer_open(int dir, const char *path, const struct open_how *how)
+{
+    if (layer.trick == NO_TMPFILE && (how->flags & O_TMPFILE) == O_TMPFILE)
+        return -EOPNOTSUPP;
+    return layer.disk->openat2(dir, path, how);
+}
+
+/* Somebody makes a file of that name just before us. */
+static int layer_linkfd(int fd, int to_dir, const char *to)
+{
+    struct open_how how = {.flags = O_CREAT | O_WRONLY, .mode = 0600};
+
+    if (layer.trick == TAKEN_FIRST && !layer.taken++)
+        (void)layer.disk->close(layer.disk->openat2(to_dir, to, &how));
+    return layer.disk->linkfd(fd, to_dir, to);
+}
+
+static bool is_bad(int fd)
+{
+    struct statx x;
+
+    if (layer.trick != BAD_FILES && layer.trick != BAD_DIRS)
+        return false;
+    if (layer.disk->statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &x) < 0)
+        return false;
+    return layer.trick == BAD_DIRS ? S_ISDIR(x.stx_mode)
+                                   : S_ISREG(x.stx_mode) && x.stx_size == LARGE;
+}
+
+static int layer_fsync(int fd)
+{
+    return is_bad(fd) ? -EIO : layer.disk->fsync(fd);
+}
+
+static int layer_fdatasync(int fd)
+{
+    return is_bad(fd) ? -EIO : layer.disk->fdatasync(fd);
+}
+
+static int64_t layer_wall(void)
+{
+    return layer.wall() + layer.future_ns;
+}
+
+static void layer_on(void)
+{
+    layer.disk = keel_seam.disk;
+    layer.table = *layer.disk;
+    layer.table.openat2 = layer_open;
+    layer.table.linkfd = layer_linkfd;
+    layer.table.fsync = layer_fsync;
+    layer.table.fdatasync = layer_fdatasync;
+    layer.wall = keel_seam.wall_ns;
+    layer.trick = HONEST;
+    layer.future_ns = 0;
+    layer.taken = 0;
+    keel_seam.disk = &layer.table;
+    keel_seam.wall_ns = layer_wall;
+}
+
+static void layer_off(void)
+{
+    keel_seam.disk = layer.disk;
+    keel_seam.wall_ns = layer.wall;
+}
+
 static int on_test_disk(void **state)
 {
     static struct world w;
 
     test_disk_install((uint64_t)64 << 20);
+    layer_on();
     open_or_say(&w, world_test_data());
     *state = &w;
     return 0;
@@ -49,6 +128,7 @@ static int on_test_disk(void **state)
 static int off_test_disk(void **state)
 {
     world_close(*state);
+    layer_off();
     test_disk_remove();
     return 0;
 }
@@ -389,13 +469,6 @@ static void a_draft_survives_a_restart_and_can_be_dropped(void **state)
     assert_int_equal(names_in_drafts(w), 0);
 }
 
-static int64_t future_ns;
-static int64_t (*real_wall)(void);
-static int64_t future_wall(void)
-{
-    return real_wall() + future_ns;
-}
-
 static void drafts_expire(void **state)
 {
     struct world *w = *state;
@@ -404,11 +477,8 @@ static void drafts_expire(void **state)
     assert_int_equal(world_put(w, &p, NULL), 0);
     assert_int_equal(vault_expire(w->vault, NULL), 0);
     assert_int_equal(names_in_drafts(w), 2);
-    real_wall = keel_seam.wall_ns;
-    future_ns = (int64_t)8 * 24 * 3600 * KEEL_SECOND;
-    keel_seam.wall_ns = future_wall;
+    layer.future_ns = (int64_t)8 * 24 * 3600 * KEEL_SECOND;
     assert_int_equal(vault_expire(w->vault, NULL), 1);
-    keel_seam.wall_ns = real_wall;
     assert_int_equal(names_in_drafts(w), 0);
     assert_int_equal(reserved(w), 0);
 }
@@ -509,52 +579,13 @@ static void a_parent_that_moved_is_not_followed(void **state)
 
 /* ---- disks with a will of their own ---------------------------------------------------- */
 
-static struct {
-    const struct keel_disk *disk;
-    struct keel_disk table;
-    _Atomic unsigned taken;
-} layer;
-
-static int without_tmpfile(int dir, const char *path,
-                           const struct open_how *how)
-{
-    if ((how->flags & O_TMPFILE) == O_TMPFILE)
-        return -EOPNOTSUPP;
-    return layer.disk->openat2(dir, path, how);
-}
-
-/* Somebody makes a file of that name just before us. */
-static int taken_first(int fd, int to_dir, const char *to)
-{
-    struct open_how how = {.flags = O_CREAT | O_WRONLY, .mode = 0600};
-
-    if (!layer.taken++)
-        (void)layer.disk->close(layer.disk->openat2(to_dir, to, &how));
-    return layer.disk->linkfd(fd, to_dir, to);
-}
-
-static void layer_on(void)
-{
-    layer.disk = keel_seam.disk;
-    layer.table = *layer.disk;
-    layer.taken = 0;
-    keel_seam.disk = &layer.table;
-}
-
-static void layer_off(void)
-{
-    keel_seam.disk = layer.disk;
-}
-
 static void a_file_system_without_nameless_files_will_do(void **state)
 {
     struct world *w = *state;
 
-    layer_on();
-    layer.table.openat2 = without_tmpfile;
+    layer.trick = NO_TMPFILE;
     must_put(w, "/small", 1, 100);
     must_put(w, "/small", 2, 200);
-    layer_off();
     assert_int_equal(world_holds(w, "small", 2, 200), 1);
     assert_int_equal(names_in_drafts(w), 0);
     assert_int_equal(reserved(w), 0);
@@ -570,29 +601,15 @@ static void a_name_taken_in_between_is_replaced_all_the_same(void **state)
                           .no_replace = true};
     struct ledger_space s;
 
-    layer_on();
-    layer.table.linkfd = taken_first;
+    layer.trick = TAKEN_FIRST;
     must_put(w, "/name", 1, 100);
     assert_int_equal(world_holds(w, "name", 1, 100), 1);
     layer.taken = 0;
     must_refuse(w, &p, PROBLEM_FILE_EXISTS);
-    layer_off();
     assert_int_equal(names_in_drafts(w), 0);
     assert_int_equal(ledger_space_get(w->ledger, w->who.home, &s, NULL), 0);
     assert_int_equal(s.used_bytes, 100);
     assert_int_equal(s.used_files, 1);
-}
-
-static _Atomic bool bad_files;
-static int bad_sync(int fd)
-{
-    struct statx x;
-
-    if (bad_files &&
-        layer.disk->statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &x) == 0 &&
-        S_ISREG(x.stx_mode) && x.stx_size == LARGE)
-        return -EIO;
-    return layer.disk->fsync(fd);
 }
 
 static void a_failed_sync_is_for_good(void **state)
@@ -601,29 +618,14 @@ static void a_failed_sync_is_for_good(void **state)
     struct world_put p = {
         .path = "/large", .tag = 1, .size = LARGE, .level = VAULT_COMMITTED};
 
-    layer_on();
-    layer.table.fsync = layer.table.fdatasync = bad_sync;
-    bad_files = true;
+    layer.trick = BAD_FILES;
     must_refuse(w, &p, PROBLEM_SYNC_FAILED);
-    bad_files = false;
+    layer.trick = HONEST;
     assert_int_equal(names_in_drafts(w), 0);
     assert_int_equal(reserved(w), 0);
     /* it starts afresh */
     assert_int_equal(world_put(w, &p, NULL), 0);
-    layer_off();
     assert_int_equal(world_holds(w, "large", 1, LARGE), 1);
-}
-
-static _Atomic bool bad_dirs;
-static int bad_dir_sync(int fd)
-{
-    struct statx x;
-
-    if (bad_dirs &&
-        layer.disk->statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS, &x) == 0 &&
-        S_ISDIR(x.stx_mode))
-        return -EIO;
-    return layer.disk->fsync(fd);
 }
 
 static void a_name_that_cannot_be_synced_waits_for_a_restart(void **state)
@@ -634,13 +636,10 @@ static void a_name_that_cannot_be_synced_waits_for_a_restart(void **state)
 
     must_put(w, "/name", 1, 50);
     committer_drain(w->vault->committer);
-    layer_on();
-    layer.table.fsync = bad_dir_sync;
-    bad_dirs = true;
+    layer.trick = BAD_DIRS;
     must_refuse(w, &p, PROBLEM_SYNC_FAILED);
-    bad_dirs = false;
+    layer.trick = HONEST;
     must_refuse(w, &p, PROBLEM_SYNC_FAILED);
-    layer_off();
     world_close(w);
     open_or_say(w, world_test_data());
     assert_int_equal(world_holds(w, "name", 2, 100), 1);
