@@ -886,6 +886,8 @@ static int cancelled_run(void *arg)
     keel_cancel(co);
     assert_int_equal(keel_join(co, KEEL_FOREVER, &result), 0);
     assert_int_equal(result, -ECANCELED);
+    /* It gave its place back: 1 s after two failures, not 2. */
+    assert_int_equal(failed_login(arg, HERE, "quick") / KEEL_MS, 1000);
     return 0;
 }
 

@@ -178,6 +178,16 @@ keel_ns delay_turn(struct delays *d, const struct delay_key *key)
     return turn > now ? turn : KEEL_NOW;
 }
 
+void delay_left(struct delays *d, const struct delay_key *key, keel_ns turn)
+{
+    keel_guard(&d->lock);
+    struct entry *e = find(d, key);
+
+    /* With others behind it the place stays empty. */
+    if (e && e->next == turn + span(e))
+        e->next = turn;
+}
+
 void delay_failed(struct delays *d, const struct delay_key *key)
 {
     keel_guard(&d->lock);

@@ -31,6 +31,8 @@ void delay_key(const char *peer, const char *name, struct delay_key *ret);
 
 /* When this key may try: KEEL_NOW at once, else a point to sleep until. */
 keel_ns delay_turn(struct delays *d, const struct delay_key *key);
+/* Who left the row before `turn` came: the next one need not wait for it. */
+void delay_left(struct delays *d, const struct delay_key *key, keel_ns turn);
 void delay_failed(struct delays *d, const struct delay_key *key);
 void delay_passed(struct delays *d, const struct delay_key *key);
 /* Keys remembered: never more than DELAY_ENTRIES. */

@@ -58,6 +58,10 @@ static int wait_turn(struct accounts *a, const struct delay_key *key,
     if (turn == KEEL_NOW)
         return 0;
     rc = keel_sleep(turn);
+    /* The longest wait is as long as a connection may take to log in: whoever
+     * is cut off at its end finds the door open the next time. */
+    if (rc < 0)
+        delay_left(a->delays, key, turn);
     if (rc == -ETIMEDOUT)
         return problem(why, LOGIN_SLOW, .when = LOGIN_SECONDS);
     return rc < 0 ? problem(why, CANCELLED) : 0;
