@@ -288,15 +288,14 @@ static int download_part(struct download *d, const struct target *t,
         .source_mtime_ns = d->entry.mtime_ns,
         .mode = 0600,
     };
-    char text[SERVER_BYTES + PATH_BYTES + 400], name[64], digest[80] = "";
+    char text[SERVER_BYTES + PATH_BYTES + 400], name[64];
     struct digest id;
     int size;
 
-    if (d->entry.hash)
-        digest_print(d->entry.hash, &d->entry.root, digest);
-    size =
-        snprintf(text, sizeof(text), "%s@%s/%s %s %s", d->s->profile.login.user,
-                 d->s->profile.login.server, d->path->text, t->name, digest);
+    /* Named by the place, not by the version: another version (size, mtime)
+     * starts the same part afresh, and none is left behind. */
+    size = snprintf(text, sizeof(text), "%s@%s/%s %s", d->s->profile.login.user,
+                    d->s->profile.login.server, d->path->text, t->name);
     chunk_leaf(CHUNK_SHA256, text, (size_t)size, &id);
     memcpy(o.id, id.bytes, sizeof(o.id));
     snprintf(name, sizeof(name), ".ferry-%02x%02x%02x%02x%02x%02x%02x%02x.part",

@@ -27,6 +27,8 @@ struct put {
     enum put_state state;
     struct draft *draft;
     enum chunk_hash hash;
+    uint8_t draft_id[4];       /* its beginning, for the log */
+    uint64_t size, bytes;      /* likewise; bytes at the start or the end */
     unsigned users;            /* handlers of put.commit, put.leaves inside */
     bool ended;                /* the put handler is leaving */
     struct keel_event changed; /* state, users or ended */
@@ -157,10 +159,23 @@ static int put_run(struct conn *c, struct put *p, struct exchange *x,
     }
 }
 
+/* A line about an upload: which, whose, how far. */
+static void put_log(const struct conn *c, const struct put *p,
+                    const struct path *path, const char *what)
+{
+    char name[256];
+
+    text_escape(path->text, path->size, name, sizeof(name));
+    log_info("conn=%s account=%s xfer=%02x%02x%02x%02x put '%s' %s: has "
+             "%" PRIu64 " of %" PRIu64 " bytes",
+             c->id, c->actor.name, p->draft_id[0], p->draft_id[1],
+             p->draft_id[2], p->draft_id[3], name, what, p->bytes, p->size);
+}
+
 /* The end of a put, however it came: handlers that use it leave first.  A
  * publish in progress runs to its end, so this waits for the disk, not for
  * the peer. */
-static void put_end(struct put *p)
+static void put_end(struct conn *c, struct put *p, const struct path *path)
 {
     keel_shield();
     p->ended = true;
@@ -168,7 +183,11 @@ static void put_end(struct put *p)
     while (p->users > 0)
         put_wait(p);
     LIST_REMOVE(p, node);
-    draft_close(p->draft);
+    if (p->draft) {
+        p->bytes = part_bytes(draft_part(p->draft));
+        draft_close(p->draft);
+        put_log(c, p, path, "kept for a resume");
+    }
     keel_unshield();
 }
 
@@ -179,7 +198,6 @@ int verb_put(struct conn *c, struct exchange *x, const json_t *body,
     struct vault_put put;
     struct digest match;
     struct path path;
-    char name[256];
     int rc;
 
     rc = put_fields(body, &put, &path, &match, why);
@@ -189,15 +207,14 @@ int verb_put(struct conn *c, struct exchange *x, const json_t *body,
     if (rc < 0)
         return rc;
     p.hash = put.hash;
+    memcpy(p.draft_id, draft_id(p.draft), sizeof(p.draft_id));
+    p.size = put.size;
+    p.bytes = part_bytes(draft_part(p.draft));
     keel_event_init(&p.changed);
     LIST_INSERT_HEAD(&c->puts, &p, node);
-    text_escape(path.text, path.size, name, sizeof(name));
-    log_info("conn=%s account=%s xfer=%02x%02x%02x%02x put '%s' %" PRIu64
-             " bytes",
-             c->id, c->actor.name, draft_id(p.draft)[0], draft_id(p.draft)[1],
-             draft_id(p.draft)[2], draft_id(p.draft)[3], name, put.size);
+    put_log(c, &p, &path, "opened");
     rc = put_run(c, &p, x, why);
-    put_end(&p);
+    put_end(c, &p, &path);
     return rc;
 }
 

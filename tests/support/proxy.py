@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: MIT
+"""A TCP proxy that counts bytes and cuts the line where it is told.
+
+    with Proxy(server.address) as line:
+        line.cut(up=30 << 20)       # after so many bytes from the client
+        ...
+        line.mend()                 # whole again, counters at zero
+"""
+import socket
+import struct
+import threading
+
+
+class Proxy:
+    def __init__(self, address):
+        host, port = address.rsplit(":", 1)
+        self.target = (host, int(port))
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]
+        self.lock = threading.Lock()
+        self.open = set()
+        self.threads = []
+        self.mend()
+
+    def cut(self, up=None, down=None):
+        self.mend()
+        self.limit = {"up": up, "down": down}
+
+    def mend(self):
+        with self.lock:
+            self.limit = {"up": None, "down": None}
+            self.moved = {"up": 0, "down": 0}
+
+    def __enter__(self):
+        self._thread(self._accept)
+        return self
+
+    def __exit__(self, *error):
+        # Wakes accept, which close alone does not.
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        for pair in list(self.open):
+            for s in pair:
+                self._reset(s)
+        for t in self.threads:
+            t.join(30)
+            assert not t.is_alive()
+
+    def _thread(self, run, *args):
+        t = threading.Thread(target=run, args=args, daemon=True)
+        self.threads.append(t)
+        t.start()
+
+    def _accept(self):
+        while True:
+            try:
+                client, _ = self.listener.accept()
+            except OSError:
+                return
+            try:
+                server = socket.create_connection(self.target)
+            except OSError:
+                client.close()
+                continue
+            pair = (client, server)
+            self.open.add(pair)
+            self._thread(self._move, client, server, "up")
+            self._thread(self._move, server, client, "down")
+
+    def _move(self, source, sink, way):
+        try:
+            while data := source.recv(65536):
+                with self.lock:
+                    limit = self.limit[way]
+                    if limit is not None:
+                        data = data[: max(0, limit - self.moved[way])]
+                    self.moved[way] += len(data)
+                    over = limit is not None and self.moved[way] >= limit
+                try:
+                    sink.sendall(data)
+                except OSError:
+                    continue  # cut: what still comes is lost
+                if over:
+                    # What was counted arrives; then the line is dead.
+                    sink.shutdown(socket.SHUT_WR)
+                    self._reset(source)
+                    return
+        except OSError:
+            pass
+        try:
+            sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+    def _reset(self, s):
+        """As a line that breaks: no goodbye."""
+        try:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                         struct.pack("ii", 1, 0))
+            s.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+        s.close()
