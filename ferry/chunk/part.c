@@ -69,6 +69,7 @@ struct part {
     _Atomic uint64_t unsynced; /* bytes since the last one began */
     _Atomic keel_ns synced_at; /* when that was */
     bool names_synced;         /* under sync_lock */
+    bool resting;              /* under sync_lock: no sync aside begins */
 };
 
 static const char *words(const struct part *p)
@@ -130,6 +131,13 @@ void part_close(struct part *p)
 {
     if (p)
         part_put(p);
+}
+
+void part_rest(struct part *p)
+{
+    keel_lock_hold(&p->sync_lock);
+    p->resting = true;
+    keel_lock_drop(&p->sync_lock);
 }
 
 static void remove_names(struct part *p)
@@ -540,7 +548,8 @@ static int sync_job(void *arg)
     struct part *p = arg;
 
     keel_lock_hold(&p->sync_lock);
-    (void)sync_held(p, true); /* a failure is in `poison` */
+    if (!p->resting)
+        (void)sync_held(p, true); /* a failure is in `poison` */
     keel_lock_drop(&p->sync_lock);
     atomic_store(&p->syncing, false);
     part_put(p);

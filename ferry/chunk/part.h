@@ -49,6 +49,9 @@ int part_open(const struct part_options *o, struct part **ret,
               struct problem *why);
 /* Lets go; a named part stays for a resume.  Never waits for the disk. */
 void part_close(struct part *p);
+/* Waits for a sync aside that is under way and lets none begin, so that another
+ * part may open the same files.  Only part_close or part_drop may follow. */
+void part_rest(struct part *p);
 /* Removes the named files, then closes. */
 void part_drop(struct part *p);
 

@@ -203,6 +203,7 @@ int verb_put(struct conn *c, struct exchange *x, const json_t *body,
     rc = put_fields(body, &put, &path, &match, why);
     if (rc < 0)
         return rc;
+    put.holder = keel_current();
     rc = vault_draft_open(c->native->o.vault, &c->actor, &put, &p.draft, why);
     if (rc < 0)
         return rc;

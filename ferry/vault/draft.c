@@ -24,6 +24,9 @@
 /* Roots of more chunks than this are computed on the pool. */
 enum { ROOT_CHUNKS_HERE = 256 };
 
+/* How long the holder of a draft has for letting it go. */
+#define CLAIM_PATIENCE (10 * KEEL_SECOND)
+
 /* ---- claims: one open draft for one request ------------------------------------- */
 
 static struct draft **claim_bucket(struct draft *d)
@@ -39,18 +42,43 @@ static bool same_request(const struct draft *a, const struct draft *b)
            !strcmp(a->path, b->path);
 }
 
-static bool claim_take(struct draft *d)
+static struct draft *claim_find(const struct draft *d)
 {
-    keel_guard(&d->vault->lock);
-    struct draft **bucket = claim_bucket(d);
+    struct draft *other = d->vault->claims[d->source[0] % CLAIM_BUCKETS];
 
-    for (struct draft *other = *bucket; other; other = other->next_claim)
-        if (same_request(d, other))
-            return false;
-    d->next_claim = *bucket;
-    *bucket = d;
+    while (other && !same_request(d, other))
+        other = other->next_claim;
+    return other;
+}
+
+/* The same sender again: most likely after a line that broke, on which the
+ * first one still waits.  Who holds it is asked to let go, once; what it is
+ * writing it finishes. */
+static int claim_take(struct draft *d, struct problem *why)
+{
+    struct vault *v = d->vault;
+    keel_ns deadline = keel_after(CLAIM_PATIENCE);
+    keel_guard(&v->lock);
+
+    for (struct draft *other; (other = claim_find(d));) {
+        int rc = -ETIMEDOUT;
+
+        if (other->holder) {
+            keel_cancel(other->holder);
+            other->holder = NULL;
+            other->leaving = true;
+        }
+        if (other->leaving)
+            rc = keel_cond_wait(&v->released, &v->lock, deadline);
+        if (rc == -ETIMEDOUT)
+            return problem(why, FILE_BUSY, .name = shown_path(d->path).text);
+        if (rc < 0)
+            return problem(why, CANCELLED);
+    }
+    d->next_claim = *claim_bucket(d);
+    *claim_bucket(d) = d;
     d->claimed = true;
-    return true;
+    return 0;
 }
 
 static void claim_drop(struct draft *d)
@@ -66,6 +94,7 @@ static void claim_drop(struct draft *d)
         }
     }
     d->claimed = false;
+    keel_cond_broadcast(&d->vault->released);
 }
 
 /* True when an open draft has that id. */
@@ -100,6 +129,7 @@ static struct draft *draft_new(struct vault *v, const struct actor *who,
     d->mode = put->mode;
     memcpy(d->source, put->source, sizeof d->source);
     d->no_replace = put->no_replace;
+    d->holder = put->holder;
     d->has_match = put->match != NULL;
     if (put->match)
         d->match = *put->match;
@@ -114,8 +144,11 @@ void draft_free(struct draft *d)
 {
     if (!d)
         return;
-    claim_drop(d);
+    /* The next one to open these files must be the only one to write them. */
+    if (d->part && d->claimed)
+        part_rest(d->part);
     part_close(d->part);
+    claim_drop(d);
     keel_file_close(d->dir);
     keel_file_close(d->drafts_dir);
     d->vault->open_drafts--;
@@ -317,10 +350,10 @@ static int draft_erase(struct vault *v, const uint8_t id[DRAFT_ID_BYTES],
 
 static int draft_register(struct draft *d, struct problem *why)
 {
-    int rc;
+    int rc = claim_take(d, why);
 
-    if (!claim_take(d))
-        return problem(why, FILE_BUSY, .name = shown_path(d->path).text);
+    if (rc < 0)
+        return rc;
     rc = draft_row_open(d, why);
     if (rc < 0)
         return rc;

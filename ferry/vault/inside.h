@@ -41,6 +41,7 @@ struct vault {
 
     struct keel_lock lock;
     struct draft *claims[CLAIM_BUCKETS];
+    struct keel_cond released; /* a claim went */
     struct space_memo memos[SPACE_MEMOS];
     unsigned next_memo;
 };
@@ -87,7 +88,9 @@ struct draft {
     int drafts_dir; /* drafts/NN; -1 while it has no name there */
     struct part *part;
     bool claimed;
-    bool sync_failed; /* dropped: nothing that is left of it counts */
+    bool sync_failed;       /* dropped: nothing that is left of it counts */
+    struct keel_co *holder; /* NULL, or who can be asked to let go */
+    bool leaving;           /* and was */
     struct draft *next_claim;
     char path[]; /* in the space */
 };

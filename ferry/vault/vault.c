@@ -117,6 +117,7 @@ int vault_open(const struct vault_options *o, struct vault **ret,
     v->accounts = o->accounts;
     v->draft_ttl_s = o->draft_ttl_s ? o->draft_ttl_s : draft_ttl_s;
     keel_lock_init(&v->lock);
+    keel_cond_init(&v->released);
     rc = store_open(o->data_dir, &v->store, why);
     if (rc == 0 &&
         buffer_pool_new(o->buffers ? o->buffers : BUFFERS, &v->buffers) < 0)

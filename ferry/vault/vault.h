@@ -79,11 +79,14 @@ struct vault_put {
     int64_t mtime_ns;
     mode_t mode;        /* permission bits; others are masked off */
     uint8_t source[16]; /* the sender's fingerprint: same again = resume */
+    /* NULL, or the coroutine that will close the draft: it is cancelled when the
+     * same sender opens the same draft again, as after a line that broke. */
+    struct keel_co *holder;
     bool no_replace;
     const struct digest *match; /* NULL, or the root the name must have */
 };
 /* A new draft, or the one that was left, with what it has.  One open at a time
- * for one draft: FILE_BUSY.  RIGHT_MISSING, QUOTA_*, DISK_FULL, FILE_EXISTS,
+ * for one draft: FILE_BUSY, unless its holder can be asked to let go.  RIGHT_MISSING, QUOTA_*, DISK_FULL, FILE_EXISTS,
  * FILE_MISSING (a parent), FILE_IS_DIRECTORY ... */
 int vault_draft_open(struct vault *v, const struct actor *who,
                      const struct vault_put *put, struct draft **ret,

@@ -449,6 +449,63 @@ static void a_cut_put_continues(void **state)
     assert_int_equal(names_in_drafts(w), 0);
 }
 
+/* The holder of a draft waits on a line that is dead. */
+struct holding {
+    struct world *world;
+    struct draft *draft;
+    struct keel_event held;
+    int result;
+};
+
+static int hold_draft(void *arg)
+{
+    struct holding *h = arg;
+    struct keel_event never;
+    struct path path;
+    struct vault_put put = draft_request(&path, "/large", LARGE);
+
+    put.holder = keel_current();
+    h->result = vault_draft_open(h->world->vault, &h->world->who, &put,
+                                 &h->draft, NULL);
+    keel_event_set(&h->held);
+    if (h->result < 0)
+        return h->result;
+    keel_event_init(&never);
+    h->result = keel_event_wait(&never, keel_after(60 * KEEL_SECOND));
+    draft_close(h->draft);
+    return 0;
+}
+
+static int take_over(void *arg)
+{
+    struct holding *h = arg;
+    struct keel_co *co;
+    struct path path;
+    struct vault_put put = draft_request(&path, "/large", LARGE);
+    struct draft *d;
+    int rc;
+
+    keel_event_init(&h->held);
+    assert_int_equal(keel_spawn(NULL, hold_draft, h, &co), 0);
+    assert_int_equal(keel_event_wait(&h->held, KEEL_FOREVER), 0);
+    assert_int_equal(h->result, 0);
+    rc = vault_draft_open(h->world->vault, &h->world->who, &put, &d, NULL);
+    assert_int_equal(rc, 0);
+    assert_int_equal(draft_drop(d, NULL), 0);
+    assert_int_equal(keel_join(co, KEEL_FOREVER, NULL), 0);
+    return 0;
+}
+
+static void the_same_sender_again_takes_its_draft_over(void **state)
+{
+    struct world *w = *state;
+    struct holding h = {.world = w};
+
+    assert_int_equal(keel_run(take_over, &h), 0);
+    assert_int_equal(h.result, -ECANCELED);
+    assert_int_equal(names_in_drafts(w), 0);
+}
+
 static void a_draft_survives_a_restart_and_can_be_dropped(void **state)
 {
     struct world *w = *state;
@@ -936,6 +993,8 @@ int main(void)
         ON_TEST_DISK(what_was_put_is_read_back),
         ON_REAL_DISK(what_was_put_is_read_back),
         ON_TEST_DISK(a_put_replaces),
+        ON_REAL_DISK(the_same_sender_again_takes_its_draft_over),
+        ON_TEST_DISK(the_same_sender_again_takes_its_draft_over),
         ON_REAL_DISK(a_put_replaces),
         ON_TEST_DISK(the_parent_must_be_a_directory),
         ON_REAL_DISK(the_parent_must_be_a_directory),
