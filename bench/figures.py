@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Figures of a benchmark: values by rounds, printed as JSON lines and a table.
+"""Figures of a benchmark: values by rounds, as a table and as JSON lines.
 
 Machines drift by a quarter within minutes, so what is compared is measured in
 turn within each round, and a ratio is the median of the rounds' ratios.
@@ -85,14 +85,12 @@ class Figures:
             yield "  ".join(c.ljust(w) for c, w in zip(r, widths)).rstrip()
 
     def publish(self, said, path):
-        """Prints both; the JSON lines are kept in `path` too."""
-        lines = list(self.json_lines(said))
+        """Prints the table; the JSON lines go to `path`."""
         with open(path, "w", encoding="utf-8") as f:
-            f.writelines(line + "\n" for line in lines)
-        print("\n".join(lines))
-        print()
+            f.writelines(line + "\n" for line in self.json_lines(said))
         print("\n".join(self.table()))
-        print("\n" + ", ".join(f"{k} {v}" for k, v in said.items()))
+        print("\n" + ", ".join(f"{k}: {v}" for k, v in said.items()))
+        print(f"as JSON lines: {path}")
 
 
 def rounded(value):
