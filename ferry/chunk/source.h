@@ -41,6 +41,9 @@ bool source_hashed(const struct source *s, uint64_t index);
 const struct digest *source_leaves(const struct source *s);
 /* A leaf known from before (a cache keyed by the same identity). */
 void source_know(struct source *s, uint64_t index, const struct digest *leaf);
+/* From here on nothing is hashed: the root is known from elsewhere, and whoever
+ * receives the bytes compares with that.  Before the first read. */
+void source_trust(struct source *s);
 /* Compares the identity (FILE_CHANGED, FILE_LOCAL); then the root of all
  * leaves.  -ENODATA, `why` untouched: unchanged, but some chunks were not
  * hashed. */

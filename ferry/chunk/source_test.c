@@ -110,6 +110,26 @@ static void without_a_hash_nothing_is_hashed(void **state)
     assert_int_equal(source_root(s, &root, NULL), -ENODATA);
 }
 
+static void a_trusted_source_is_not_hashed_but_must_not_change(void **state)
+{
+    keel_auto(source) struct source *s = NULL;
+    keel_auto(buffer) struct buffer *b = NULL;
+    struct problem why;
+    struct digest root;
+
+    (void)state;
+    write_file(100);
+    s = opened(CHUNK_SHA256);
+    source_trust(s);
+    assert_int_equal(buffer_take(pool, KEEL_NOW, &b), 0);
+    assert_int_equal(source_read(s, 0, b, NULL), 0);
+    assert_false(source_hashed(s, 0));
+    assert_int_equal(source_root(s, &root, NULL), -ENODATA);
+    assert_int_equal(truncate(path, 99), 0);
+    assert_int_equal(source_root(s, &root, &why), -ESTALE);
+    assert_int_equal(why.id, PROBLEM_FILE_CHANGED);
+}
+
 static void a_known_leaf_is_believed(void **state)
 {
     keel_auto(source) struct source *s = NULL;
@@ -341,6 +361,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_file_is_read_and_hashed_chunk_by_chunk),
         cmocka_unit_test(without_a_hash_nothing_is_hashed),
+        cmocka_unit_test(a_trusted_source_is_not_hashed_but_must_not_change),
         cmocka_unit_test(a_known_leaf_is_believed),
         cmocka_unit_test(a_source_that_changes_is_refused),
         cmocka_unit_test(what_is_no_file_is_refused_and_stays_the_callers),
