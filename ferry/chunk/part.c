@@ -31,7 +31,7 @@
 #define SYNC_BYTES ((uint64_t)64 << 20)
 #define SYNC_AFTER (2 * KEEL_SECOND)
 /* Up to here hashing costs less than waking another thread for it. */
-#define INLINE_BYTES ((size_t)32 << 10)
+#define SMALL_BYTES ((size_t)32 << 10)
 /* How long to wait for one who is about to let go. */
 #define LOCK_WAIT (2 * KEEL_SECOND)
 #define LOCK_STEP (10 * KEEL_MS)
@@ -605,7 +605,8 @@ static int write_blocks(struct part *p, const uint8_t *bytes, size_t size,
 }
 
 struct hashing {
-    const struct part *part;
+    struct part *part;
+    uint64_t index;
     const uint8_t *bytes;
     size_t size;
     struct digest leaf;
@@ -621,21 +622,36 @@ static int hash_job(void *arg)
     return 0;
 }
 
-/* Hashes on the pool while the disk writes; in a plain thread, which has
- * nothing else to do, one after the other. */
-static int write_and_hash(struct part *p, uint64_t index, struct hashing *h)
+static int write_job(void *arg)
 {
-    struct keel_future *f = NULL;
+    struct hashing *h = arg;
+
+    return write_blocks(h->part, h->bytes, h->size, h->index * CHUNK_BYTES);
+}
+
+static int both_job(void *arg)
+{
+    int rc = write_job(arg);
+
+    return rc < 0 ? rc : hash_job(arg);
+}
+
+/* Hashes on the pool while the disk writes.  What is small goes there as one
+ * job, since a second thread costs more than the hash; and a plain thread has
+ * nothing else to do meanwhile. */
+static int write_and_hash(struct hashing *h)
+{
+    struct keel_future *f;
     int rc;
 
-    if (keel_current() && h->size > INLINE_BYTES &&
-        keel_blocking_submit(hash_job, h, &f) < 0)
-        f = NULL;
-    rc = write_blocks(p, h->bytes, h->size, index * CHUNK_BYTES);
-    if (f)
-        await(f);
-    else if (rc == 0)
-        hash_job(h);
+    if (h->size <= SMALL_BYTES) {
+        rc = keel_blocking(both_job, h);
+        return rc == -EAGAIN ? both_job(h) : rc; /* no thread to be had */
+    }
+    if (!keel_current() || keel_blocking_submit(hash_job, h, &f) < 0)
+        return both_job(h);
+    rc = write_job(h);
+    await(f);
     return rc;
 }
 
@@ -672,8 +688,10 @@ static int settle(struct part *p, struct problem *why)
 static int write_claimed(struct part *p, uint64_t index, struct buffer *b,
                          struct problem *why)
 {
-    struct hashing h = {
-        .part = p, .bytes = b->bytes, .size = chunk_size(p->size, index)};
+    struct hashing h = {.part = p,
+                        .index = index,
+                        .bytes = b->bytes,
+                        .size = chunk_size(p->size, index)};
     int rc;
 
     /* While it is overwritten it is neither the old chunk nor the new one. */
@@ -685,7 +703,7 @@ static int write_claimed(struct part *p, uint64_t index, struct buffer *b,
     rc = settle(p, why);
     if (rc < 0)
         return rc;
-    rc = write_and_hash(p, index, &h);
+    rc = write_and_hash(&h);
     if (rc < 0)
         return is_full(rc) ? disk_full(p->fd, h.size, rc, why)
                            : local(p, rc, why);

@@ -168,6 +168,8 @@ static int read_chunk(struct source *s, uint64_t index, uint8_t *bytes,
     rc = chunk_size(s->st.stx_size, index) <= INLINE_BYTES
              ? read_job(&r)
              : keel_blocking(read_job, &r);
+    if (rc == -EAGAIN) /* no thread to be had */
+        rc = read_job(&r);
     if (rc == -ENOMEM)
         return problem(why, NO_MEMORY);
     if (rc == 0 && r.got < 0)
