@@ -7,7 +7,7 @@
 #   make check-tsan     unit tests and the service's under the thread sanitizer
 #   make check-long     valgrind, fault sweeps, seeds, soak
 #   make bench          bench-keel and bench-transfer (installs the peers)
-#   make lint           both compilers with -Werror, formatting, cppcheck
+#   make lint           both compilers with -Werror, formatting, layers
 #   make fmt            format the sources
 #   make docs           what is generated: docs/errors.md
 #   make fuzz           every libFuzzer harness for FUZZ_SECONDS (30) each

@@ -189,7 +189,7 @@ struct ledger_publish {
     bool no_row;       /* that name only: nothing was registered of it */
     struct ledger_file file; /* ctime_ns 0 */
     int64_t now;
-    bool replace;            /* false: FILE_EXISTS when a row is there */
+    bool replace;               /* false: FILE_EXISTS when a row is there */
     const struct digest *match; /* FILE_MATCH unless the row's root is this */
     /* results, per item */
     int result; /* 0, or negative: this item is not part of the commit */

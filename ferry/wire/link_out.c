@@ -151,7 +151,7 @@ static void batch_take(struct link *l, struct batch *b)
         batch_add(b, small, wire_small(WIRE_CANCEL, o->x->id, 0, small));
         return;
     case OUT_REFUSAL:
-        keel_assert(!"a refusal goes alone");
+        keel_assert(false && "a refusal goes alone");
     }
 }
 

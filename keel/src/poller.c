@@ -85,8 +85,8 @@ static ssize_t try_send(struct poller_op *op)
 
 static ssize_t try_accept(struct poller_op *op)
 {
-    int rc = accept4(op->fd, op->buf, &op->addr_size,
-                     SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int rc =
+        accept4(op->fd, op->buf, &op->addr_size, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
     return rc < 0 ? -errno : rc;
 }

@@ -44,7 +44,8 @@ KEEL_API ssize_t keel_file_read_once(int fd, void *buf, size_t size,
 /* All of `size` bytes: returns 0. */
 KEEL_API int keel_file_write(int fd, const void *buf, size_t size, uint64_t at);
 
-KEEL_API int keel_file_sync(int fd);      /* data and metadata; a directory's names */
+KEEL_API int
+keel_file_sync(int fd); /* data and metadata; a directory's names */
 KEEL_API int keel_file_sync_data(int fd); /* fdatasync */
 KEEL_API int keel_file_sync_all(int fd);  /* syncfs of its file system */
 
@@ -64,7 +65,8 @@ KEEL_API int keel_file_unlink(int dir, const char *name);
 KEEL_API int keel_file_rmdir(int dir, const char *name);
 KEEL_API int keel_file_mkdir(int dir, const char *name, mode_t mode);
 
-KEEL_API int keel_file_lock(int fd); /* exclusive flock, never waits: -EWOULDBLOCK */
+KEEL_API int
+keel_file_lock(int fd); /* exclusive flock, never waits: -EWOULDBLOCK */
 KEEL_API int keel_file_chmod(int fd, mode_t mode);
 KEEL_API int keel_file_set_mtime(int fd, int64_t mtime_ns);
 

@@ -20,7 +20,7 @@ enum keel_op {
     KEEL_OP_OPEN,
     KEEL_OP_READ, /* files: pread */
     KEEL_OP_WRITE,
-    KEEL_OP_SYNC, /* fsync, fdatasync, syncfs */
+    KEEL_OP_SYNC,    /* fsync, fdatasync, syncfs */
     KEEL_OP_RESERVE, /* fallocate, ftruncate */
     KEEL_OP_STAT,
     KEEL_OP_RENAME,
@@ -29,7 +29,7 @@ enum keel_op {
     KEEL_OP_MKDIR,
     KEEL_OP_LIST,
     KEEL_OP_LOCK,
-    KEEL_OP_MODE, /* fchmod, futimens */
+    KEEL_OP_MODE,   /* fchmod, futimens */
     KEEL_OP_SOCKET, /* socket, bind, listen, setsockopt */
     KEEL_OP_ACCEPT,
     KEEL_OP_CONNECT,
