@@ -55,7 +55,8 @@ static int is_ours(const char *name, unsigned char type, void *arg)
 {
     (void)type;
     (void)arg;
-    return strcmp(name, "lock") == 0 ? 0 : 1;
+    /* also what a first start that was cut off left behind */
+    return strcmp(name, "lock") == 0 || strcmp(name, "format.new") == 0 ? 0 : 1;
 }
 
 /* A directory with things in it that is not ours is left alone. */

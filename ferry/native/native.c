@@ -87,10 +87,14 @@ static int conn_request(struct exchange *x, const char *verb,
     if (rc < 0 && rc != -ECANCELED) {
         char words[512];
 
-        problem_sentence(why, words, sizeof(words));
+        /* The link broke under the verb: nobody is left to be told why. */
+        if (why->id == PROBLEM_NONE)
+            snprintf(words, sizeof(words), "%s", strerror(-rc));
+        else
+            problem_sentence(why, words, sizeof(words));
         log_info("conn=%s account=%s request=%" PRIu32 " %s: %s: %s", c->id,
                  in ? c->actor.name : "-", exchange_id(x), verb,
-                 problem_code(why), words);
+                 why->id == PROBLEM_NONE ? "cut" : problem_code(why), words);
     }
     return rc;
 }

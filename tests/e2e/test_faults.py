@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: MIT
+"""Each operation of client and server fails once: nothing crashes, nothing
+hangs, every refusal has its words, and the same command then works.
+
+The quick run tries a growing choice of operations of each kind, KEEL_TEST_LONG
+every one; odd ones on io_uring, even ones on epoll.
+"""
+import os
+import random
+import shutil
+import signal
+
+import pytest
+
+from ferry import Client, Server
+
+LONG = bool(os.environ.get("KEEL_TEST_LONG"))
+PROGRAMS = "obj/tests/fault/"
+MIB = 1 << 20
+CONTENT = random.Random(5).randbytes(2 * MIB + 77)
+
+FILES = [("alloc", "ENOMEM"), ("open", "EIO"), ("read", "EIO"),
+         ("read", "short"), ("read", "EINTR"), ("write", "EIO"),
+         ("write", "ENOSPC"), ("write", "short"), ("sync", "EIO"),
+         ("reserve", "ENOSPC"), ("stat", "EIO"), ("rename", "EIO"),
+         ("link", "EIO"), ("unlink", "EIO"), ("mkdir", "ENOSPC"),
+         ("list", "EIO"), ("lock", "EIO"), ("mode", "EIO")]
+NET = [("socket", "EMFILE"), ("connect", "ECONNREFUSED"),
+       ("accept", "EMFILE"), ("recv", "ECONNRESET"), ("recv", "short"),
+       ("recv", "EINTR"), ("send", "EPIPE"), ("send", "short"),
+       ("poll", "EIO"), ("thread", "EAGAIN")]
+
+
+def choice():
+    """Which operations of a kind fail, until one is past the last."""
+    nth, step = 1, 1
+    while nth < 100000:
+        yield nth
+        if not LONG:
+            step = max(1, nth * 2 // 3)
+        nth += step
+
+
+class Order:
+    """An order for one fault, and whether it was reached."""
+
+    def __init__(self, tmp, op, nth, what):
+        self.text = f"{op}:{nth}:{what}"
+        self.log = tmp / "fired"
+        self.log.unlink(missing_ok=True)
+        self.env = {"KEEL_FAULT": self.text, "KEEL_FAULT_LOG": str(self.log),
+                    "KEEL_POLLER": "uring" if nth % 2 else "epoll"}
+
+    def fired(self):
+        return self.log.exists() and self.log.stat().st_size > 0
+
+
+def check_words(order, status, words):
+    """A failure is an exit status with a reason, and no crash."""
+    assert "Sanitizer" not in words and "assert" not in words, \
+        (order.text, words)
+    assert "Nothing is wrong" not in words, (order.text, words)
+    assert status >= 0, f"{order.text}: killed by {-status}\n{words}"
+    if status > 0:
+        assert status <= 5 and words.strip(), (order.text, status, words)
+
+
+def joined(tmp):
+    """A DATA and a member's home to start each try from."""
+    with Server(tmp, data=tmp / "first") as server:
+        ada = server.member()
+        address = server.address
+    return ada.home, address
+
+
+def member_at(home, copy, old, new):
+    """The member, whose server now listens elsewhere."""
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(home, copy, symlinks=True)
+    for file in copy.rglob("*.json"):
+        file.write_text(file.read_text().replace(old, new))
+    return Client(copy)
+
+
+def again(tmp, data):
+    shutil.rmtree(tmp / "data", ignore_errors=True)
+    shutil.copytree(data, tmp / "data", symlinks=True)
+
+
+@pytest.mark.parametrize("op,what", FILES + NET)
+def test_a_server_that_fails_to_start_says_why_and_starts_later(
+        tmp_path, op, what):
+    for nth in choice():
+        shutil.rmtree(tmp_path / "data", ignore_errors=True)
+        order = Order(tmp_path, op, nth, what)
+        server = Server(tmp_path, program=PROGRAMS + "ferryd-fault",
+                        env=order.env)
+        try:
+            server.start()
+        except RuntimeError:
+            assert server.process.returncode != 0, (order.text, server.log())
+        else:
+            server.stop()
+        check_words(order, server.process.returncode, server.log())
+        if not order.fired():
+            assert server.process.returncode == 0
+            return
+        with Server(tmp_path) as plain:
+            assert plain.address
+
+
+@pytest.mark.parametrize("op,what", FILES + NET)
+def test_a_client_that_fails_once_then_puts_and_gets_the_same(
+        tmp_path, op, what):
+    source, back = tmp_path / "source", tmp_path / "back"
+    source.write_bytes(CONTENT)
+    with Server(tmp_path) as server:
+        ada = server.member()
+        faulty = Client(ada.home, program=PROGRAMS + "ferry-fault")
+        for verb in ("put", "get"):
+            arguments = ("put", source, ":/file") if verb == "put" else (
+                "get", ":/file", back)
+            for nth in choice():
+                order = Order(tmp_path, op, nth, what)
+                back.unlink(missing_ok=True)
+                result = faulty.run(*arguments, env=order.env, status=None)
+                check_words(order, result.status, result.err)
+                if verb == "get" and back.exists():
+                    assert back.read_bytes() == CONTENT, order.text
+                if verb == "get" and result.status == 0:
+                    assert back.exists(), order.text
+                if result.status != 0:
+                    ada.run(*arguments)
+                if not order.fired():
+                    assert result.status == 0, result
+                    break
+        ada.run("get", ":/file", back)
+        assert back.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("op,what", FILES + NET + [("any", "kill")])
+def test_what_a_failing_server_acknowledged_is_there(tmp_path, op, what):
+    home, address = joined(tmp_path)
+    source, back = tmp_path / "source", tmp_path / "back"
+    source.write_bytes(CONTENT)
+    for nth in choice():
+        again(tmp_path, tmp_path / "first")
+        order = Order(tmp_path, op, nth, what)
+        server = Server(tmp_path, program=PROGRAMS + "ferryd-fault",
+                        env=order.env)
+        acknowledged = False
+        try:
+            server.start()
+            ada = member_at(home, tmp_path / "home", address,
+                            server.address)
+            acknowledged = ada.run("put", source, ":/file",
+                                   status=None).status == 0
+            status = server.stop()
+        except RuntimeError:
+            status = server.process.returncode
+        if what == "kill" and order.fired():
+            assert status == -signal.SIGKILL
+        else:
+            check_words(order, status, server.log())
+        with Server(tmp_path) as plain:
+            ada = member_at(home, tmp_path / "home", address,
+                            plain.address)
+            if acknowledged:
+                ada.run("get", ":/file", back)
+                assert back.read_bytes() == CONTENT, order.text
+            ada.run("put", source, ":/file")
+            assert ada.names() == ["file"], order.text
+        if not order.fired():
+            assert acknowledged
+            return
