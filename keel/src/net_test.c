@@ -583,7 +583,7 @@ static void a_thread_gives_each_address_its_share_of_the_time(void **state)
     assert_int_equal(keel_listen(address, &l), 0);
     answer((const char *const[]){"127.0.0.1", "127.0.0.2"}, 2);
     snprintf(address, sizeof address, "several.test:%u", ntohs(addr.sin_port));
-    assert_int_equal(keel_dial(address, keel_after(100 * KEEL_MS), &s), 0);
+    assert_int_equal(keel_dial(address, keel_after(600 * KEEL_MS), &s), 0);
     for (int i = 0; i < 8; i++)
         close(fillers[i]);
     close(fd);
