@@ -12,8 +12,7 @@
 #include <keel/file.h>
 #include <keel/io.h>
 
-/* A line is at most a page less than PIPE_BUF, so that a pipe takes it whole
- * or not at all. */
+/* Less than PIPE_BUF, so that a pipe takes a line whole or not at all. */
 #define LINE_BYTES 2048
 
 /* Read by every line and written by log_open alone, which is called before

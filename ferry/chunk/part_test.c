@@ -2,12 +2,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
+#include <spawn.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -779,6 +782,7 @@ struct work {
     struct part *part;
     uint64_t first, step;
     int result;
+    int tell; /* a descriptor that gets a byte a chunk, or -1 */
 };
 
 static int write_some(void *arg)
@@ -796,6 +800,8 @@ static int write_some(void *arg)
         }
         if (rc < 0)
             return w->result = rc;
+        if (w->tell >= 0 && write(w->tell, ".", 1) != 1)
+            return w->result = -EPIPE;
     }
     return 0;
 }
@@ -809,7 +815,7 @@ static void threads_write_side_by_side(void **state)
 
     (void)state;
     for (uint64_t i = 0; i < 4; i++) {
-        w[i] = (struct work){p, i, 4, 0};
+        w[i] = (struct work){p, i, 4, 0, -1};
         assert_int_equal(keel_thread_start("writer", write_some, &w[i], &t[i]),
                          0);
     }
@@ -847,7 +853,7 @@ static void two_writers_of_one_chunk_never_mix(void **state)
 
     (void)state;
     for (uint64_t i = 0; i < 3; i++) {
-        w[i] = (struct work){p, i, 1, 0};
+        w[i] = (struct work){p, i, 1, 0, -1};
         assert_int_equal(
             keel_thread_start("writer", write_the_same, &w[i], &t[i]), 0);
     }
@@ -869,7 +875,7 @@ static int receive(void *arg)
         return -1;
     how.group = g;
     for (uint64_t i = 0; i < 8; i++) {
-        mine[i] = (struct work){w->part, i, 8, 0};
+        mine[i] = (struct work){w->part, i, 8, 0, w->tell};
         if (keel_spawn(&how, write_some, &mine[i], NULL) < 0)
             return -1;
     }
@@ -879,7 +885,7 @@ static int receive(void *arg)
 static void coroutines_write_side_by_side(void **state)
 {
     uint64_t size = 70 * CHUNK_BYTES + 77;
-    struct work w = {.part = opened(size)};
+    struct work w = {.part = opened(size), .tell = -1};
 
     (void)state;
     assert_int_equal(keel_run(receive, &w), 0);
@@ -894,6 +900,60 @@ static void coroutines_write_side_by_side(void **state)
     assert_in_range(fault_seen(KEEL_OP_READ), 1, 5);
     assert_int_equal(part_bytes(w.part), size);
     part_close(w.part);
+}
+
+#define KILLED_SIZE (60 * CHUNK_BYTES + 77)
+static const char *self;
+
+/* The process that is killed: receives, and tells of each chunk. */
+static int be_killed(const char *path)
+{
+    struct work w = {.tell = 1};
+
+    dir = open(path, O_RDONLY | O_DIRECTORY);
+    w.part = opened(KILLED_SIZE);
+    return keel_run(receive, &w);
+}
+
+static void kill_9_loses_no_chunk_that_was_told_of(void **state)
+{
+    (void)state;
+    for (uint64_t after = 1; after < 60; after += 11) {
+        char *arguments[] = {(char *)(uintptr_t)self, "--be-killed", place,
+                             NULL};
+        posix_spawn_file_actions_t actions;
+        uint64_t told = 0;
+        struct part *p;
+        pid_t pid;
+        int pipes[2];
+        char byte;
+
+        clean();
+        assert_int_equal(pipe2(pipes, O_CLOEXEC), 0);
+        posix_spawn_file_actions_init(&actions);
+        posix_spawn_file_actions_adddup2(&actions, pipes[1], 1);
+        assert_int_equal(
+            posix_spawn(&pid, self, &actions, NULL, arguments, environ), 0);
+        posix_spawn_file_actions_destroy(&actions);
+        close(pipes[1]);
+        while (told < after && read(pipes[0], &byte, 1) == 1)
+            told++;
+        assert_int_equal(told, after);
+        assert_int_equal(kill(pid, SIGKILL), 0);
+        assert_int_equal(waitpid(pid, NULL, 0), pid);
+        while (read(pipes[0], &byte, 1) == 1)
+            told++; /* before it died */
+        close(pipes[0]);
+
+        p = opened(KILLED_SIZE);
+        assert_true(part_bytes(p) + CHUNK_BYTES > told * CHUNK_BYTES);
+        check_truth(p, CHUNK_XXH128);
+        for (uint64_t i = 0; i < chunk_count(KILLED_SIZE); i++)
+            if (!part_has(p, i))
+                put_well(p, i);
+        check_content(part_fd(p), KILLED_SIZE, 0);
+        part_close(p);
+    }
 }
 
 /* In a coroutine, what is in doubt is proven on several threads. */
@@ -938,7 +998,7 @@ static int cancel_one(void *arg)
 
 static void a_cancelled_coroutine_leaves_the_truth(void **state)
 {
-    struct work w = {.part = opened(9 * CHUNK_BYTES), .step = 1};
+    struct work w = {.part = opened(9 * CHUNK_BYTES), .step = 1, .tell = -1};
 
     (void)state;
     assert_int_equal(keel_run(cancel_one, &w), 0);
@@ -1015,16 +1075,23 @@ int main(int argc, char **argv)
         T(threads_write_side_by_side),
         T(two_writers_of_one_chunk_never_mix),
         T(coroutines_write_side_by_side),
+        T(kill_9_loses_no_chunk_that_was_told_of),
         T(a_coroutine_proves_on_the_pool),
         T(a_cancelled_coroutine_leaves_the_truth),
         T(each_fault_in_a_coroutine_is_survived),
     };
     int rc;
 
-    if (!mkdtemp(place) || buffer_pool_new(8, &pool) < 0)
+    if (buffer_pool_new(8, &pool) < 0)
+        return 1;
+    boot = 1;
+    journal_boot_id = boot_of_test;
+    if (argc > 2 && !strcmp(argv[1], "--be-killed"))
+        return be_killed(argv[2]) < 0;
+    self = argv[0];
+    if (!mkdtemp(place))
         return 1;
     real_dir = dir = open(place, O_RDONLY | O_DIRECTORY);
-    journal_boot_id = boot_of_test;
     real_now = keel_seam.now;
     keel_seam.now = clock_of_test;
     if (argc > 1)
