@@ -224,9 +224,7 @@ static void a_stack_overflow_is_reported_with_the_coroutines_name(void **state)
 static int scribbles(void *arg)
 {
     /* As a runaway frame would: the lowest words of the own stack. */
-    struct stack probe;
-    uintptr_t top = (uintptr_t)&probe;
-    uintptr_t low = (top & ~(STACK_BYTES - 1));
+    uintptr_t low = (uintptr_t)__builtin_frame_address(0) & ~(STACK_BYTES - 1);
 
     *(volatile uint64_t *)low = 1;
     (void)arg;
