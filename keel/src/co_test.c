@@ -513,6 +513,31 @@ static void spawn_survives_each_allocation_failure(void **state)
     }
 }
 
+static void loop_start_survives_each_failure(void **state)
+{
+    struct keel_loop *loop = NULL;
+
+    (void)state;
+    for (unsigned nth = 1;; nth++) {
+        int rc;
+
+        fault_fail_alloc(nth);
+        rc = keel_loop_start("unlucky", &loop);
+        if (!fault_fired()) {
+            assert_int_equal(rc, 0);
+            keel_loop_stop(loop);
+            break;
+        }
+        assert_int_equal(rc, -ENOMEM);
+        assert_null(loop);
+    }
+    loop = NULL;
+    fault_fail(KEEL_OP_THREAD, 1, EAGAIN);
+    assert_int_equal(keel_loop_start("unlucky", &loop), -EAGAIN);
+    assert_true(fault_fired());
+    assert_null(loop);
+}
+
 static char *deepest(char *buf, size_t size)
 {
     volatile char *p = buf;
@@ -555,6 +580,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(spawn_survives_each_allocation_failure),
         cmocka_unit_test(run_survives_each_allocation_failure),
+        cmocka_unit_test(loop_start_survives_each_failure),
         cmocka_unit_test(join_brings_the_result_and_run_that_of_the_first),
         cmocka_unit_test(joining_oneself_is_an_error),
         cmocka_unit_test(joining_what_somebody_else_joins_is_an_error),

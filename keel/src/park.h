@@ -116,12 +116,12 @@ static inline int waiter_outcome(struct waiter *w)
 }
 
 /* The loop's clock is as old as its turn, which matters only for a deadline
- * near it. */
+ * near it: turns of 20 ms are a fault that has worse consequences. */
 static inline bool is_past(struct keel_loop *l, keel_ns deadline)
 {
     if (deadline <= l->now)
         return true;
-    if (deadline - l->now > KEEL_MS)
+    if (deadline - l->now > 20 * KEEL_MS)
         return false;
     l->now = keel_seam.now();
     return deadline <= l->now;

@@ -55,7 +55,8 @@
 #include <valgrind/valgrind.h>
 #endif
 #endif
-#ifndef VALGRIND_STACK_REGISTER
+#ifndef RUNNING_ON_VALGRIND
+#define RUNNING_ON_VALGRIND 0
 #define VALGRIND_STACK_REGISTER(low, high) 0u
 #define VALGRIND_STACK_DEREGISTER(id) ((void)(id))
 #endif
