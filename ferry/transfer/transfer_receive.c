@@ -43,8 +43,8 @@ struct slot {
  *   `first`; due_bytes are their bytes, due_count their number
  *   at most one slot is FILLING: `filling`, with its first `filled` bytes
  *   empty, held: slots that are EMPTY; that are not FREE
- *   granted: credit that the sender has not used, at most what is said above
- *   at most due_bytes + what `filling` lacks is granted in all */
+ *   empty <= due_count, so that no more is granted than will come
+ *   granted: credit that the sender has not used, at most what is said above */
 struct receive {
     struct part *part;
     struct exchange *x;
@@ -94,8 +94,6 @@ static uint64_t allowed(const struct receive *r)
 
     if (r->empty > 0 && r->chunks > 0 && is_due(r, r->chunks - 1))
         begin -= CHUNK_BYTES - chunk_size(r->size, r->chunks - 1);
-    if (begin > r->due_bytes)
-        begin = r->due_bytes;
     return lacking(r) + begin;
 }
 

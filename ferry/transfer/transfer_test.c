@@ -772,7 +772,7 @@ LOOP_TEST(chunks_come_in_any_order_within_any_credit, 3, false)
     return 0;
 }
 
-static void raw_put(struct both *b, uint64_t size)
+static uint32_t raw_put(struct both *b, uint64_t size)
 {
     struct wire_frame f;
     char text[80];
@@ -787,6 +787,7 @@ static void raw_put(struct both *b, uint64_t size)
     wire_frame_fini(&f);
     assert_int_equal(raw_read(b->end[0], &f), 0);
     assert_int_equal(f.kind, WIRE_CREDIT);
+    return f.size;
 }
 
 static void raw_told(struct both *b, enum wire_kind kind, const char *code)
@@ -828,6 +829,23 @@ LOOP_TEST(data_that_was_not_asked_for_ends_the_link, 8, false)
         raw_told(&b, WIRE_GOODBYE, "transfer.range");
         both_close(&b);
     }
+    return 0;
+}
+
+/* With a whole chunk of credit for the last one, which is a byte shorter, that
+ * byte would begin a third. */
+LOOP_TEST(the_first_credit_is_for_as_many_chunks_as_there_are_buffers, 8, false)
+{
+    struct both b;
+
+    assert_int_equal(raw_put(&b, 3 * CHUNK_BYTES), 2 * CHUNK_BYTES);
+    both_close(&b);
+    assert_int_equal(raw_put(&b, 3 * CHUNK_BYTES - 1), 2 * CHUNK_BYTES - 1);
+    both_close(&b);
+    assert_int_equal(raw_put(&b, 2 * CHUNK_BYTES + 1), CHUNK_BYTES + 1);
+    both_close(&b);
+    assert_int_equal(raw_put(&b, 7), 7);
+    both_close(&b);
     return 0;
 }
 
@@ -1167,6 +1185,8 @@ int main(void)
         cmocka_unit_test(a_transfer_that_waits_for_a_buffer_delays_no_request),
         cmocka_unit_test(chunks_come_in_any_order_within_any_credit),
         cmocka_unit_test(data_that_was_not_asked_for_ends_the_link),
+        cmocka_unit_test(
+            the_first_credit_is_for_as_many_chunks_as_there_are_buffers),
         cmocka_unit_test(a_frame_does_not_cross_the_end_of_its_chunk),
         cmocka_unit_test(
             who_has_credit_and_sends_nothing_gives_the_buffers_back),

@@ -203,6 +203,10 @@ static int serve_one(struct serve *s, struct exchange *x, const char *verb,
         return -EIO;
     if (strcmp(verb, "notes") == 0)
         return serve_notes(x, body, why);
+    if (strcmp(verb, "told") == 0) {
+        rc = exchange_tell(x, json_object());
+        return rc < 0 ? rc : serve_source(x, body, why);
+    }
     if (strcmp(verb, "big") == 0)
         return serve_big(x, body, why);
     if (strcmp(verb, "sink") == 0)
@@ -1097,6 +1101,91 @@ LOOP_TEST(a_peer_that_never_reads_is_cut_off)
     both_close(&b);
 }
 
+LOOP_TEST(a_cancelled_handler_that_waits_for_room_answers_when_there_is)
+{
+    struct both b;
+
+    raw_open(&b);
+    raw_json(&b, WIRE_REQUEST, "{\"id\":9,\"do\":\"gate\"}");
+    for (int i = 1; i <= 3; i++) {
+        char text[64];
+
+        snprintf(text, sizeof(text),
+                 "{\"id\":%d,\"do\":\"big\",\"size\":200000}", i);
+        raw_json(&b, WIRE_REQUEST, text);
+    }
+    keel_sleep(keel_after(KEEL_SECOND));
+    raw_small(&b, WIRE_CANCEL, 9, 0);
+    keel_sleep(keel_after(KEEL_SECOND));
+    assert_int_equal(b.serve.cancelled, 1);
+    assert_true(b.serve.running > 0);
+    raw_refused(&b, 9, "cancelled");
+    both_close(&b);
+}
+
+LOOP_TEST(data_never_overtakes_what_announces_it)
+{
+    struct wire_frame f;
+    bool told = false;
+    char text[64];
+    struct both b;
+
+    raw_open(&b);
+    link_trust(b.server);
+    /* The writer is stuck while the queue grows. */
+    raw_json(&b, WIRE_REQUEST, "{\"id\":201,\"do\":\"big\",\"size\":200000}");
+    keel_sleep(keel_after(KEEL_SECOND));
+    for (int i = 1; i <= 100; i++) {
+        snprintf(text, sizeof(text), "{\"id\":%d,\"do\":\"echo\",\"text\":1}",
+                 i);
+        raw_json(&b, WIRE_REQUEST, text);
+    }
+    raw_json(&b, WIRE_REQUEST, "{\"id\":200,\"do\":\"told\",\"size\":1}");
+    raw_small(&b, WIRE_CREDIT, 200, 1);
+    keel_sleep(keel_after(KEEL_SECOND));
+    do {
+        assert_int_equal(raw_read(&b, &f), 0);
+        told |= f.kind == WIRE_NOTE;
+        wire_frame_fini(&f);
+    } while (f.kind != WIRE_DATA);
+    assert_true(told);
+    both_close(&b);
+}
+
+LOOP_TEST(data_of_several_requests_takes_turns)
+{
+    struct wire_frame f;
+    uint8_t *bytes = malloc(WIRE_DATA_BYTES);
+    struct both b;
+
+    raw_open(&b);
+    for (uint32_t id = 1; id <= 3; id++) {
+        char text[64];
+
+        snprintf(text, sizeof(text),
+                 "{\"id\":%u,\"do\":\"source\",\"size\":1048576}", id);
+        raw_json(&b, WIRE_REQUEST, text);
+        raw_small(&b, WIRE_CREDIT, id, 1 << 20);
+    }
+    keel_sleep(keel_after(KEEL_SECOND));
+    for (uint32_t i = 0; i < 12; i++) {
+        do {
+            assert_int_equal(raw_read(&b, &f), 0);
+            wire_frame_fini(&f);
+        } while (f.kind == WIRE_REPLY);
+        assert_int_equal(f.kind, WIRE_DATA);
+        /* The first frame may go before the others have asked. */
+        if (i >= 3)
+            assert_int_equal(f.offset, i / 3 * WIRE_DATA_BYTES);
+        assert_int_equal(f.size, WIRE_DATA_BYTES);
+        assert_int_equal(
+            keel_stream_read_all(b.end[0], bytes, f.size, NULL, KEEL_FOREVER),
+            0);
+    }
+    free(bytes);
+    both_close(&b);
+}
+
 struct mover {
     struct link *link;
     uint64_t size;
@@ -1910,6 +1999,10 @@ int main(void)
         cmocka_unit_test(a_client_does_not_trust_its_server),
         cmocka_unit_test(replies_that_nobody_reads_stall_their_handlers),
         cmocka_unit_test(a_peer_that_never_reads_is_cut_off),
+        cmocka_unit_test(
+            a_cancelled_handler_that_waits_for_room_answers_when_there_is),
+        cmocka_unit_test(data_never_overtakes_what_announces_it),
+        cmocka_unit_test(data_of_several_requests_takes_turns),
         cmocka_unit_test(full_buffers_in_both_directions_stop_nothing),
         cmocka_unit_test(data_up_to_the_credit_is_taken_and_no_byte_more),
         cmocka_unit_test(data_that_has_no_place_breaks_the_protocol),
