@@ -262,25 +262,22 @@ void loop_wind_up(struct keel_loop *l)
 
 /* ---- idling ---- */
 
-/* Processors this process may use. */
-static unsigned cpus(void)
+/* Processors this process may use, looked at before the program binds its
+ * threads to one each. */
+static unsigned cpus = 1;
+
+__attribute__((constructor)) static void cpus_count(void)
 {
-    static _Atomic unsigned known;
-    unsigned n = atomic_load_explicit(&known, memory_order_relaxed);
     cpu_set_t set;
 
-    if (n)
-        return n;
-    n = sched_getaffinity(0, sizeof set, &set) == 0 ? (unsigned)CPU_COUNT(&set)
-                                                    : 1;
-    atomic_store_explicit(&known, n, memory_order_relaxed);
-    return n;
+    if (sched_getaffinity(0, sizeof set, &set) == 0)
+        cpus = (unsigned)CPU_COUNT(&set);
 }
 
 bool loop_may_spin(void)
 {
-    return !__libc_single_threaded && cpus() > 1 &&
-           atomic_load_explicit(&loops_alive, memory_order_relaxed) <= cpus();
+    return !__libc_single_threaded && cpus > 1 &&
+           atomic_load_explicit(&loops_alive, memory_order_relaxed) <= cpus;
 }
 
 /* Waking a sleeping thread costs thirty times the spin.  Spins that found

@@ -52,6 +52,9 @@ struct keel_queue {
     struct keel_loop *loop; /* local: the one */
     void **items;           /* local */
     struct cell *cells;     /* shared */
+    /* Shared: follows CLOSED.  Getters ask here, on a line that hardly ever
+     * changes: `tail` is the putters', who would have to fetch it back. */
+    _Atomic bool closed;
     _Alignas(64) _Atomic uint64_t tail;
     _Alignas(64) _Atomic uint64_t head;
     _Alignas(64) _Atomic uint64_t done;
@@ -76,6 +79,11 @@ static inline void full_fence(void)
 static inline uint64_t tail_of(struct keel_queue *q)
 {
     return atomic_load_explicit(&q->tail, memory_order_acquire);
+}
+
+static inline bool is_closed(struct keel_queue *q)
+{
+    return atomic_load_explicit(&q->closed, memory_order_acquire);
 }
 
 /* ---- shared: the ring ---- */
@@ -140,7 +148,7 @@ static enum outcome ring_get(struct keel_queue *q, void **ret)
         /* Empty, but a put that came before the close may still be writing:
          * its wake will come. */
         if (seq < 2 * h + 1)
-            return tail_of(q) == (h | CLOSED) ? NEVER : NOT_YET;
+            return is_closed(q) && tail_of(q) == (h | CLOSED) ? NEVER : NOT_YET;
         h = atomic_load_explicit(&q->head, memory_order_relaxed);
     }
 }
@@ -275,7 +283,7 @@ static int get_shared(struct keel_queue *q, keel_ns deadline, void **ret)
     }
     changed(&q->putters);
     /* The last item of a closed queue is bad news for all who wait. */
-    if (tail_of(q) & CLOSED && atomic_load(&q->getters.waiting))
+    if (is_closed(q) && atomic_load(&q->getters.waiting))
         wake_all(&q->getters);
     return 0;
 }
@@ -546,6 +554,7 @@ void keel_queue_close(struct keel_queue *q)
         return;
     }
     atomic_fetch_or(&q->tail, CLOSED);
+    atomic_store(&q->closed, true);
     wake_all(&q->putters);
     wake_all(&q->getters);
 }
