@@ -20,7 +20,7 @@ for tier in "$@"; do
         ;;
     *)
         meson test -C "$build/obj" --no-rebuild --print-errorlogs \
-            --num-processes "$jobs" --suite "$tier" || failed=1
+            --timeout-multiplier 6 --num-processes "$jobs" --suite "$tier" || failed=1
         ;;
     esac
 done

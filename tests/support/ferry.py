@@ -17,6 +17,8 @@ import threading
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("FERRY_BUILD", ROOT / "build"))
+# A build under a sanitizer: times and sizes say nothing.
+SANITIZED = any(word in str(BUILD) for word in ("asan", "tsan"))
 PASSWORD = "correct horse battery staple"
 # A sanitizer or valgrind makes everything slower; a stuck test still ends.
 PATIENCE = float(os.environ.get("FERRY_PATIENCE", "120"))
