@@ -22,6 +22,9 @@
 /* What the peer may still have to say after it stopped listening. */
 #define LAST_WORDS KEEL_SECOND
 #define BATCH 15
+/* Small frames go together up to this, so that a round on a slow line ends in
+ * time and data gets its turn. */
+#define BATCH_BYTES ((size_t)64 << 10)
 
 struct batch {
     struct out *frames[BATCH];
@@ -29,6 +32,7 @@ struct batch {
     uint8_t head[WIRE_HEAD_BYTES + WIRE_DATA_HEAD_BYTES];
     struct iovec iov[BATCH + 2];
     int count;
+    size_t bytes;
     struct sending *sending;
     uint32_t data_bytes;
     bool goodbye;
@@ -112,6 +116,7 @@ void out_drop_all(struct link *l)
 static void batch_add(struct batch *b, void *bytes, size_t size)
 {
     b->iov[b->count++] = (struct iovec){bytes, size};
+    b->bytes += size;
 }
 
 /* A credit counts from here on: the peer can use it once it is written. */
@@ -241,7 +246,7 @@ static int write_round(struct link *l, bool *ret_goodbye)
     int rc;
 
     while ((o = TAILQ_FIRST(&l->out)) && b.count < BATCH &&
-           o->kind != OUT_REFUSAL)
+           b.bytes < BATCH_BYTES && o->kind != OUT_REFUSAL)
         batch_take(l, &b);
     if (o && b.count == 0)
         return write_refusal(l, o);
