@@ -1225,8 +1225,11 @@ static int open_slot(struct side *s, const struct order *o, uint64_t flags)
         .mode = flags & O_CREAT || (flags & O_TMPFILE) == O_TMPFILE ? 0600 : 0,
         .resolve = RESOLVE_BENEATH,
     };
-    int fd = s->disk->openat2(s->root, paths[o->a], &how);
+    int fd;
 
+    do /* the kernel's, when anything anywhere is renamed meanwhile */
+        fd = s->disk->openat2(s->root, paths[o->a], &how);
+    while (fd == -EAGAIN);
     if (fd < 0)
         return fd;
     if (s->fd[o->fd] >= 0)
