@@ -18,6 +18,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include <linux/magic.h>
+
 #include <keel/co.h>
 #include <keel/file.h>
 #include <keel/future.h>
@@ -188,13 +190,32 @@ static void open_direct(struct part *p)
     p->direct = fd;
 }
 
+/* True on tmpfs, which reserves a page by making it: a tenth of a second for a
+ * GiB, before the first byte may come.  Then `ret` tells whether there is room
+ * now.  When two files fill it at once, a write will find it full. */
+static bool compare_room(const struct part *p, int *ret)
+{
+    struct statfs fs;
+    struct statx st;
+    uint64_t left;
+
+    if (p->size < DIRECT_BYTES || keel_file_statfs(p->fd, &fs) < 0 ||
+        fs.f_type != TMPFS_MAGIC || fs.f_blocks == 0 ||
+        keel_file_stat(p->fd, NULL, &st) < 0)
+        return false;
+    left = (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize + st.stx_blocks * 512;
+    *ret = left < p->size ? -ENOSPC : keel_file_truncate(p->fd, p->size);
+    return true;
+}
+
 static int reserve(struct part *p, struct problem *why)
 {
     int rc;
 
     if (p->size == 0 || (!p->name[0] && p->size <= CHUNK_BYTES))
         return 0;
-    rc = keel_file_reserve(p->fd, 0, 0, p->size);
+    if (!compare_room(p, &rc))
+        rc = keel_file_reserve(p->fd, 0, 0, p->size);
     if (rc == -EOPNOTSUPP)
         rc = keel_file_truncate(p->fd, p->size); /* no promise, but a length */
     if (is_full(rc))

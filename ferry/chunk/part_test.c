@@ -10,8 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <linux/magic.h>
 
 #include <cmocka.h>
 
@@ -654,6 +657,36 @@ static void a_full_disk_refuses_at_the_start_with_numbers(void **state)
     }
 }
 
+static void on_tmpfs_room_is_compared_and_not_taken(void **state)
+{
+    char own[] = "/dev/shm/ferry-part-test.XXXXXX";
+    struct part_options o = options(32 << 20);
+    struct problem why;
+    struct statfs fs;
+    struct statx st;
+    struct part *p;
+
+    (void)state;
+    if (statfs("/dev/shm", &fs) < 0 || fs.f_type != TMPFS_MAGIC ||
+        fs.f_blocks == 0 || !mkdtemp(own))
+        skip();
+    o.dir = open(own, O_RDONLY | O_DIRECTORY);
+    assert_true(o.dir >= 0);
+    assert_int_equal(part_open(&o, &p, &why), 0);
+    assert_int_equal(keel_file_stat(part_fd(p), NULL, &st), 0);
+    assert_int_equal(st.stx_size, 32 << 20);
+    assert_in_range(st.stx_blocks, 0, 64);
+    part_drop(p);
+
+    o.size = (uint64_t)fs.f_blocks * (uint64_t)fs.f_bsize + (32 << 20);
+    assert_int_equal(part_open(&o, &p, &why), -ENOSPC);
+    assert_int_equal(why.id, PROBLEM_DISK_FULL);
+    assert_int_equal(why.size, o.size);
+    assert_in_range(why.bytes, 1, o.size);
+    close(o.dir);
+    assert_int_equal(rmdir(own), 0); /* nothing is left */
+}
+
 /* A life of a part: received with a withdrawal, a second version, two syncs.
  * Stops at the first error.  `ret_synced`: whether a sync was acknowledged. */
 static int live(uint64_t size, bool *ret_synced)
@@ -1070,6 +1103,7 @@ int main(int argc, char **argv)
         T(data_is_synced_aside_by_bytes_and_by_time),
         T(a_sync_aside_that_fails_poisons_the_part),
         ON_TEST_DISK(a_full_disk_refuses_at_the_start_with_numbers),
+        T(on_tmpfs_room_is_compared_and_not_taken),
         T(each_fault_is_reported_and_survived),
         T(a_power_cut_at_any_moment_is_survived),
         T(threads_write_side_by_side),
