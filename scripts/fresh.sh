@@ -4,7 +4,7 @@
 # root with debootstrap (cached for a week), unpacks HEAD in it, and runs
 # ./quickstart and ./check there, in mount and pid namespaces of its own.  When
 # they end, the kernel kills what was left running and drops every mount.
-# Needs root and debootstrap.
+# Needs root and debootstrap.  fresh.sh COMMAND... runs that instead.
 #   FRESH_CACHE  where the base tarball lies (default: /var/cache/ferry-fresh)
 set -eu
 src=$(cd "$(dirname "$0")/.." && pwd)
@@ -37,7 +37,7 @@ if [ "${FRESH_INSIDE:-}" != yes ]; then
     mkdir "$root/root/ferry"
     git -C "$src" archive HEAD | tar -C "$root/root/ferry" -xf -
     FRESH_INSIDE=yes FRESH_ROOT=$root \
-        unshare --mount --pid --fork --kill-child "$0"
+        unshare --mount --pid --fork --kill-child "$0" "$@"
     exit
 fi
 
@@ -64,8 +64,7 @@ printf '127.0.0.1 localhost\n::1 localhost\n' >"$r/etc/hosts" # minbase has none
 apt-config dump |
     grep -E '^Acquire::(http|https)::Proxy|^Acquire::Check-(Date|Valid-Until) ' \
         >"$r/etc/apt/apt.conf.d/90host" || :
-exec chroot "$r" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root \
-    LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive /bin/sh -euc '
+[ $# -gt 0 ] || set -- /bin/sh -euc '
         cd /root/ferry
         ./quickstart
         ./check
@@ -74,3 +73,5 @@ exec chroot "$r" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root \
             exit 1
         fi
         echo "fresh: the two commands are enough"'
+exec chroot "$r" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root \
+    LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive "$@"

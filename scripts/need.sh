@@ -35,11 +35,23 @@ need() {
         [nN]*) return 1 ;;
         esac
     fi
-    # A list that is missing or stale is fetched once.
+    log=$(mktemp)
+    # A list of packages that is missing or stale is fetched once, and what an
+    # interrupted run left half done is finished.
+    need_install || {
+        $sudo apt-get update -qq >>"$log" 2>&1
+        $sudo dpkg --configure -a >>"$log" 2>&1
+        need_install
+    } || {
+        tail -n 20 "$log" >&2
+        rm -f "$log"
+        return 1
+    }
+    rm -f "$log"
+}
+
+need_install() {
     # shellcheck disable=SC2086
     $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
-        --no-install-recommends $missing >/dev/null 2>&1 ||
-        { $sudo apt-get update -qq &&
-            $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq \
-                --no-install-recommends $missing >/dev/null; }
+        --no-install-recommends $missing </dev/null >>"$log" 2>&1
 }
