@@ -519,19 +519,22 @@ static void loop_start_survives_each_failure(void **state)
 
     (void)state;
     for (unsigned nth = 1;; nth++) {
+        bool fired;
         int rc;
 
         fault_fail_alloc(nth);
         rc = keel_loop_start("unlucky", &loop);
-        if (!fault_fired()) {
-            assert_int_equal(rc, 0);
+        fired = fault_fired();
+        if (rc == 0) { /* one poller may stand in for the other */
             keel_loop_stop(loop);
-            break;
+            loop = NULL;
+        } else {
+            assert_int_equal(rc, -ENOMEM);
+            assert_null(loop);
         }
-        assert_int_equal(rc, -ENOMEM);
-        assert_null(loop);
+        if (!fired)
+            break;
     }
-    loop = NULL;
     fault_fail(KEEL_OP_THREAD, 1, EAGAIN);
     assert_int_equal(keel_loop_start("unlucky", &loop), -EAGAIN);
     assert_true(fault_fired());
