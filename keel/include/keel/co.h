@@ -20,8 +20,9 @@ struct keel_group;
 /* ---- loops ---------------------------------------------------------------- */
 /* Runs a loop on this thread with `fn` as its first coroutine, until `fn` has
  * returned and every coroutine spawned on the loop has ended (those left when
- * `fn` returns are cancelled).  Returns fn's result, or a negative errno when
- * the loop could not be made. */
+ * `fn` returns are cancelled, and no new ones are taken).  Returns fn's result,
+ * or a negative errno when the loop could not be made; -EBUSY on a thread that
+ * runs one already. */
 KEEL_API int keel_run(int (*fn)(void *arg), void *arg);
 
 /* Starts a thread with a loop of its own.  keel_loop_stop cancels its
@@ -31,7 +32,7 @@ KEEL_API int keel_loop_start(const char *name, struct keel_loop **ret);
 KEEL_API void keel_loop_stop(struct keel_loop *loop);
 /* The current loop; NULL in a plain thread. */
 KEEL_API struct keel_loop *keel_loop_current(void);
-/* Coroutines alive on it, for placing work. */
+/* Coroutines alive on it or on their way to it, for placing work. */
 KEEL_API size_t keel_loop_load(const struct keel_loop *loop);
 /* "uring" or "epoll": forced by KEEL_POLLER, else the best that works.  NULL
  * and errno -EINVAL from keel_run when KEEL_POLLER names something else. */
@@ -44,6 +45,12 @@ struct keel_spawn {
     struct keel_group *group;
     size_t stack_bytes; /* 0: 64 KiB */
 };
+
+/* Below each stack lies a guard of 64 KiB; who runs into it is named on standard
+ * error before the process dies (debug.h).  KEEL_GUARD=canary in the environment
+ * does without guards, for kernels before 6.13 where they are limited to some
+ * 32,000: there the stack's lowest words are checked when its coroutine parks
+ * and ends. */
 
 /* Starts fn(arg) as a coroutine.  With `ret`, the handle must be given to
  * keel_join exactly once; without, the coroutine is nobody's and its result is
@@ -91,9 +98,13 @@ KEEL_API const char *keel_stack_error(void);
 
 /* ---- groups ----------------------------------------------------------------- */
 /* A group owns its members: freeing it cancels and joins them.  `limit` bounds
- * the members alive (0: none): keel_spawn into a full group waits. */
+ * the members alive (0: none): keel_spawn into a full group waits.  Members may
+ * live on several loops.  A member cannot join or free its own group
+ * (asserted). */
 KEEL_API int keel_group_new(size_t limit, struct keel_group **ret);
 KEEL_API void keel_group_free(struct keel_group *g);
+/* Cancels the members, and those that are spawned before the next join has seen
+ * the last of them end. */
 KEEL_API void keel_group_cancel(struct keel_group *g);
 /* Waits for all members.  Returns 0, or the first negative result in order of
  * ending (the others go on: cancel them or wait again). */
@@ -101,8 +112,10 @@ KEEL_API int keel_group_join(struct keel_group *g, keel_ns deadline);
 /* As above but returns at the first member that fails, cancelling the rest and
  * joining them. */
 KEEL_API int keel_group_join_or_cancel(struct keel_group *g, keel_ns deadline);
-/* Waits until any member has ended; its result in `ret_result`.  -ECHILD when
- * there is none. */
+/* Waits until any member has ended; its result in `ret_result`, each result
+ * once, in order of ending.  -ECHILD when there is none.  Results nobody asks
+ * for are forgotten at the next join that waits for all, and the oldest when
+ * more than 4,096 runs of equal ones have gathered. */
 KEEL_API int keel_group_join_any(struct keel_group *g, keel_ns deadline,
                                  int *ret_result);
 KEEL_AUTO(group, struct keel_group *, keel_group_free)
@@ -111,7 +124,7 @@ KEEL_AUTO(group, struct keel_group *, keel_group_free)
 /* Runs fn(arg) on a thread of the blocking pool and returns its result; the
  * coroutine parks meanwhile and cannot be cancelled until it is done, so `arg`
  * may be on its stack.  In a plain thread fn is called directly.
- * -EAGAIN  no thread could be started */
+ * -EAGAIN  no thread could be started, and none is there */
 KEEL_API int keel_blocking(int (*fn)(void *arg), void *arg);
 /* The pool's most threads (default: 16 or KEEL_BLOCKING_THREADS). They start
  * when needed and end after 10 idle seconds. */
