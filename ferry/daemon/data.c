@@ -59,7 +59,28 @@ static int is_ours(const char *name, unsigned char type, void *arg)
     return strcmp(name, "lock") == 0 || strcmp(name, "format.new") == 0 ? 0 : 1;
 }
 
-/* A directory with things in it that is not ours is left alone. */
+/* A directory with things in it that is not ours is left alone: nothing in it
+ * is changed, not even its mode or by a lock, before this has said yes. */
+static int data_look(int fd, const char *path, bool create, struct problem *why)
+{
+    struct statx st;
+    int rc;
+
+    if (keel_file_stat(fd, "format", &st) == 0)
+        return 0;
+    if (!create)
+        return problem(why, DATA_FORMAT, .name = path,
+                       .detail = "it has no file 'format'");
+    rc = keel_file_list(fd, is_ours, NULL);
+    if (rc < 0)
+        return problem(why, DATA_ACCESS, .errno_ = -rc, .name = path);
+    if (rc > 0)
+        return problem(why, DATA_FORMAT, .name = path,
+                       .detail = "it has other things in it, and no file "
+                                 "'format'");
+    return 0;
+}
+
 static int data_format(struct data *d, const char *path, bool create,
                        struct problem *why)
 {
@@ -72,7 +93,7 @@ static int data_format(struct data *d, const char *path, bool create,
         return problem(why, DATA_FORMAT, .name = path, .detail = text);
     if (rc != -ENOENT)
         return problem(why, DATA_ACCESS, .errno_ = -rc, .name = path);
-    if (!create || keel_file_list(d->fd, is_ours, NULL) != 0)
+    if (!create)
         return problem(why, DATA_FORMAT, .name = path,
                        .detail = "it has no file 'format'");
     return data_text_write(d, "format", "ferry data 1", why);
@@ -90,6 +111,11 @@ int data_open(const char *path, bool create, struct data *ret,
     d.fd = keel_file_open_any(path, O_RDONLY | O_DIRECTORY, 0);
     if (d.fd < 0)
         return problem(why, DATA_ACCESS, .errno_ = -d.fd, .name = path);
+    rc = data_look(d.fd, path, create, why);
+    if (rc < 0) {
+        data_close(&d);
+        return rc;
+    }
     rc = keel_file_stat(d.fd, NULL, &st);
     if (rc == 0 && (st.stx_mode & 077)) {
         /* Made by hand, most likely: nobody else has business in here. */

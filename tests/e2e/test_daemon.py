@@ -40,9 +40,13 @@ def test_root_is_refused(tmp_path):
 
 def test_a_directory_of_somebody_else_is_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("precious")
-    assert "no data directory" in ferryd("--data", tmp_path, *ROOT,
-                                         "--listen", "127.0.0.1:0", status=1)
-    assert (tmp_path / "thesis.txt").read_text() == "precious"
+    tmp_path.chmod(0o755)
+    for command in (["--listen", "127.0.0.1:0", *ROOT], ["invite"]):
+        args = [*command, "--data", tmp_path]
+        assert "no data directory" in ferryd(*args, status=1)
+        assert (tmp_path / "thesis.txt").read_text() == "precious"
+        assert os.listdir(tmp_path) == ["thesis.txt"]
+        assert tmp_path.stat().st_mode & 0o777 == 0o755
 
 
 def test_a_newer_format_is_refused(tmp_path):
