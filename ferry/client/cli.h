@@ -57,6 +57,12 @@ void cli_trace(const struct cli *c, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 /* An object for programs, with --json only; takes `j`. */
 void cli_json(const struct cli *c, json_t *j);
+/* After one of `count` arguments, with its result `rc`.  What failed is counted;
+ * 0 when the next one is to be tried, and the problem was said.  A negative rc
+ * ends the command, with the problem in c->why: nothing was done and nothing is
+ * left to try, or the server is out of reach. */
+int cli_failed(const struct cli *c, int rc, const struct problem *p, int count,
+               int *failed);
 /* The problem, for whoever listens; on standard error, or as JSON. */
 void cli_problem(const struct cli *c, const struct problem *p);
 

@@ -42,6 +42,7 @@ struct download {
 struct target {
     int dir;
     char name[NAME_BYTES + 1];
+    bool in_place; /* DEST is the file, not a directory for it */
 };
 
 static int target_open(const char *dest, bool directory, const char *leaf,
@@ -57,7 +58,8 @@ static int target_open(const char *dest, bool directory, const char *leaf,
     ret->dir = keel_file_open_any(dest, O_RDONLY | O_DIRECTORY, 0);
     if (ret->dir == -ENOTDIR && directory)
         return problem(why, FILE_NOT_DIRECTORY, .name = dest);
-    if (ret->dir < 0 && !directory) {
+    ret->in_place = ret->dir < 0 && !directory;
+    if (ret->in_place) {
         slash = strrchr(copy, '/');
         name = slash ? slash + 1 : copy;
         if (slash)
@@ -305,10 +307,20 @@ static int download_part(struct download *d, const struct target *t,
     return part_open(&o, &d->part, why);
 }
 
-static void download_say(struct download *d, const char *shown)
+/* `leaf` NULL: DEST is the file itself. */
+static void download_say(struct download *d, const char *dest, const char *leaf)
 {
-    char path[512], digest[DIGEST_TEXT_BYTES], sum[128], name[256];
+    char path[512], digest[DIGEST_TEXT_BYTES], sum[128], name[512];
+    char shown[PATH_BYTES + NAME_BYTES + 2];
+    size_t size = strlen(dest);
 
+    if (!leaf)
+        snprintf(shown, sizeof(shown), "%s", dest);
+    else if (strcmp(dest, ".") == 0)
+        snprintf(shown, sizeof(shown), "%s", leaf);
+    else
+        snprintf(shown, sizeof(shown), "%s%s%s", dest,
+                 size > 0 && dest[size - 1] == '/' ? "" : "/", leaf);
     path_print(d->path, path, sizeof(path));
     text_escape(shown, strlen(shown), name, sizeof(name));
     digest_print(d->hash, &d->root, digest);
@@ -371,14 +383,41 @@ static int download_one(struct cli *c, struct session *s,
         return rc;
     rc = download_run(&d, &t, why);
     if (rc == 0)
-        download_say(&d, t.name);
+        download_say(&d, dest, t.in_place ? NULL : t.name);
     keel_file_close(t.dir);
     return rc;
 }
 
+/* All of them are looked at before the first is fetched.  There is one
+ * connection, and it is the first one's. */
+static int places_check(char **names, int count, struct place *ret_first,
+                        struct problem *why)
+{
+    struct place place;
+
+    for (int i = 0; i < count; i++) {
+        struct place *p = i == 0 ? ret_first : &place;
+        int rc = place_parse(names[i], p, why);
+
+        if (rc < 0)
+            return rc;
+        if (!p->remote)
+            return problem(why, USAGE,
+                           .detail =
+                               "what get fetches is on the server: ':/name'");
+        if (strcmp(p->profile, ret_first->profile) != 0 ||
+            strcmp(p->login.user, ret_first->login.user) != 0 ||
+            strcmp(p->login.server, ret_first->login.server) != 0)
+            return problem(why, USAGE,
+                           .detail = "one 'get' fetches from one server, with "
+                                     "one login");
+    }
+    return 0;
+}
+
 int cmd_get(struct cli *c)
 {
-    struct place from, last;
+    struct place first, from, last;
     struct buffer_pool *pool;
     const char *dest = ".";
     struct session s;
@@ -395,10 +434,10 @@ int cmd_get(struct cli *c)
         return problem(c->why, USAGE,
                        .detail = "get needs a file on the server, as in "
                                  "'ferry get :/name'");
-    rc = place_parse(c->argv[0], &from, c->why);
+    rc = places_check(c->argv, count, &first, c->why);
     if (rc < 0)
         return rc;
-    rc = session_open(c, &from, &s, c->why);
+    rc = session_open(c, &first, &s, c->why);
     if (rc < 0)
         return rc;
     rc = buffer_pool_new(POOL_BUFFERS, &pool);
@@ -410,22 +449,13 @@ int cmd_get(struct cli *c)
         struct problem why = {0};
 
         rc = place_parse(c->argv[i], &from, &why);
-        if (rc == 0 && !from.remote)
-            rc = problem(&why, USAGE,
-                         .detail =
-                             "what get fetches is on the server: ':/name'");
         if (rc == 0)
             rc = download_one(c, &s, pool, &from, dest,
                               count > 1 || (!last.remote && last.directory),
                               &why);
-        if (rc < 0 && ++failed < count && problem_exit_status(&why) == 1) {
-            cli_problem(c, &why);
-            continue;
-        }
-        if (rc < 0) {
-            *c->why = why;
+        rc = cli_failed(c, rc, &why, count, &failed);
+        if (rc < 0)
             break;
-        }
     }
     session_close(&s);
     buffer_pool_free(pool);

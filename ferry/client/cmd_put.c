@@ -384,38 +384,24 @@ static int upload_send(struct upload *u, struct problem *why)
     return 0;
 }
 
-static int upload_one(struct cli *c, struct session *s,
-                      struct buffer_pool *pool, const char *local,
-                      const struct path *path, struct problem *why)
+static int upload_open(struct upload *u, struct problem *why)
 {
-    struct upload u = {
-        .c = c, .s = s, .pool = pool, .local = local, .path = *path};
     struct statx st;
-    int fd, rc = cli_hash(c, &u.hash, why);
+    int fd = keel_file_open_any(u->local, O_RDONLY | O_NONBLOCK, 0), rc;
 
-    if (rc < 0)
-        return rc;
-    fd = keel_file_open_any(local, O_RDONLY | O_NONBLOCK, 0);
     if (fd < 0)
-        return problem(why, FILE_LOCAL, .errno_ = -fd, .name = local);
+        return problem(why, FILE_LOCAL, .errno_ = -fd, .name = u->local);
     rc = keel_file_stat(fd, NULL, &st);
     if (rc == 0 && S_ISDIR(st.stx_mode))
-        rc = problem(why, FILE_IS_DIRECTORY, .name = local);
+        rc = problem(why, FILE_IS_DIRECTORY, .name = u->local);
     else if (rc == 0 && !S_ISREG(st.stx_mode))
-        rc = problem(why, FILE_NOT_REGULAR, .name = local);
+        rc = problem(why, FILE_NOT_REGULAR, .name = u->local);
     else if (rc < 0)
-        rc = problem(why, FILE_LOCAL, .errno_ = -rc, .name = local);
+        rc = problem(why, FILE_LOCAL, .errno_ = -rc, .name = u->local);
     if (rc == 0)
-        rc = source_open(fd, u.hash, local, &u.source, why);
-    if (rc < 0) {
+        rc = source_open(fd, u->hash, u->local, &u->source, why);
+    if (rc < 0)
         keel_file_close(fd);
-        return rc;
-    }
-    upload_fingerprint(&u);
-    upload_journal_open(&u);
-    rc = upload_send(&u, why);
-    journal_close(u.journal);
-    source_close(u.source);
     return rc;
 }
 
@@ -448,6 +434,28 @@ static int target_of(struct session *s, const struct place *to,
         return rc;
     }
     return 0;
+}
+
+static int upload_one(struct cli *c, struct session *s,
+                      struct buffer_pool *pool, const char *local,
+                      const struct place *to, bool several, struct problem *why)
+{
+    struct upload u = {.c = c, .s = s, .pool = pool, .local = local};
+    int rc = cli_hash(c, &u.hash, why);
+
+    if (rc == 0)
+        rc = upload_open(&u, why);
+    if (rc < 0)
+        return rc;
+    rc = target_of(s, to, local, several, &u.path, why);
+    if (rc == 0) {
+        upload_fingerprint(&u);
+        upload_journal_open(&u);
+        rc = upload_send(&u, why);
+    }
+    journal_close(u.journal);
+    source_close(u.source);
+    return rc;
 }
 
 int cmd_put(struct cli *c)
@@ -485,19 +493,11 @@ int cmd_put(struct cli *c)
     }
     for (int i = 0; i < count; i++) {
         struct problem why = {0};
-        struct path path;
 
-        rc = target_of(&s, &to, c->argv[i], count > 1, &path, &why);
-        if (rc == 0)
-            rc = upload_one(c, &s, pool, c->argv[i], &path, &why);
-        if (rc < 0 && ++failed < count && problem_exit_status(&why) == 1) {
-            cli_problem(c, &why); /* the others may do better */
-            continue;
-        }
-        if (rc < 0) {
-            *c->why = why;
+        rc = upload_one(c, &s, pool, c->argv[i], &to, count > 1, &why);
+        rc = cli_failed(c, rc, &why, count, &failed);
+        if (rc < 0)
             break;
-        }
     }
     session_close(&s);
     buffer_pool_free(pool);

@@ -132,7 +132,22 @@ void cli_problem(const struct cli *c, const struct problem *p)
             color ? "\x1b[0m" : "");
     if (advice[0])
         fprintf(stderr, "ferry: %s\n", advice);
-    fprintf(stderr, "ferry: ('ferry explain %s' says more)\n", problem_code(p));
+    if (p->id != PROBLEM_USAGE) /* --help says more than 'explain' */
+        fprintf(stderr, "ferry: ('ferry explain %s' says more)\n",
+                problem_code(p));
+}
+
+int cli_failed(const struct cli *c, int rc, const struct problem *p, int count,
+               int *failed)
+{
+    if (rc >= 0)
+        return 0;
+    if (++*failed < count && problem_exit_status(p) == 1) {
+        cli_problem(c, p);
+        return 0; /* the others may do better, or did */
+    }
+    *c->why = *p;
+    return rc;
 }
 
 /* ---- the command line ------------------------------------------------------------------ */

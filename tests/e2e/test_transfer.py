@@ -93,7 +93,8 @@ def test_what_is_not_there_is_said(server, tmp_path):
     assert "There is no /nothing" in missing.err
     assert "file.missing" in missing.err
     assert "nothing" in ada.run("put", tmp_path / "nothing", status=1).err
-    assert "directory" in ada.run("put", tmp_path, status=1).err
+    for directory in (tmp_path, f"{tmp_path}/", "."):
+        assert "is a directory" in ada.run("put", directory, status=1).err
     assert not [n for n in os.listdir(tmp_path) if n.startswith(".ferry")]
 
 
@@ -103,9 +104,20 @@ def test_several_files_go_in_one_command(server, tmp_path):
         (tmp_path / name).write_bytes(name.encode() * 1000)
     ada.run("put", *(tmp_path / n for n in "abc"))
     assert ada.names() == ["a", "b", "c"]
-    partly = ada.run("put", tmp_path / "a", tmp_path / "zzz", tmp_path / "b",
-                     status=5)
-    assert "zzz" in partly.err
+    (tmp_path / "to").mkdir()
+    # Whichever it is that fails, the others are done and it is named once.
+    for order in ("zab", "azb", "abz"):
+        for command in (["put", *(tmp_path / n for n in order)],
+                        ["get", *(f":/{n}" for n in order), tmp_path / "to"]):
+            partly = ada.run(*command, "--json", status=5).objects()
+            done = [o for o in partly if "do" in o]
+            failed = [o["problem"]["code"] for o in partly if "problem" in o]
+            assert [o["path"] for o in done] == ["a", "b"]
+            assert len(failed) == 1 and failed[0] != "internal", partly
+    assert [o["local"] for o in done] == [str(tmp_path / "to" / n)
+                                          for n in "ab"]
+    elsewhere = ada.run("get", ":/a", "work:/b", tmp_path / "to", status=2)
+    assert "one server" in elsewhere.err
 
 
 def together(processes):
