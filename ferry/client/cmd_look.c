@@ -64,7 +64,7 @@ static int ls_page(struct cli *c, struct session *s, const struct path *path,
     {
         rc = remote_entry_parse(j, &e, c->why);
         /* Names in order: a server that repeats itself would never end. */
-        if (rc == 0 && after[0] && strcmp(e.name, after) <= 0)
+        if (rc == 0 && strcmp(e.name, after) <= 0)
             rc =
                 problem(c->why, PROTOCOL_BROKEN, .detail = "names in disorder");
         if (rc < 0)
