@@ -168,7 +168,8 @@ int admin_serve(struct house *h, struct keel_listener *l)
         struct keel_stream *s;
 
         rc = keel_accept(l, KEEL_FOREVER, &s);
-        if (rc == -EMFILE || rc == -ENFILE || rc == -ECONNABORTED) {
+        if (rc < 0 && rc != -ECANCELED) {
+            log_warn("admin.sock: accept: %s", strerror(-rc));
             rc = keel_sleep(keel_after(100 * KEEL_MS));
             continue;
         }

@@ -92,8 +92,8 @@ static int conn_request(struct exchange *x, const char *verb,
             snprintf(words, sizeof(words), "%s", strerror(-rc));
         else
             problem_sentence(why, words, sizeof(words));
-        log_info("conn=%s account=%s request=%" PRIu32 " %s: %s: %s", c->id,
-                 in ? c->actor.name : "-", exchange_id(x), verb,
+        log_info("conn=%s peer=%s account=%s request=%" PRIu32 " %s: %s: %s",
+                 c->id, c->peer, in ? c->actor.name : "-", exchange_id(x), verb,
                  why->id == PROBLEM_NONE ? "cut" : problem_code(why), words);
     }
     return rc;
@@ -291,8 +291,16 @@ int native_accept(struct native *n, struct keel_listener *l)
         }
         if (rc == -ECONNABORTED || rc == -EINTR)
             continue;
-        if (rc < 0)
+        if (rc == -ECANCELED)
             return rc;
+        if (rc < 0) {
+            /* What the network did to the newcomer (accept(2) lists more than
+             * a dozen) must not make the server deaf. */
+            log_warn("accept: %s", strerror(-rc));
+            if (keel_sleep(keel_after(100 * KEEL_MS)) < 0)
+                return -ECANCELED;
+            continue;
+        }
         rc = native_connection(n, s);
         if (rc < 0) {
             keel_stream_close(s);
