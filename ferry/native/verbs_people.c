@@ -80,6 +80,9 @@ int verb_register(struct conn *c, struct exchange *x, const json_t *body,
     if (rc < 0)
         return rc;
     log_info("conn=%s peer=%s account=%s registered", c->id, c->peer, who.name);
+    /* It waited: another request may have logged in meanwhile. */
+    if (c->actor.account != 0)
+        return problem(why, REQUEST_INVALID, .detail = "already logged in");
     conn_logged_in(c, &who);
     return answer(x, json_one("name", json_string(who.name)), why);
 }
@@ -235,12 +238,15 @@ int verb_device_list(struct conn *c, struct exchange *x, const json_t *body,
         return count;
     list = json_array();
     for (int i = 0; i < count; i++) {
-        json_array_append_new(list,
-                              json_pack("{s:I, s:s, s:I, s:I, s:b}", "device",
-                                        (json_int_t)d[i].id, "name", d[i].name,
-                                        "created", (json_int_t)d[i].created,
-                                        "used", (json_int_t)d[i].used,
-                                        "current", d[i].id == c->actor.device));
+        json_t *j = json_pack(
+            "{s:I, s:s, s:I, s:I, s:b}", "device", (json_int_t)d[i].id, "name",
+            d[i].name, "created", (json_int_t)d[i].created, "used",
+            (json_int_t)d[i].used, "current", d[i].id == c->actor.device);
+
+        if (json_array_append_new(list, j) < 0) {
+            json_decref(list);
+            return problem(why, NO_MEMORY);
+        }
     }
     return answer(x, json_one("devices", list), why);
 }
