@@ -111,7 +111,11 @@ static void date_print(int64_t when, char *ret, size_t size)
 
 static const char *error_text(int error)
 {
-    const char *text = error ? strerrordesc_np(error) : "no error";
+    /* keel's word for a stream that ended too early; libc's speaks of a
+     * software that caused it. */
+    const char *text = error == ECONNABORTED ? "the other side ended it"
+                       : error               ? strerrordesc_np(error)
+                                             : "no error";
 
     return text ? text : "an unknown error";
 }
