@@ -31,6 +31,8 @@ struct conn {
     unsigned holders;        /* conn_run, a farewell; under native's lock */
     unsigned requests;       /* in progress */
     struct keel_event quiet; /* set while there is none */
+    struct keel_semaphore
+        hashing; /* verbs that read whole files: 2 at a time */
     LIST_HEAD(, put) puts;
 };
 
@@ -64,6 +66,11 @@ verb_fn verb_register, verb_login_start, verb_login_finish, verb_login_device,
 verb_fn verb_list, verb_stat, verb_hash, verb_leaves, verb_get;
 /* verbs_put.c */
 verb_fn verb_put, verb_put_commit, verb_put_leaves;
+
+/* Verbs that may read a whole file take turns: one connection must not keep the
+ * disk and the pool busy with hundreds of them.  CANCELLED */
+int conn_hashing_begin(struct conn *c, struct problem *why);
+void conn_hashing_end(struct conn *c);
 
 /* Fields that several verbs have. */
 int field_path(const json_t *body, struct path *ret, struct problem *why);

@@ -52,6 +52,20 @@ unsigned native_connections(const struct native *n)
 
 /* ---- one connection --------------------------------------------------------- */
 
+#define HASHING_MOST 2
+
+int conn_hashing_begin(struct conn *c, struct problem *why)
+{
+    if (keel_semaphore_take(&c->hashing, KEEL_FOREVER) < 0)
+        return problem(why, CANCELLED);
+    return 0;
+}
+
+void conn_hashing_end(struct conn *c)
+{
+    keel_semaphore_give(&c->hashing);
+}
+
 /* A request in progress keeps a stopping connection open. */
 static void conn_busy(struct conn *c)
 {
@@ -253,6 +267,7 @@ int native_connection(struct native *n, struct keel_stream *stream)
     c->holders = 1;
     LIST_INIT(&c->puts);
     keel_event_init(&c->quiet);
+    keel_semaphore_init(&c->hashing, HASHING_MOST, HASHING_MOST);
     keel_event_set(&c->quiet);
     keel_random(&id, sizeof(id));
     snprintf(c->id, sizeof(c->id), "%08" PRIx32, id);

@@ -123,7 +123,11 @@ int verb_hash(struct conn *c, struct exchange *x, const json_t *body,
     rc = field_hash(body, &hash, why);
     if (rc < 0)
         return rc;
+    rc = conn_hashing_begin(c, why);
+    if (rc < 0)
+        return rc;
     rc = vault_hash(c->native->o.vault, &c->actor, &path, hash, &root, why);
+    conn_hashing_end(c);
     if (rc < 0)
         return rc;
     rc = vault_stat(c->native->o.vault, &c->actor, &path, &e, why);
@@ -168,11 +172,15 @@ int verb_leaves(struct conn *c, struct exchange *x, const json_t *body,
         return rc;
     if (count > chunks - from)
         count = chunks - from;
-    for (uint64_t i = from; i < from + count; i++) {
-        rc = source_hash(s, i, why);
-        if (rc < 0)
-            return rc;
-    }
+    rc = conn_hashing_begin(c, why);
+    if (rc < 0)
+        return rc;
+    for (uint64_t i = from; i < from + count && rc == 0; i++)
+        rc =
+            keel_cancelled() ? problem(why, CANCELLED) : source_hash(s, i, why);
+    conn_hashing_end(c);
+    if (rc < 0)
+        return rc;
     return answer(x,
                   json_one("leaves", bytes_to_json(source_leaves(s) + from,
                                                    (size_t)count *

@@ -439,8 +439,10 @@ int read_digest(struct vault *v, int64_t space, int64_t account,
         return rc;
     if (known_digest(v, space, path, source_stat(s), ret) == hash)
         return 0;
+    /* It may be terabytes, and whoever asked may have left. */
     for (uint64_t i = 0; i < chunk_count(source_size(s)) && rc == 0; i++)
-        rc = source_hash(s, i, why);
+        rc =
+            keel_cancelled() ? problem(why, CANCELLED) : source_hash(s, i, why);
     if (rc == 0)
         rc = source_root(s, &root, why);
     if (rc < 0)

@@ -199,3 +199,21 @@ def test_quit_prints_every_coroutine(server):
         server.process.send_signal(signal.SIGQUIT)
         for name in ("accept", "connection", "admin", "expire"):
             server.wait_log(name)
+
+
+def test_a_hash_nobody_waits_for_ends(server, tmp_path):
+    """The file is large enough to keep the server busy for minutes."""
+    ada = server.member("ada")
+    (tmp_path / "f").write_bytes(b"x")
+    ada.run("put", tmp_path / "f")
+    (stored,) = [p for p in (server.data / "spaces").rglob("f")]
+    os.truncate(stored, 1 << 40)
+    asking = ada.start("hash", ":/f")
+    while cpu_ticks(server.process.pid) < 50:
+        assert asking.poll() is None, asking.communicate()
+    asking.kill()
+    asking.communicate()
+    # Stopping waits for requests in progress: it would wait for the hash.
+    began = time.monotonic()
+    assert server.stop() == 0
+    assert time.monotonic() - began < 9
