@@ -22,7 +22,7 @@ struct conf {
     char *registration_word;
     enum registration registration;
     bool allow_root;
-    int64_t connections, loops, grace_s;
+    int64_t connections, loops, grace_s, handshake_s, login_s;
     int64_t draft_ttl_s, buffers, quota_bytes, quota_files;
     int verbose; /* -1 -q, 0, 1 -v */
 };

@@ -181,6 +181,8 @@ static int server_open(struct server *s, struct problem *why)
         .tls = s->tls,
         .loops = s->loops,
         .connections_max = (unsigned)s->conf->connections,
+        .handshake_timeout = s->conf->handshake_s * KEEL_SECOND,
+        .login_timeout = s->conf->login_s * KEEL_SECOND,
         .agent = "ferryd " FERRYD_VERSION,
     };
     unsigned loops = (unsigned)s->conf->loops;
