@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include <openssl/evp.h>
+#include "base/base64.h"
 
 /* ---- names and paths */
 
@@ -311,10 +311,10 @@ json_t *text_to_json(const char *bytes, size_t size)
         return json_stringn(bytes, size);
     if (size > INT32_MAX / 2)
         return NULL;
-    text = keel_alloc((size + 2) / 3 * 4 + 1);
+    text = keel_alloc(BASE64_TEXT_BYTES(size));
     if (!text)
         return NULL;
-    EVP_EncodeBlock((uint8_t *)text, (const uint8_t *)bytes, (int)size);
+    base64_encode(BASE64_STANDARD, bytes, size, text);
     return json_pack("{s:s}", "b64", text);
 }
 
@@ -339,32 +339,22 @@ static int from_string(const json_t *j, size_t max, char **ret,
 static int from_base64(const json_t *j, size_t max, char **ret,
                        size_t *ret_size)
 {
-    static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                                   "abcdefghijklmnopqrstuvwxyz0123456789+/";
-    const char *in = json_string_value(j);
-    size_t size = json_string_length(j), letters, pad, bytes;
-    char *text;
+    size_t size = json_string_length(j);
+    keel_auto(str) char *text = NULL;
+    ssize_t bytes;
 
-    /* OpenSSL's decoder passes over blanks and counts padding as bytes: look
-     * at every letter first. */
-    letters = strspn(in, alphabet);
-    pad = size - letters;
-    if (size % 4 || pad > 2 || strspn(in + letters, "=") != pad)
-        return -EINVAL;
-    bytes = size / 4 * 3 - pad;
-    if (bytes > max || size > INT32_MAX)
+    if (size / 4 * 3 > max + 2)
         return -EMSGSIZE;
     text = keel_alloc(size / 4 * 3 + 1);
     if (!text)
         return -ENOMEM;
-    if (size &&
-        EVP_DecodeBlock((uint8_t *)text, (const uint8_t *)in, (int)size) < 0) {
-        keel_free(text);
-        return -EINVAL;
-    }
+    bytes =
+        base64_decode(BASE64_STANDARD, json_string_value(j), size, text, max);
+    if (bytes < 0)
+        return (int)bytes;
     text[bytes] = '\0';
-    *ret = text;
-    *ret_size = bytes;
+    *ret = keel_take(text);
+    *ret_size = (size_t)bytes;
     return 0;
 }
 

@@ -279,6 +279,7 @@ static void what_is_no_text_is_refused(void **state)
         "{\"b64\": \"AA==AAAA\"}",
         "{\"b64\": \"AA=A\"}",
         "{\"b64\": \"A-_A\"}",
+        "{\"b64\": \"L3h=\"}", /* bits left over */
     };
     size_t size;
     char *out;
