@@ -33,6 +33,7 @@ struct conn {
     struct keel_event quiet; /* set while there is none */
     struct keel_semaphore
         hashing; /* verbs that read whole files: 2 at a time */
+    struct keel_semaphore large;
     LIST_HEAD(, put) puts;
 };
 
@@ -55,6 +56,8 @@ struct verb {
     const char *name;
     enum verb_needs needs;
     verb_fn *run;
+    bool large; /* its answer may be: one at a time on a connection, since a
+                   client that does not read lets all of them wait in memory */
 };
 const struct verb *verb_find(const char *name);
 

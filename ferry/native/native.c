@@ -80,24 +80,38 @@ static void conn_idle(struct conn *c)
         keel_event_set(&c->quiet);
 }
 
-/* Every request comes through here: the one place that asks for a login. */
+/* The one place that asks for a login. */
+static int conn_verb(struct conn *c, const struct verb *v, struct exchange *x,
+                     const json_t *body, struct problem *why)
+{
+    bool in = c->actor.account != 0;
+    int rc;
+
+    if (v->needs == VERB_LOGIN && !in)
+        return problem(why, LOGIN_NEEDED);
+    if (v->needs == VERB_EARLY && in)
+        return problem(why, REQUEST_INVALID, .detail = "already logged in");
+    conn_busy(c);
+    rc = v->large ? keel_semaphore_take(&c->large, KEEL_FOREVER) : 0;
+    if (rc == 0) {
+        rc = v->run(c, x, body, why);
+        if (v->large)
+            keel_semaphore_give(&c->large);
+    }
+    conn_idle(c);
+    return rc;
+}
+
+/* Every request comes through here. */
 static int conn_request(struct exchange *x, const char *verb,
                         const json_t *body, void *arg, struct problem *why)
 {
     struct conn *c = arg;
     const struct verb *v = verb_find(verb);
     bool in = c->actor.account != 0;
-    int rc;
+    int rc = v ? conn_verb(c, v, x, body, why)
+               : problem(why, REQUEST_UNKNOWN, .name = verb);
 
-    if (!v)
-        return problem(why, REQUEST_UNKNOWN, .name = verb);
-    if (v->needs == VERB_LOGIN && !in)
-        return problem(why, LOGIN_NEEDED);
-    if (v->needs == VERB_EARLY && in)
-        return problem(why, REQUEST_INVALID, .detail = "already logged in");
-    conn_busy(c);
-    rc = v->run(c, x, body, why);
-    conn_idle(c);
     if (rc < 0 && rc != -ECANCELED) {
         char words[512];
 
@@ -107,7 +121,8 @@ static int conn_request(struct exchange *x, const char *verb,
         else
             problem_sentence(why, words, sizeof(words));
         log_info("conn=%s peer=%s account=%s request=%" PRIu32 " %s: %s: %s",
-                 c->id, c->peer, in ? c->actor.name : "-", exchange_id(x), verb,
+                 c->id, c->peer, in ? c->actor.name : "-", exchange_id(x),
+                 v ? v->name : "?",
                  why->id == PROBLEM_NONE ? "cut" : problem_code(why), words);
     }
     return rc;
@@ -194,6 +209,7 @@ static void conn_drop(struct conn *c)
     keel_stream_close(c->stream);
     login_free(c->login);
     keel_assert(LIST_EMPTY(&c->puts));
+    keel_semaphore_fini(&c->large);
     keel_free(c);
     /* Under the lock: native_free may follow the last one at once. */
     keel_guard(&n->lock);
@@ -269,6 +285,7 @@ int native_connection(struct native *n, struct keel_stream *stream)
     keel_event_init(&c->quiet);
     keel_semaphore_init(&c->hashing, HASHING_MOST, HASHING_MOST);
     keel_event_set(&c->quiet);
+    keel_semaphore_init(&c->large, 1, 1);
     keel_random(&id, sizeof(id));
     snprintf(c->id, sizeof(c->id), "%08" PRIx32, id);
     if (keel_stream_peer(stream, c->peer) < 0)
