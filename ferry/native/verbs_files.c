@@ -39,9 +39,17 @@ int verb_stat(struct conn *c, struct exchange *x, const json_t *body,
     return answer(x, entry_to_json(&e), why);
 }
 
-/* Entries asked of the vault at a time; a page of 1,000 names of 255 bytes
- * stays below a REPLY's 1 MiB. */
+/* Entries asked of the vault at a time.  A page ends earlier where its JSON
+ * might not fit a REPLY (1 MiB): a byte of a name takes six at worst (\u0001),
+ * the rest of an entry (five fields, a hash) less than ENTRY_BYTES. */
 #define PAGE 1000
+#define PAGE_BYTES ((size_t)1000 << 10)
+#define ENTRY_BYTES 300
+
+static size_t entry_bytes_most(const struct vault_entry *e)
+{
+    return ENTRY_BYTES + 6 * strlen(e->name);
+}
 
 static int field_after(const json_t *body, char ret[NAME_BYTES + 1],
                        struct problem *why)
@@ -69,7 +77,8 @@ int verb_list(struct conn *c, struct exchange *x, const json_t *body,
     struct path path;
     uint64_t max;
     json_t *list;
-    int rc, count;
+    size_t bytes = 0;
+    int rc, count, given = 0;
 
     rc = field_path(body, &path, why);
     if (rc < 0)
@@ -95,15 +104,16 @@ int verb_list(struct conn *c, struct exchange *x, const json_t *body,
         json_decref(list);
         return count;
     }
-    for (int i = 0; i < count && (uint64_t)i < max; i++) {
-        if (json_array_append_new(list, entry_to_json(&e[i])) < 0) {
+    while (given < count && (uint64_t)given < max &&
+           bytes + entry_bytes_most(&e[given]) <= PAGE_BYTES) {
+        bytes += entry_bytes_most(&e[given]);
+        if (json_array_append_new(list, entry_to_json(&e[given++])) < 0) {
             json_decref(list);
             return problem(why, NO_MEMORY);
         }
     }
     return answer(
-        x,
-        json_pack("{s:o, s:b}", "entries", list, "more", (uint64_t)count > max),
+        x, json_pack("{s:o, s:b}", "entries", list, "more", count > given),
         why);
 }
 

@@ -98,6 +98,20 @@ def test_what_is_not_there_is_said(server, tmp_path):
     assert not [n for n in os.listdir(tmp_path) if n.startswith(".ferry")]
 
 
+def test_a_directory_of_the_longest_names_is_listed(tmp_path):
+    with Server(tmp_path) as server:
+        ada = server.member()
+        (tmp_path / "here").write_bytes(b"")
+        ada.run("put", tmp_path / "here")
+        home = next(server.data.glob("spaces/**/here")).parent
+        # A byte of these is six in JSON: a page of 1,000 would be 1.6 MB.
+        names = [b"\x01" * 251 + b"%04d" % i for i in range(1100)]
+        for name in names:
+            os.close(os.open(os.fsencode(home) + b"/" + name,
+                             os.O_CREAT | os.O_WRONLY, 0o600))
+        assert ada.names() == [n.decode() for n in names] + ["here"]
+
+
 def test_several_files_go_in_one_command(server, tmp_path):
     ada = server.member()
     for name in "abc":
