@@ -50,6 +50,7 @@ static int target_open(const char *dest, bool directory, const char *leaf,
 {
     keel_auto(str) char *copy = keel_strdup(dest);
     const char *name = leaf;
+    struct statx st;
     char *slash;
     int rc;
 
@@ -72,6 +73,10 @@ static int target_open(const char *dest, bool directory, const char *leaf,
     if (ret->dir < 0)
         return problem(why, FILE_LOCAL, .errno_ = -ret->dir, .name = dest);
     rc = name_check(name, strlen(name), why);
+    /* Rather now than when all of it has come. */
+    if (rc == 0 && keel_file_stat(ret->dir, name, &st) == 0 &&
+        S_ISDIR(st.stx_mode))
+        rc = problem(why, FILE_IS_DIRECTORY, .name = name);
     if (rc < 0) {
         keel_file_close(ret->dir);
         return rc;
@@ -281,7 +286,7 @@ static int download_publish(struct download *d, const struct target *t,
 /* ---- the whole ------------------------------------------------------------------------------------ */
 
 static int download_part(struct download *d, const struct target *t,
-                         struct problem *why)
+                         const char *dest, struct problem *why)
 {
     struct part_options o = {
         .dir = t->dir,
@@ -292,7 +297,7 @@ static int download_part(struct download *d, const struct target *t,
     };
     char text[SERVER_BYTES + PATH_BYTES + 400], name[64];
     struct digest id;
-    int size;
+    int size, rc;
 
     /* Named by the place, not by the version: another version (size, mtime)
      * starts the same part afresh, and none is left behind. */
@@ -304,7 +309,13 @@ static int download_part(struct download *d, const struct target *t,
              o.id[0], o.id[1], o.id[2], o.id[3], o.id[4], o.id[5], o.id[6],
              o.id[7]);
     o.name = name;
-    return part_open(&o, &d->part, why);
+    rc = part_open(&o, &d->part, why);
+    /* The part's own name would tell nobody anything. */
+    if (rc < 0 && why->id == PROBLEM_TRANSFER_BUSY)
+        return problem(why, TRANSFER_BUSY, .name = dest);
+    if (rc < 0 && why->id == PROBLEM_FILE_LOCAL)
+        return problem(why, FILE_LOCAL, .errno_ = -rc, .name = dest);
+    return rc;
 }
 
 /* `leaf` NULL: DEST is the file itself. */
@@ -337,9 +348,9 @@ static void download_say(struct download *d, const char *dest, const char *leaf)
 }
 
 static int download_run(struct download *d, const struct target *t,
-                        struct problem *why)
+                        const char *dest, struct problem *why)
 {
-    int rc = download_part(d, t, why);
+    int rc = download_part(d, t, dest, why);
 
     if (rc < 0)
         return rc;
@@ -381,7 +392,7 @@ static int download_one(struct cli *c, struct session *s,
     rc = target_open(dest, directory, path_leaf(&from->path), &t, why);
     if (rc < 0)
         return rc;
-    rc = download_run(&d, &t, why);
+    rc = download_run(&d, &t, dest, why);
     if (rc == 0)
         download_say(&d, dest, t.in_place ? NULL : t.name);
     keel_file_close(t.dir);

@@ -120,7 +120,7 @@ static int hash_local(struct cli *c, const char *name, enum chunk_hash hash,
                       struct digest *ret)
 {
     keel_auto(source) struct source *s = NULL;
-    int fd = keel_file_open_any(name, O_RDONLY, 0);
+    int fd = keel_file_open_any(name, O_RDONLY | O_NONBLOCK, 0);
     int rc;
 
     if (fd < 0)

@@ -137,6 +137,8 @@ int session_connect(struct cli *c, struct session *s, const uint8_t *pin,
     if (rc == -ETIMEDOUT)
         return problem(why, CONNECT_TIMEOUT, .name = server,
                        .when = DIAL_TIME / KEEL_SECOND);
+    if (rc == -ENOENT)
+        return problem(why, CONNECT_NO_HOST, .name = server);
     if (rc < 0)
         return problem(why, CONNECT_FAILED, .errno_ = -rc, .name = server);
     rc = session_shake(c, s, pin, &below, &stream, why);

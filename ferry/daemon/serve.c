@@ -76,6 +76,14 @@ static int server_listen(struct server *s, struct problem *why)
         return rc;
     for (unsigned i = 0; i < s->conf->listen_count; i++) {
         rc = keel_listen(s->conf->listen[i], &s->listeners[i]);
+        if (rc == -EINVAL) {
+            char detail[320];
+
+            snprintf(detail, sizeof(detail),
+                     "'%.256s' is no address to listen on; HOST:PORT is",
+                     s->conf->listen[i]);
+            return problem(why, USAGE, .detail = detail);
+        }
         if (rc < 0)
             return problem(why, DATA_ACCESS, .errno_ = -rc,
                            .name = s->conf->listen[i]);

@@ -95,7 +95,16 @@ def test_what_is_not_there_is_said(server, tmp_path):
     assert "nothing" in ada.run("put", tmp_path / "nothing", status=1).err
     for directory in (tmp_path, f"{tmp_path}/", "."):
         assert "is a directory" in ada.run("put", directory, status=1).err
-    assert not [n for n in os.listdir(tmp_path) if n.startswith(".ferry")]
+    (tmp_path / "file").write_bytes(b"here")
+    ada.run("put", tmp_path / "file")
+    (tmp_path / "to" / "file").mkdir(parents=True)
+    taken = ada.run("get", ":/file", tmp_path / "to", status=1)
+    assert "file is a directory" in taken.err
+    if os.path.isdir("/proc"):  # where nobody may make a file
+        assert "/proc: " in ada.run("get", ":/file", "/proc", status=1).err
+    assert not [n for _, _, files in os.walk(tmp_path) for n in files
+                if n.startswith(".ferry")
+                and not str(_).startswith(str(server.data))]
 
 
 def test_a_directory_of_the_longest_names_is_listed(tmp_path):
