@@ -34,6 +34,7 @@ struct conn {
     struct keel_semaphore
         hashing; /* verbs that read whole files: 2 at a time */
     struct keel_semaphore large;
+    struct keel_semaphore moving; /* transfers that move data: 16 at a time */
     LIST_HEAD(, put) puts;
 };
 
@@ -70,10 +71,13 @@ verb_fn verb_list, verb_stat, verb_hash, verb_leaves, verb_get;
 /* verbs_put.c */
 verb_fn verb_put, verb_put_commit, verb_put_leaves;
 
-/* Verbs that may read a whole file take turns: one connection must not keep the
- * disk and the pool busy with hundreds of them.  CANCELLED */
+/* Verbs that may read a whole file, and transfers that move data and so hold
+ * buffers, take turns: one connection must not have the disk, the pool and all
+ * buffers for its hundreds of requests.  CANCELLED */
 int conn_hashing_begin(struct conn *c, struct problem *why);
 void conn_hashing_end(struct conn *c);
+int conn_transfer_begin(struct conn *c, struct problem *why);
+void conn_transfer_end(struct conn *c);
 
 /* Fields that several verbs have. */
 int field_path(const json_t *body, struct path *ret, struct problem *why);

@@ -53,12 +53,28 @@ unsigned native_connections(const struct native *n)
 /* ---- one connection --------------------------------------------------------- */
 
 #define HASHING_MOST 2
+#define MOVING_MOST 16
+
+static int take_turn(struct keel_semaphore *s, struct problem *why)
+{
+    if (keel_semaphore_take(s, KEEL_FOREVER) < 0)
+        return problem(why, CANCELLED);
+    return 0;
+}
 
 int conn_hashing_begin(struct conn *c, struct problem *why)
 {
-    if (keel_semaphore_take(&c->hashing, KEEL_FOREVER) < 0)
-        return problem(why, CANCELLED);
-    return 0;
+    return take_turn(&c->hashing, why);
+}
+
+int conn_transfer_begin(struct conn *c, struct problem *why)
+{
+    return take_turn(&c->moving, why);
+}
+
+void conn_transfer_end(struct conn *c)
+{
+    keel_semaphore_give(&c->moving);
 }
 
 void conn_hashing_end(struct conn *c)
@@ -284,6 +300,7 @@ int native_connection(struct native *n, struct keel_stream *stream)
     LIST_INIT(&c->puts);
     keel_event_init(&c->quiet);
     keel_semaphore_init(&c->hashing, HASHING_MOST, HASHING_MOST);
+    keel_semaphore_init(&c->moving, MOVING_MOST, MOVING_MOST);
     keel_event_set(&c->quiet);
     keel_semaphore_init(&c->large, 1, 1);
     keel_random(&id, sizeof(id));

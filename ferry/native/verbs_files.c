@@ -260,8 +260,12 @@ int verb_get(struct conn *c, struct exchange *x, const json_t *body,
     rc = get_tell(x, &e, why);
     if (rc < 0)
         return rc;
+    rc = conn_transfer_begin(c, why);
+    if (rc < 0)
+        return rc;
     rc = transfer_send(s, x, ranges, count, vault_buffers(c->native->o.vault),
                        0, NULL, why);
+    conn_transfer_end(c);
     if (rc < 0)
         return rc;
     /* The identity is compared also where the ledger knew the root. */

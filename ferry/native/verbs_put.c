@@ -127,8 +127,13 @@ static int put_receive(struct conn *c, struct put *p, struct exchange *x,
     memory = missing;
     if (count == 0)
         return 0;
-    return transfer_receive(part, x, missing, count,
-                            vault_buffers(c->native->o.vault), 0, NULL, why);
+    rc = conn_transfer_begin(c, why);
+    if (rc < 0)
+        return rc;
+    rc = transfer_receive(part, x, missing, count,
+                          vault_buffers(c->native->o.vault), 0, NULL, why);
+    conn_transfer_end(c);
+    return rc;
 }
 
 static int put_run(struct conn *c, struct put *p, struct exchange *x,
