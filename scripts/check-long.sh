@@ -1,0 +1,103 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# What takes an hour: check-long.sh BUILD [STEP]...  STEP is unit, faults,
+# memcheck, fuzz or soak (default: all).  A line for each step; the last line is
+# "N passed, N failed".
+#   FUZZ_SECONDS  for each harness (60)
+#   SOAK_SECONDS  (120)
+set -u
+cd "$(dirname "$0")/.."
+root=$PWD
+build=$1
+shift
+[ $# -gt 0 ] || set -- unit faults memcheck fuzz soak
+. scripts/need.sh
+need build test long || exit 1
+case " $* " in *' fuzz '*) need lint || exit 1 ;; esac
+
+full=$(cd "$build" && pwd)
+logs=$full/obj/meson-logs
+passed=0
+failed=0
+skipped=0
+
+# Meson's tests that need no more of the machine than valgrind's epoll gives:
+# it knows no io_uring, and runs one thread at a time.
+memcheck_tests() {
+    meson test -C "$full/obj" --list 2>/dev/null | sed 's/.* \/ //' |
+        grep -E '^keel (co|lock|queue|future|group|file|io|stream) \(epoll\)$|^keel frame$|^base-|^chunk-(tree|journal)$|^wire-frame$|^wire-link-epoll$|^ledger$|^account$'
+}
+
+# The last results of Meson or pytest; they say the numbers themselves.
+add_tests() {
+    words=$(/usr/bin/python3 "$root/scripts/tally.py" "$full")
+    rc=$?
+    p=$(echo "$words" | sed -n 's/^\([0-9]*\) passed.*/\1/p')
+    f=$(echo "$words" | sed -n 's/.* \([0-9]*\) failed.*/\1/p')
+    s=$(echo "$words" | sed -n 's/.* \([0-9]*\) skipped.*/\1/p')
+    # Nothing ran, or the runner failed otherwise: that is a failure too.
+    [ "${f:-0}" -gt 0 ] || [ "$rc" = 0 ] && [ "$2" = 0 ] || f=$((${f:-0} > 0 ? f : 1))
+    passed=$((passed + ${p:-0}))
+    failed=$((failed + ${f:-0}))
+    skipped=$((skipped + ${s:-0}))
+    echo "== $1: ${p:-0} passed, ${f:-0} failed${s:+, $s skipped}"
+}
+
+add_one() {
+    if [ "$2" = 0 ]; then
+        passed=$((passed + 1))
+        echo "== $1: passed"
+    else
+        failed=$((failed + 1))
+        echo "== $1: FAILED"
+    fi
+}
+
+fresh_logs() {
+    rm -f "$full/e2e.xml" "$logs"/testlog*.json
+}
+
+for step in "$@"; do
+    case $step in
+    unit)
+        fresh_logs
+        KEEL_TEST_LONG=1 meson test -C "$full/obj" --no-rebuild \
+            --print-errorlogs --timeout-multiplier 20 \
+            --num-processes "$(nproc)" --suite unit --suite long
+        add_tests "unit tests, whole sweeps" $?
+        ;;
+    faults)
+        fresh_logs
+        (cd tests/e2e && KEEL_TEST_LONG=1 FERRY_BUILD=$full \
+            /usr/bin/python3 -m pytest -q -p no:cacheprovider -n "$(nproc)" \
+            --junit-xml="$full/e2e.xml" test_faults.py test_kill.py)
+        add_tests "faults and kills" $?
+        ;;
+    memcheck)
+        fresh_logs
+        memcheck_tests >"$full/memcheck-tests"
+        # A name has spaces: an argument a line.
+        KEEL_POLLER=epoll xargs -d '\n' -a "$full/memcheck-tests" \
+            meson test -C "$full/obj" --no-rebuild --print-errorlogs \
+            --timeout-multiplier 30 --num-processes "$(nproc)" \
+            --wrap 'valgrind -q --error-exitcode=99 --num-callers=30'
+        rc=$?
+        mv "$logs"/testlog-*.json "$logs/testlog.json"
+        add_tests memcheck $rc
+        ;;
+    fuzz)
+        scripts/fuzz.sh "${FUZZ_SECONDS:-60}"
+        add_one fuzz $?
+        ;;
+    soak)
+        FERRY_BUILD=$full /usr/bin/python3 tests/soak.py "${SOAK_SECONDS:-120}"
+        add_one soak $?
+        ;;
+    *)
+        echo "check-long.sh: no step '$step'" >&2
+        exit 2
+        ;;
+    esac
+done
+echo "$passed passed, $failed failed$([ "$skipped" = 0 ] || echo ", $skipped skipped")"
+[ "$failed" = 0 ] && [ "$passed" -gt 0 ]
