@@ -14,18 +14,20 @@
 #   make fresh          the README's commands in a bare Debian 12 root
 #   make install        PREFIX= DESTDIR=
 BUILD ?= build
-PREFIX ?= /usr/local
+# The prefix that the last make was given, unless another is.
+PREFIX ?=
 FUZZ_SECONDS ?= 30
 SOURCES = $(shell git ls-files '*.c' '*.h')
 
 # Meson's tree is $(BUILD)/obj; the programs are linked beside it.
 all: $(BUILD)/obj/build.ninja
+	@$(if $(PREFIX),meson configure $(BUILD)/obj -Dprefix=$(abspath $(PREFIX)))
 	@ninja -C $(BUILD)/obj
 	@ln -sfn obj/ferry/daemon/ferryd $(BUILD)/ferryd
 	@ln -sfn obj/ferry/client/ferry $(BUILD)/ferry
 
 $(BUILD)/obj/build.ninja:
-	@meson setup $(BUILD)/obj --prefix $(PREFIX) $(MESON_OPTIONS)
+	@meson setup $(BUILD)/obj $(MESON_OPTIONS)
 
 check: all
 	@scripts/check.sh $(BUILD)
@@ -68,7 +70,7 @@ fresh:
 	@scripts/fresh.sh
 
 install: all
-	@meson install -C $(BUILD)/obj --no-rebuild $(if $(DESTDIR),--destdir $(abspath $(DESTDIR)))
+	@meson install -C $(BUILD)/obj --no-rebuild --quiet $(if $(DESTDIR),--destdir $(abspath $(DESTDIR)))
 
 .PHONY: all check check-asan check-tsan check-long bench bench-keel \
     bench-transfer lint fmt docs fuzz fresh install
