@@ -102,15 +102,23 @@ static int poisoned(const struct part *p, struct problem *why)
                  : 0;
 }
 
-static int disk_full(int fd, uint64_t size, int rc, struct problem *why)
+/* What is left on the disk; UINT64_MAX when the file system does not tell. */
+static uint64_t room(int fd)
 {
     struct statfs st;
-    uint64_t left = 0;
 
-    if (keel_file_statfs(fd, &st) == 0)
-        left = (uint64_t)st.f_bavail *
-               (uint64_t)(st.f_frsize ? st.f_frsize : st.f_bsize);
-    return problem(why, DISK_FULL, .errno_ = -rc, .bytes = left, .size = size);
+    if (keel_file_statfs(fd, &st) < 0 || st.f_blocks == 0)
+        return UINT64_MAX;
+    return (uint64_t)st.f_bavail *
+           (uint64_t)(st.f_frsize ? st.f_frsize : st.f_bsize);
+}
+
+static int disk_full(int fd, uint64_t size, int rc, struct problem *why)
+{
+    uint64_t left = room(fd);
+
+    return problem(why, DISK_FULL, .errno_ = -rc,
+                   .bytes = left == UINT64_MAX ? 0 : left, .size = size);
 }
 
 static bool is_full(int rc)
@@ -216,8 +224,11 @@ static int reserve(struct part *p, struct problem *why)
 
     if (p->size == 0 || (!p->name[0] && p->size <= CHUNK_BYTES))
         return 0;
+    /* The kernel takes all there is before it finds that it is not enough, and
+     * everybody else would meet a full disk meanwhile. */
     if (!compare_room(p, &rc))
-        rc = keel_file_reserve(p->fd, 0, 0, p->size);
+        rc = p->size > room(p->fd) ? -ENOSPC
+                                   : keel_file_reserve(p->fd, 0, 0, p->size);
     if (rc == -EOPNOTSUPP)
         rc = keel_file_truncate(p->fd, p->size); /* no promise, but a length */
     if (is_full(rc))
