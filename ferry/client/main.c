@@ -64,7 +64,9 @@ static const char global_help[] =
     "FERRY_PASSWORD)\n"
     "  --accept-key           trust a server whose key is not known yet\n"
     "  --new-key              trust a server whose key has changed\n"
-    "  --help, --version\n";
+    "  --help, --version\n"
+    "\n"
+    "FERRY_TIMEOUT is how many seconds a server may be silent (default: 60).\n";
 
 const struct command *command_find(const char *name)
 {

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -13,7 +14,84 @@
 #include "base/base64.h"
 #include "client/password.h"
 
-#define DIAL_TIME (15 * KEEL_SECOND)
+#define SILENCE_MOST 60 /* seconds */
+#define DIAL_MOST (15 * KEEL_SECOND)
+
+/* ---- silence ------------------------------------------------------------------ */
+
+keel_ns session_patience(void)
+{
+    const char *told = getenv("FERRY_TIMEOUT");
+    char *end = NULL;
+    long seconds = told ? strtol(told, &end, 10) : 0;
+
+    if (!told || *end || seconds < 1 || seconds > 86400)
+        seconds = SILENCE_MOST;
+    return seconds * KEEL_SECOND;
+}
+
+/* A connection is made faster than most requests are answered. */
+static keel_ns dial_time(void)
+{
+    keel_ns patience = session_patience();
+
+    return patience < DIAL_MOST ? patience : DIAL_MOST;
+}
+
+/* Data that moves, either way, is a sign of life, and so is any answer to a
+ * ping: a refusal too.  On a slow line a ping may have to wait behind what is
+ * on its way already, but then data moves. */
+static int watch_run(void *arg)
+{
+    struct session *s = arg;
+    keel_ns patience = session_patience();
+
+    for (;;) {
+        uint64_t in, out, in_before, out_before;
+        struct problem why = {0};
+
+        link_counters(s->link, &in_before, &out_before);
+        if (keel_sleep(keel_after(patience / 2)) < 0)
+            return 0;
+        link_counters(s->link, &in, &out);
+        if (in != in_before || out != out_before)
+            continue;
+        if (link_ask(s->link, "ping", NULL, keel_after(patience), NULL, &why) ==
+                0 ||
+            why.id != PROBLEM_CONNECT_TIMEOUT)
+            continue;
+        link_counters(s->link, &in, &out);
+        if (in != in_before || out != out_before)
+            continue;
+        problem(&why, CONNECT_TIMEOUT, .name = s->profile.login.server,
+                .when = patience * 3 / 2 / KEEL_SECOND);
+        link_goodbye(s->link, &why, KEEL_NOW);
+        return 0;
+    }
+}
+
+static int session_watch(struct session *s, struct problem *why)
+{
+    struct keel_spawn how = {.name = "watch"};
+    int rc = keel_group_new(0, &s->watch);
+
+    if (rc == 0) {
+        how.group = s->watch;
+        rc = keel_spawn(&how, watch_run, s, NULL);
+    }
+    return rc < 0 ? problem(why, NO_MEMORY) : 0;
+}
+
+int answer_check(int rc, struct problem *why)
+{
+    char detail[96];
+
+    if (rc == 0 || !why || why->id != PROBLEM_REQUEST_INVALID)
+        return rc;
+    snprintf(detail, sizeof(detail), "'%.40s' in its answer makes no sense",
+             why->detail);
+    return problem(why, PROTOCOL_BROKEN, .detail = detail);
+}
 
 /* ---- is it the server it was? -------------------------------------------------- */
 
@@ -100,10 +178,10 @@ static int session_shake(struct cli *c, struct session *s, const uint8_t *pin,
 
     if (rc < 0)
         return problem(why, NO_MEMORY);
-    rc = keel_tls_connect(tls, *below, NULL, keel_after(DIAL_TIME), &stream);
+    rc = keel_tls_connect(tls, *below, NULL, keel_after(dial_time()), &stream);
     if (rc == -ETIMEDOUT)
         return problem(why, CONNECT_TIMEOUT, .name = server,
-                       .when = DIAL_TIME / KEEL_SECOND);
+                       .when = dial_time() / KEEL_SECOND);
     if (rc < 0)
         return problem(why, CONNECT_TLS, .name = server,
                        .detail = keel_tls_error());
@@ -128,15 +206,15 @@ int session_connect(struct cli *c, struct session *s, const uint8_t *pin,
     keel_auto(stream) struct keel_stream *below = NULL;
     keel_auto(stream) struct keel_stream *stream = NULL;
     struct link_options o = {.agent = "ferry " FERRY_VERSION,
-                             .hello_timeout = DIAL_TIME};
+                             .hello_timeout = dial_time()};
     const char *server = s->profile.login.server;
     int rc;
 
     cli_trace(c, "dialling %s (%s)", server, keel_poller_name());
-    rc = keel_dial(server, keel_after(DIAL_TIME), &below);
+    rc = keel_dial(server, keel_after(dial_time()), &below);
     if (rc == -ETIMEDOUT)
         return problem(why, CONNECT_TIMEOUT, .name = server,
-                       .when = DIAL_TIME / KEEL_SECOND);
+                       .when = dial_time() / KEEL_SECOND);
     if (rc == -ENOENT)
         return problem(why, CONNECT_NO_HOST, .name = server);
     if (rc < 0)
@@ -162,7 +240,7 @@ static int ask_text(struct session *s, const char *verb, json_t *fields,
 
     if (rc < 0)
         return rc;
-    rc = field_text(ok, key, 4096, &text, why);
+    rc = answer_check(field_text(ok, key, 4096, &text, why), why);
     if (rc == 0) {
         *ret = keel_strdup(text);
         rc = *ret ? 0 : problem(why, NO_MEMORY);
@@ -271,7 +349,7 @@ int session_add_device(struct session *s, struct problem *why)
                   keel_after(ASK_TIME), &ok, why);
     if (rc < 0)
         return rc;
-    rc = field_u64(ok, "device", INT64_MAX, &id, why);
+    rc = answer_check(field_u64(ok, "device", INT64_MAX, &id, why), why);
     json_decref(ok);
     if (rc < 0)
         return rc;
@@ -335,11 +413,16 @@ int session_open(struct cli *c, const struct place *place, struct session *ret,
         return rc;
     }
     *ret = s;
-    return 0;
+    rc = session_watch(ret, why);
+    if (rc < 0)
+        session_close(ret);
+    return rc;
 }
 
 void session_close(struct session *s)
 {
+    keel_group_free(s->watch);
+    s->watch = NULL;
     if (s->link) {
         link_goodbye(s->link, NULL, keel_after(KEEL_SECOND));
         link_close(s->link);

@@ -15,13 +15,14 @@ struct session {
     struct profile profile;
     struct link *link;
     uint8_t exporter[32];
+    struct keel_group *watch; /* over the link, once logged in */
 };
 
 /* Opens the home, loads the profile of `place` (or of --as, or the default) and
  * logs in: by its device key, else by the password. */
 int session_open(struct cli *c, const struct place *place, struct session *ret,
                  struct problem *why);
-/* Says goodbye and lets go. */
+/* Says goodbye and lets go.  A session stays where it was opened: `ret`. */
 void session_close(struct session *s);
 
 /* For register, join and login: connects to s->profile.login.server without
@@ -36,6 +37,15 @@ int session_register(struct cli *c, struct session *s, const char *invite,
 /* Registers a device key and stores the profile with it. */
 int session_add_device(struct session *s, struct problem *why);
 
-#define ASK_TIME (60 * KEEL_SECOND)
+/* How long a server may be silent: FERRY_TIMEOUT seconds, or a minute.  A
+ * request that takes longer has no deadline of its own: from logging in to
+ * session_close a watch asks the server for a sign of life whenever nothing
+ * moves, and ends the link (CONNECT_TIMEOUT) when there is none. */
+keel_ns session_patience(void);
+#define ASK_TIME session_patience()
+
+/* field_* speak of a bad request.  In an answer it is the server's fault:
+ * passes `rc` on, with such a problem turned into PROTOCOL_BROKEN. */
+int answer_check(int rc, struct problem *why);
 
 #endif
