@@ -220,6 +220,11 @@ int cmd_whoami(struct cli *c)
     if (rc < 0)
         return rc;
     rc = link_ask(s.link, "whoami", NULL, keel_after(ASK_TIME), &ok, c->why);
+    if (rc == 0 && (!json_is_integer(json_object_get(ok, "used_bytes")) ||
+                    !json_is_integer(json_object_get(ok, "used_files")))) {
+        json_decref(ok);
+        rc = problem(c->why, PROTOCOL_BROKEN, .detail = "it does not say who");
+    }
     if (rc == 0) {
         text_bytes(
             (uint64_t)json_integer_value(json_object_get(ok, "used_bytes")),

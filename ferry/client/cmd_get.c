@@ -134,6 +134,7 @@ static int download_same(struct download *d, struct exchange *x,
     rc = field_u64(note, "size", INT64_MAX, &size, why);
     if (rc == 0)
         rc = field_i64(note, "mtime_ns", &mtime, why);
+    rc = answer_check(rc, why);
     json_decref(note);
     if (rc == 0 && (size != d->entry.size || mtime != d->entry.mtime_ns))
         rc = problem(why, FILE_CHANGED, .name = path_leaf(d->path));
@@ -160,7 +161,8 @@ static int download_ranges(struct download *d, const struct range *ranges,
     if (rc < 0)
         return rc;
     if (json_object_get(ok, "root")) {
-        rc = field_text(ok, "root", DIGEST_TEXT_BYTES, &text, why);
+        rc = answer_check(field_text(ok, "root", DIGEST_TEXT_BYTES, &text, why),
+                          why);
         if (rc == 0 && (digest_parse(text, &of, &d->root) < 0 || of != d->hash))
             rc = problem(why, PROTOCOL_BROKEN, .detail = "a hash");
         d->root_known = rc == 0;
@@ -217,8 +219,10 @@ static int download_withdraw(struct download *d, struct problem *why)
         rc = link_ask(d->s->link, "leaves", fields, KEEL_FOREVER, &ok, why);
         if (rc < 0)
             return rc;
-        rc = field_blob(ok, "leaves", count * sizeof(*theirs),
-                        count * sizeof(*theirs), theirs, &size, why);
+        rc = answer_check(field_blob(ok, "leaves", count * sizeof(*theirs),
+                                     count * sizeof(*theirs), theirs, &size,
+                                     why),
+                          why);
         json_decref(ok);
         for (uint64_t i = 0; i < count && rc == 0; i++) {
             if (memcmp(&theirs[i], part_leaves(d->part) + from + i,

@@ -60,6 +60,13 @@ static int ls_page(struct cli *c, struct session *s, const struct path *path,
         return rc;
     entries = json_object_get(ok, "entries");
     *ret_more = json_is_true(json_object_get(ok, "more"));
+    if (!json_is_array(entries) ||
+        !json_is_boolean(json_object_get(ok, "more")))
+        rc = problem(c->why, PROTOCOL_BROKEN, .detail = "it sent no list");
+    if (rc < 0) {
+        json_decref(ok);
+        return rc;
+    }
     json_array_foreach(entries, i, j)
     {
         rc = remote_entry_parse(j, &e, c->why);

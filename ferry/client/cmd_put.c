@@ -200,8 +200,9 @@ static int upload_missing(struct upload *u, struct exchange *x,
     }
     if (rc < 0)
         return rc;
-    rc = ranges_from_json(json_object_get(note, "have"), chunks, RANGES_MOST,
-                          &have, &count, why);
+    rc = answer_check(ranges_from_json(json_object_get(note, "have"), chunks,
+                                       RANGES_MOST, &have, &count, why),
+                      why);
     json_decref(note);
     if (rc < 0)
         return rc;
@@ -236,20 +237,23 @@ static int upload_commit(struct upload *u, struct exchange *x,
                          struct problem *why)
 {
     char text[DIGEST_TEXT_BYTES];
-    const char *level;
+    const char *asked = u->c->level ? u->c->level : "committed", *level;
     json_t *ok;
     int rc;
 
     digest_print(u->hash, root, text);
     /* The server's disk takes its time, and says so by the reply. */
-    rc = link_ask(u->s->link, "put.commit",
-                  json_pack("{s:I, s:s, s:s}", "put",
-                            (json_int_t)exchange_id(x), "root", text, "level",
-                            u->c->level ? u->c->level : "committed"),
-                  KEEL_FOREVER, &ok, why);
+    rc =
+        link_ask(u->s->link, "put.commit",
+                 json_pack("{s:I, s:s, s:s}", "put", (json_int_t)exchange_id(x),
+                           "root", text, "level", asked),
+                 KEEL_FOREVER, &ok, why);
     if (rc < 0)
         return rc;
-    rc = field_text(ok, "level", 15, &level, why);
+    rc = answer_check(field_text(ok, "level", 15, &level, why), why);
+    if (rc == 0 && strcmp(level, asked) != 0)
+        rc = problem(why, PROTOCOL_BROKEN,
+                     .detail = "it promises another level than was asked for");
     if (rc == 0)
         snprintf(ret_level, 16, "%s", level);
     json_decref(ok);
@@ -281,8 +285,10 @@ static int upload_repair(struct upload *u, struct exchange *x,
                       keel_after(ASK_TIME), &ok, why);
         if (rc < 0)
             return rc;
-        rc = ranges_from_json(json_object_get(ok, "missing"), chunks,
-                              RANGES_MOST, &missing, &missing_count, why);
+        rc = answer_check(ranges_from_json(json_object_get(ok, "missing"),
+                                           chunks, RANGES_MOST, &missing,
+                                           &missing_count, why),
+                          why);
         json_decref(ok);
         if (rc < 0)
             return rc;

@@ -29,29 +29,34 @@ int cli_hash(const struct cli *c, enum chunk_hash *ret, struct problem *why)
     return 0;
 }
 
-int remote_entry_parse(const json_t *j, struct remote_entry *ret,
-                       struct problem *why)
+static int entry_name(const json_t *j, struct remote_entry *ret,
+                      struct problem *why)
 {
     keel_auto(str) char *name = NULL;
-    const char *type, *hash;
     size_t size;
-    uint64_t mode;
     int rc;
 
-    memset(ret, 0, sizeof(*ret));
     if (text_from_json(json_object_get(j, "name"), NAME_BYTES, &name, &size) <
         0)
         return problem(why, PROTOCOL_BROKEN, .detail = "an entry has no name");
-    /* The root's entry has none; every other name is one component. */
-    if (size > 0) {
-        rc = name_check(name, size, why);
-        if (rc < 0)
-            return rc;
-    }
-    memcpy(ret->name, name, size + 1);
+    rc = name_check(name, size, why);
+    if (rc == 0)
+        memcpy(ret->name, name, size + 1);
+    return rc;
+}
+
+static int entry_facts(const json_t *j, struct remote_entry *ret,
+                       struct problem *why)
+{
+    const char *type, *hash;
+    uint64_t mode;
+    int rc;
+
     rc = field_text(j, "type", 1, &type, why);
     if (rc < 0)
         return rc;
+    if (!*type || !strchr("fdl?", *type))
+        return problem(why, REQUEST_INVALID, .detail = "type");
     ret->type = type[0];
     rc = field_u64(j, "size", INT64_MAX, &ret->size, why);
     if (rc < 0)
@@ -67,8 +72,18 @@ int remote_entry_parse(const json_t *j, struct remote_entry *ret,
         return 0;
     rc = field_text(j, "hash", DIGEST_TEXT_BYTES, &hash, why);
     if (rc == 0 && digest_parse(hash, &ret->hash, &ret->root) < 0)
-        rc = problem(why, PROTOCOL_BROKEN, .detail = "a hash");
+        rc = problem(why, REQUEST_INVALID, .detail = "hash");
     return rc;
+}
+
+int remote_entry_parse(const json_t *j, struct remote_entry *ret,
+                       struct problem *why)
+{
+    int rc;
+
+    memset(ret, 0, sizeof(*ret));
+    rc = entry_name(j, ret, why);
+    return rc < 0 ? rc : answer_check(entry_facts(j, ret, why), why);
 }
 
 int remote_stat(struct session *s, const struct path *path,
@@ -80,7 +95,9 @@ int remote_stat(struct session *s, const struct path *path,
 
     if (rc < 0)
         return rc;
-    rc = remote_entry_parse(ok, ret, why);
+    memset(ret, 0, sizeof(*ret));
+    /* Its name was asked for; the root has none. */
+    rc = answer_check(entry_facts(ok, ret, why), why);
     json_decref(ok);
     return rc;
 }
@@ -100,7 +117,8 @@ int remote_hash(struct session *s, const struct path *path,
     rc = link_ask(s->link, "hash", fields, KEEL_FOREVER, &ok, why);
     if (rc < 0)
         return rc;
-    rc = field_text(ok, "root", DIGEST_TEXT_BYTES, &text, why);
+    rc = answer_check(field_text(ok, "root", DIGEST_TEXT_BYTES, &text, why),
+                      why);
     if (rc == 0 && (digest_parse(text, &of, ret) < 0 || of != hash))
         rc = problem(why, PROTOCOL_BROKEN, .detail = "a hash");
     json_decref(ok);

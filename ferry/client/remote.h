@@ -15,7 +15,7 @@ struct remote_entry {
     enum chunk_hash hash; /* 0: none known */
     struct digest root;
 };
-/* Checks every field: the server is not trusted either. */
+/* One of a list, every field checked: the server is not trusted either. */
 int remote_entry_parse(const json_t *j, struct remote_entry *ret,
                        struct problem *why);
 int remote_stat(struct session *s, const struct path *path,
