@@ -225,7 +225,10 @@ static void conn_drop(struct conn *c)
     keel_stream_close(c->stream);
     login_free(c->login);
     keel_assert(LIST_EMPTY(&c->puts));
+    keel_semaphore_fini(&c->hashing);
+    keel_semaphore_fini(&c->moving);
     keel_semaphore_fini(&c->large);
+    keel_event_fini(&c->quiet);
     keel_free(c);
     /* Under the lock: native_free may follow the last one at once. */
     keel_guard(&n->lock);
