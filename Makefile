@@ -27,6 +27,9 @@ all: $(BUILD)/obj/build.ninja
 	@ln -sfn obj/ferry/client/ferry $(BUILD)/ferry
 
 $(BUILD)/obj/build.ninja:
+	@test ! -e $(BUILD)/build.ninja || { \
+	    echo "$(BUILD) is a build directory of Meson's own: move it away" >&2; \
+	    exit 1; }
 	@meson setup $(BUILD)/obj $(MESON_OPTIONS)
 
 check: all

@@ -240,7 +240,7 @@ static int download_verify(struct download *d, struct problem *why)
     struct digest ours;
     int rc;
 
-    for (int tries = 0; tries <= REPAIRS_MOST; tries++) {
+    for (int tries = 0;; tries++) {
         if (!d->root_known) {
             rc = remote_hash(d->s, d->path, d->hash, &d->root, why);
             if (rc < 0)
@@ -252,6 +252,8 @@ static int download_verify(struct download *d, struct problem *why)
             return problem(why, INTERNAL, .errno_ = -rc, .detail = "the root");
         if (memcmp(&ours, &d->root, sizeof(ours)) == 0)
             return 0;
+        if (tries == REPAIRS_MOST)
+            return problem(why, TRANSFER_DAMAGED, .name = path_leaf(d->path));
         cli_trace(d->c, "the hash differs; comparing leaves");
         rc = download_withdraw(d, why);
         if (rc == 0)
@@ -259,7 +261,6 @@ static int download_verify(struct download *d, struct problem *why)
         if (rc < 0)
             return rc;
     }
-    return problem(why, TRANSFER_DAMAGED, .name = path_leaf(d->path));
 }
 
 /* Verified: now it may take its name. */

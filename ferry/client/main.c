@@ -11,6 +11,7 @@
 #include <keel/co.h>
 
 #include "client/cli.h"
+#include "client/interrupt.h"
 
 static const struct command commands[] = {
     {"register", 1, 1, cmd_register, "USER@HOST[:PORT]",
@@ -324,6 +325,7 @@ int main(int argc, char **argv)
                                        : "too many arguments");
         return bad_usage(&c, detail, usage);
     }
+    interrupt_install();
     rc = keel_run(run, &r);
     if (rc == CLI_PARTLY)
         return CLI_PARTLY;

@@ -12,6 +12,8 @@
 #include <keel/file.h>
 #include <keel/io.h>
 
+#include "client/interrupt.h"
+
 /* Reads a line from the terminal.  Without echo, signals are off too: a ^C that
  * killed us would leave the terminal mute, so it is an answer here. */
 static int terminal_line(const char *prompt, bool echo, char *ret, size_t size)
@@ -30,6 +32,7 @@ static int terminal_line(const char *prompt, bool echo, char *ret, size_t size)
     quiet = before;
     if (!echo) {
         quiet.c_lflag &= (tcflag_t) ~(ECHO | ISIG | ICANON);
+        interrupt_terminal(fd, &before);
         tcsetattr(fd, TCSAFLUSH, &quiet);
     }
     keel_fd_write(fd, prompt, strlen(prompt), KEEL_FOREVER);
@@ -56,6 +59,7 @@ static int terminal_line(const char *prompt, bool echo, char *ret, size_t size)
     ret[count] = 0;
     if (!echo) {
         tcsetattr(fd, TCSAFLUSH, &before);
+        interrupt_terminal(fd, NULL);
         keel_fd_write(fd, "\n", 1, KEEL_FOREVER);
     }
     keel_fd_close(fd);

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/name.h"
+#include "client/interrupt.h"
 
 #define REDRAW (100 * KEEL_MS)
 #define BAR_MOST 40
@@ -108,6 +109,7 @@ void progress_start(struct progress *p, const struct cli *c, const char *name,
     p->done = p->began_with = done;
     p->started = keel_now();
     p->shown = c->verbose >= 0 && !c->json && isatty(2);
+    interrupt_transfer(true, p->shown);
     if (p->shown && keel_spawn(&how, drawer_run, p, &p->drawer) < 0)
         p->drawer = NULL;
 }
@@ -130,6 +132,7 @@ void progress_stop(struct progress *p)
         keel_unshield();
     }
     p->drawer = NULL;
+    interrupt_transfer(false, false);
     if (p->shown)
         fputs("\r\x1b[K", stderr);
     p->shown = false;

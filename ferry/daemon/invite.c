@@ -14,6 +14,7 @@
 #include "daemon/admin.h"
 #include "daemon/data.h"
 #include "daemon/serve.h"
+#include "wire/frame.h"
 
 static const char help[] =
     "usage: ferryd invite --data DIR [option]...\n"
@@ -145,6 +146,7 @@ static int invite_online(struct invite *v, struct problem *why)
     keel_auto(file) int dir =
         keel_file_open_any(v->data, O_RDONLY | O_DIRECTORY, 0);
     json_t *request, *ok = NULL;
+    const char *link;
     int rc;
 
     if (dir < 0)
@@ -156,9 +158,11 @@ static int invite_online(struct invite *v, struct problem *why)
     json_decref(request);
     if (rc < 0)
         return rc;
-    puts(json_string_value(json_object_get(ok, "link")));
+    rc = field_text(ok, "link", INVITE_LINK_BYTES, &link, why);
+    if (rc == 0)
+        puts(link);
     json_decref(ok);
-    return 0;
+    return rc;
 }
 
 static int invite_run(void *arg)

@@ -179,9 +179,11 @@ static void put_log(const struct conn *c, const struct put *p,
 
 /* The end of a put, however it came: handlers that use it leave first.  A
  * publish in progress runs to its end, so this waits for the disk, not for
- * the peer. */
-static void put_end(struct conn *c, struct put *p, const struct path *path)
+ * the peer.  True: another run of the same command has asked for the draft. */
+static bool put_end(struct conn *c, struct put *p, const struct path *path)
 {
+    bool taken = false;
+
     keel_shield();
     p->ended = true;
     keel_event_set(&p->changed);
@@ -190,10 +192,12 @@ static void put_end(struct conn *c, struct put *p, const struct path *path)
     LIST_REMOVE(p, node);
     if (p->draft) {
         p->bytes = part_bytes(draft_part(p->draft));
+        taken = draft_taken(p->draft);
         draft_close(p->draft);
         put_log(c, p, path, "kept for a resume");
     }
     keel_unshield();
+    return taken;
 }
 
 int verb_put(struct conn *c, struct exchange *x, const json_t *body,
@@ -203,6 +207,7 @@ int verb_put(struct conn *c, struct exchange *x, const json_t *body,
     struct vault_put put;
     struct digest match;
     struct path path;
+    bool taken;
     int rc;
 
     rc = put_fields(body, &put, &path, &match, why);
@@ -220,7 +225,12 @@ int verb_put(struct conn *c, struct exchange *x, const json_t *body,
     LIST_INSERT_HEAD(&c->puts, &p, node);
     put_log(c, &p, &path, "opened");
     rc = put_run(c, &p, x, why);
-    put_end(c, &p, &path);
+    taken = put_end(c, &p, &path);
+    /* A publish runs to its end also when its put was cancelled meanwhile. */
+    if (p.state == PUT_DONE && rc < 0)
+        return exchange_answer(x, NULL);
+    if (taken)
+        return problem(why, TRANSFER_TAKEN, .name = path.text);
     return rc;
 }
 

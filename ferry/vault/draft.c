@@ -437,6 +437,13 @@ const uint8_t *draft_id(const struct draft *d)
     return d->id;
 }
 
+bool draft_taken(struct draft *d)
+{
+    keel_guard(&d->vault->lock);
+
+    return d->leaving;
+}
+
 static void draft_unlink(struct draft *d)
 {
     char name[DRAFT_NAME_BYTES];

@@ -376,7 +376,7 @@ static int open_one(void *arg)
     if (rc == 0)
         rc = must_be_file(p);
     if (rc == 0)
-        fd = keel_file_open(p->dir, leaf_of(p->path), O_RDONLY, 0);
+        fd = keel_file_open(p->dir, leaf_of(p->path), O_RDONLY | O_NONBLOCK, 0);
     keel_file_close(p->dir);
     if (rc < 0)
         return rc;

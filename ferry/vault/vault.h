@@ -93,6 +93,8 @@ int vault_draft_open(struct vault *v, const struct actor *who,
                      struct problem *why);
 struct part *draft_part(struct draft *d); /* for part_write and the like */
 const uint8_t *draft_id(const struct draft *d); /* 16 bytes */
+/* The same sender has opened this draft anew and waits for its close. */
+bool draft_taken(struct draft *d);
 /* Lets go without publishing: kept for a resume, if it is named. */
 void draft_close(struct draft *d);
 /* Gives it up: files and reservation go. */

@@ -3,6 +3,7 @@
 The repeated command goes on where it stopped."""
 import os
 import random
+import signal
 import time
 
 import pytest
@@ -184,3 +185,30 @@ def test_a_large_sparse_file_resumes_at_once(server, line, tmp_path):
     again = ada.run("put", "--json", "--hash", "xxh128",
                     tmp_path / "f").objects()[0]
     assert again["sent"] <= 40 * MIB
+
+
+def test_the_loser_of_a_take_over_is_told(server, line, tmp_path):
+    """The same command twice at once: the second goes on with the upload."""
+    ada = member(server, line)
+    data = content(tmp_path / "f")
+    first = ada.start("put", tmp_path / "f")
+    while line.moved["up"] < 5 * MIB:
+        assert first.poll() is None, first.communicate()
+    ada.run("put", tmp_path / "f")
+    _, err = first.communicate(timeout=PATIENCE)
+    # Unless it was through before the second one came.
+    assert first.returncode == 0 or b"transfer.taken" in err, err
+    ada.run("get", ":/f", tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == data
+
+
+def test_an_interrupt_says_how_to_go_on(server, line, tmp_path):
+    ada = member(server, line)
+    content(tmp_path / "f")
+    put = ada.start("put", tmp_path / "f")
+    while line.moved["up"] < 5 * MIB:
+        assert put.poll() is None, put.communicate()
+    put.send_signal(signal.SIGINT)
+    _, err = put.communicate(timeout=PATIENCE)
+    assert put.returncode in (0, -signal.SIGINT)
+    assert put.returncode == 0 or b"Repeat the command" in err
