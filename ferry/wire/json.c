@@ -64,13 +64,15 @@ int wire_json_parse_most(const char *text, size_t size, size_t values_max,
                          json_t **ret, struct problem *why)
 {
     const char *wrong = scan(text, size, values_max);
-    json_error_t error;
+    json_error_t error = {0};
     json_t *j;
 
     if (wrong)
         return problem(why, PROTOCOL_BROKEN, .detail = wrong);
     j = json_loadb(text, size, JSON_REJECT_DUPLICATES, &error);
-    if (!j && json_error_code(&error) == json_error_out_of_memory)
+    /* The parser's own first allocation fails without a code. */
+    if (!j && (json_error_code(&error) == json_error_out_of_memory ||
+               json_error_code(&error) == json_error_unknown))
         return problem(why, NO_MEMORY);
     if (!j)
         return problem(why, PROTOCOL_BROKEN, .detail = error.text);
