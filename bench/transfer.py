@@ -194,7 +194,8 @@ def measure(o, figures):
 
 def main():
     # Whatever ends us, the servers end too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda n, _: sys.exit(128 + n))
     o = options()
     enough_room(o)
     figures = Figures()
