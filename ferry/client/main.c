@@ -310,6 +310,7 @@ int main(int argc, char **argv)
                              "ferry COMMAND [option]...");
         return 0;
     }
+    argv[1] = argv[0]; /* getopt's complaints begin with it */
     rc = parse(&c, r.k, argc - 1, argv + 1);
     snprintf(usage, sizeof(usage), "ferry %s [option]... %s", r.k->name,
              r.k->usage);
