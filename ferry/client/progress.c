@@ -58,6 +58,8 @@ void progress_line(const struct progress *p, keel_ns now, unsigned columns,
     room = columns > tail_size + 5 ? columns - tail_size - 5 : 0;
     if (name_size > room)
         name_size = room;
+    while (name_size > 0 && ((uint8_t)p->name[name_size] & 0xc0) == 0x80)
+        name_size--; /* between characters */
     room -= name_size;
     if (room >= 10) {
         unsigned width = room - 3 > BAR_MOST ? BAR_MOST : (unsigned)room - 3;

@@ -3,7 +3,7 @@
  * times a second, or nothing where standard error is no terminal, with -q or
  * --json.
  *
- *     big.bin  45% [###########               ] 461 MiB/1.0 GiB 812 MB/s 0:01
+ *     big.bin  45% [###########               ] 461 MiB/1 GiB 812 MB/s 0:01
  */
 #ifndef FERRY_PROGRESS_H
 #define FERRY_PROGRESS_H
