@@ -3,7 +3,7 @@
  *
  * 1. The source is opened, and its leaves known from an earlier run are taken
  *    from its journal (files of 16 MiB and more have one, named by a hash of
- *    server, user, path and the file's identity).
+ *    user, path and the file's identity).
  * 2. `put` says what the server has of it already.
  * 3. What is missing is sent; each leaf goes into the journal.
  * 4. Leaves still unknown (the server has the chunk, our journal does not) are
@@ -43,16 +43,17 @@ struct upload {
     struct progress progress;
 };
 
-/* Who the file is: another fingerprint, another upload. */
+/* Who the file is, for whom and where to: another fingerprint, another upload.
+ * The server's address is not part of it: it may be reached by several. */
 static void upload_fingerprint(struct upload *u)
 {
     const struct statx *st = source_stat(u->source);
-    char text[SERVER_BYTES + PATH_BYTES + 300];
+    char text[PATH_BYTES + 400];
     struct digest d;
     int size = snprintf(
-        text, sizeof(text), "%s@%s/%s %u:%u:%llu %llu %lld.%u %lld.%u %d",
-        u->s->profile.login.user, u->s->profile.login.server, u->path.text,
-        st->stx_dev_major, st->stx_dev_minor, (unsigned long long)st->stx_ino,
+        text, sizeof(text), "%s /%s %u:%u:%llu %llu %lld.%u %lld.%u %d",
+        u->s->profile.login.user, u->path.text, st->stx_dev_major,
+        st->stx_dev_minor, (unsigned long long)st->stx_ino,
         (unsigned long long)st->stx_size, (long long)st->stx_mtime.tv_sec,
         st->stx_mtime.tv_nsec, (long long)st->stx_ctime.tv_sec,
         st->stx_ctime.tv_nsec, (int)u->hash);
