@@ -37,9 +37,10 @@ static void the_line_says_what_a_person_asks(void **state)
 
 static void no_terminal_is_too_narrow(void **state)
 {
-    static const char *const names[] = {"", "f", "\xe6\x96\x87\xe4\xbb\xb6.bin",
-                                        "a-name-that-is-rather-long-for-a-line-"
-                                        "of-eighty-columns-and-then-some.tar"};
+    static const char *const names[] = {
+        "", "f", "\xe6\x96\x87\xe4\xbb\xb6.bin",
+        ("a-name-that-is-rather-long-for-a-line"
+         "-of-eighty-columns-and-then-some.tar")};
     char line[512];
 
     (void)state;
