@@ -160,11 +160,12 @@ def options():
 
 def enough_room(o):
     for place, files in ((o.tmpfs, 5), (o.disk, 4)):
-        free = shutil.disk_usage(place).free // MIB if place else files * o.mib
-        if free < files * o.mib + 256:
-            raise SystemExit(f"bench: {place} has {free} MiB free; "
-                             f"{files * o.mib + 256} are needed (--mib N for "
-                             "a smaller file)")
+        if not place:
+            continue
+        free, needed = shutil.disk_usage(place).free // MIB, files * o.mib + 256
+        if free < needed:
+            raise SystemExit(f"bench: {place} has {free} MiB free; {needed} "
+                             "are needed (--mib N for a smaller file)")
 
 
 def measure(o, figures):
