@@ -303,6 +303,17 @@ static int upload_repair(struct upload *u, struct exchange *x,
     return 0;
 }
 
+static int upload_refusal(struct exchange *x, int rc, struct problem *why)
+{
+    struct problem said;
+    int said_rc = exchange_check(x, &said);
+
+    if (said_rc >= 0)
+        return rc;
+    *why = said;
+    return said_rc;
+}
+
 static int upload_finish(struct upload *u, struct exchange *x,
                          const struct transfer_watch *watch,
                          struct digest *ret_root, char ret_level[16],
@@ -324,6 +335,9 @@ static int upload_finish(struct upload *u, struct exchange *x,
         if (rc < 0)
             break;
     }
+    /* The put was refused before the commit came: that says why. */
+    if (rc < 0 && why->id == PROBLEM_TRANSFER_UNKNOWN)
+        return upload_refusal(x, rc, why);
     if (rc < 0)
         return rc;
     rc = exchange_reply(x, keel_after(ASK_TIME), &ok, why);

@@ -31,6 +31,7 @@ struct put {
     uint64_t size, bytes;      /* likewise; bytes at the start or the end */
     unsigned users;            /* handlers of put.commit, put.leaves inside */
     bool ended;                /* the put handler is leaving */
+    const struct problem *why; /* then: what it is refused with, or NULL */
     struct keel_event changed; /* state, users or ended */
 };
 
@@ -180,12 +181,14 @@ static void put_log(const struct conn *c, const struct put *p,
 /* The end of a put, however it came: handlers that use it leave first.  A
  * publish in progress runs to its end, so this waits for the disk, not for
  * the peer.  True: another run of the same command has asked for the draft. */
-static bool put_end(struct conn *c, struct put *p, const struct path *path)
+static bool put_end(struct conn *c, struct put *p, const struct path *path,
+                    const struct problem *why)
 {
     bool taken = false;
 
     keel_shield();
     p->ended = true;
+    p->why = why;
     keel_event_set(&p->changed);
     while (p->users > 0)
         put_wait(p);
@@ -225,7 +228,9 @@ int verb_put(struct conn *c, struct exchange *x, const json_t *body,
     LIST_INSERT_HEAD(&c->puts, &p, node);
     put_log(c, &p, &path, "opened");
     rc = put_run(c, &p, x, why);
-    taken = put_end(c, &p, &path);
+    taken = put_end(
+        c, &p, &path,
+        rc < 0 && rc != -ECANCELED && why->id != PROBLEM_NONE ? why : NULL);
     /* A publish runs to its end also when its put was cancelled meanwhile. */
     if (p.state == PUT_DONE && rc < 0)
         return exchange_answer(x, NULL);
@@ -262,7 +267,10 @@ static int put_enter(struct conn *c, const json_t *body, struct put **ret,
         keel_event_set(&p->changed);
         if (rc < 0)
             return problem(why, CANCELLED);
-        return problem(why, TRANSFER_UNKNOWN);
+        if (!p->ended || !p->why)
+            return problem(why, TRANSFER_UNKNOWN);
+        *why = *p->why; /* a full disk, say: that is what ended both */
+        return -problem_row(why->id)->errno_;
     }
     *ret = p;
     return 0;
