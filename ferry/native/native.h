@@ -4,7 +4,7 @@
  *
  * Connections are accepted on the caller's loop and placed on the least loaded
  * of the given ones; a connection's coroutines stay there.  At the cap a
- * newcomer is told so (server.full) by a goodbye before it is closed. */
+ * newcomer is closed at once, without a handshake, and the log says so once. */
 #ifndef FERRY_NATIVE_H
 #define FERRY_NATIVE_H
 
