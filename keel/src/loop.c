@@ -25,9 +25,11 @@
 
 #include "park.h"
 
-#define TURN 64u               /* switches between two looks round */
-#define POLL_NS (20 * KEEL_US) /* how old the poller's news may get */
-#define SPINS 100              /* about a microsecond */
+#define TURN 64u /* switches between two looks round */
+/* How old the poller's news may get while there are coroutines to run: more
+ * of them than a handful would only wait, and grow cold. */
+#define POLL_NS (200 * KEEL_US)
+#define SPINS 100 /* about a microsecond */
 #define CREDIT 16
 /* Under virtual time: what the kernel gets to deliver what was sent. */
 #define GRACE_NS (200 * KEEL_US)

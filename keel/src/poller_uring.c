@@ -2,12 +2,16 @@
 /* The poller by io_uring.
  *
  * Operations are one-shot: the kernel tries at once and, when it would block,
- * waits by itself and finishes the work.  Everything queued since the last
- * wait goes to the kernel in the one call that also waits. */
+ * waits by itself and finishes the work.  What was queued since the last wait
+ * goes to the kernel in the call that also waits, at most HANDFUL at a time:
+ * among a thousand busy sockets a message is then answered while what belongs
+ * to its socket is still in the caches, which the rest would push out.  For
+ * the same reason a send is tried at once. */
 #include "poller.h"
 
 #include <errno.h>
 #include <liburing.h>
+#include <poll.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -18,6 +22,8 @@ enum {
      * several calls.  Completions beyond the ring's wait in the kernel. */
     ENTRIES = 1024,
     COMPLETIONS = 8192,
+    HANDFUL = 24,
+    AT_ONCE_BYTES = 16384, /* a send of more goes by the ring */
     AHEAD = 4,
     FETCH_BYTES = 256, /* an op and the waiter behind it */
 };
@@ -182,6 +188,29 @@ static bool queue(struct uring *u, struct poller_op *op, bool poll_first)
         prepare(u, sqe, op);
     io_uring_sqe_set_data(sqe, op);
     op->private[0] = poll_first ? WAITS_THEN_TRIES : WORKS;
+    return true;
+}
+
+static bool uring_attempt(struct poller *p, struct poller_op *op)
+{
+    struct uring *u = self(p);
+    struct entry *en;
+    ssize_t rc;
+
+    if (op->verb != POLLER_SEND || op->size > AT_ONCE_BYTES)
+        return false;
+    en = entry_get(u, op->fd);
+    if (!en || en->no_socket)
+        return false;
+    for (const struct poller_op *o = en->ops; o; o = o->next)
+        if (poller_events(o) & POLLOUT)
+            return false; /* who comes later does not overtake */
+    rc = send(op->fd, op->buf, op->size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (rc < 0 && errno == ENOTSOCK)
+        en->no_socket = true;
+    if (rc < 0 && (errno == EAGAIN || errno == EINTR || errno == ENOTSOCK))
+        return false;
+    op->result = rc < 0 ? -errno : rc;
     return true;
 }
 
@@ -353,13 +382,28 @@ static void took(int rc)
                 rc == -EBUSY || rc == -ENOMEM);
 }
 
-/* Hands over what is queued; runs what the kernel put off for us. */
+/* Hands over the oldest of what is queued.  The kernel sees all of it and is
+ * told to take that many, which liburing has no call for. */
+static void hand_over(struct uring *u)
+{
+    struct io_uring_sq *sq = &u->ring.sq;
+    unsigned count = io_uring_sq_ready(&u->ring);
+
+    if (count > HANDFUL)
+        count = HANDFUL;
+    sq->sqe_head = sq->sqe_tail;
+    io_uring_smp_store_release(sq->ktail, sq->sqe_tail);
+    took(io_uring_enter((unsigned)u->ring.ring_fd, count, 0,
+                        IORING_ENTER_GETEVENTS, NULL));
+}
+
+/* Hands over some of what is queued; runs what the kernel put off for us. */
 static void look(struct uring *u)
 {
     const unsigned put_off = IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW;
 
     if (io_uring_sq_ready(&u->ring))
-        took(io_uring_submit_and_get_events(&u->ring));
+        hand_over(u);
     else if (IO_URING_READ_ONCE(*u->ring.sq.kflags) & put_off)
         took(io_uring_get_events(&u->ring));
 }
@@ -370,6 +414,12 @@ static void sleep_until(struct uring *u, keel_ns deadline)
     struct __kernel_timespec ts;
     keel_ns span;
 
+    /* All is handed over before a sleep, and nobody sleeps over an answer. */
+    if (io_uring_sq_ready(&u->ring) > HANDFUL) {
+        hand_over(u);
+        if (io_uring_cq_ready(&u->ring))
+            return;
+    }
     if (deadline == KEEL_FOREVER) {
         took(io_uring_submit_and_wait(&u->ring, 1));
         return;
@@ -511,6 +561,7 @@ const struct poller_class poller_uring = {
     .name = "uring",
     .open = uring_open,
     .close = uring_close,
+    .attempt = uring_attempt,
     .submit = uring_submit,
     .cancel = uring_cancel,
     .wait = uring_wait,
