@@ -93,7 +93,17 @@ int account_device_list(struct accounts *a, const struct actor *who,
 int account_home(struct accounts *a, const struct actor *who,
                  struct ledger_space *ret, struct problem *why);
 
-/* ---- rights ------------------------------------------------------------------------- */
+/* A new password, for somebody who has logged in by the old one on this
+ * connection (actor.device 0; PASSWORD_NEEDED otherwise).  Devices stay. */
+int account_password(struct accounts *a, const struct actor *who,
+                     const struct ledger_scram *scram, struct problem *why);
+/* Looks again at somebody who came in earlier: LOGIN_DISABLED,
+ * ACCOUNT_UNKNOWN, DEVICE_UNKNOWN.  Cheap: answered from memory unless an
+ * account or device was changed since. */
+int account_still(struct accounts *a, const struct actor *who,
+                  struct problem *why);
+
+/* ---- spaces and rights ------------------------------------------------------------------------- */
 enum right {
     RIGHT_NONE,
     RIGHT_READ = 1,
@@ -103,7 +113,28 @@ enum right {
     RIGHT_DROP = 16,
     RIGHT_ADMIN = 32
 };
-/* 0, or RIGHT_MISSING: the one place where rights are decided.  */
+/* The space of that name, "" the actor's home.  SPACE_UNKNOWN also when the
+ * actor has no right anywhere in it: whoever may not enter does not learn that
+ * it exists. */
+int account_space(struct accounts *a, const struct actor *who, const char *name,
+                  int64_t *ret, struct problem *why);
+/* The spaces that the actor may enter, home first ("" its name), then by name;
+ * `rights` are the union of all grants in it. */
+struct space_entry {
+    struct ledger_space space;
+    unsigned rights;
+};
+int account_spaces(struct accounts *a, const struct actor *who,
+                   struct space_entry *ret, unsigned max, struct problem *why);
+/* "read,write", and back: -EINVAL.  `ret` 64 bytes. */
+void rights_print(unsigned rights, char ret[64]);
+int rights_parse(const char *text, unsigned *ret);
+/* 0, or RIGHT_MISSING: the one place where rights are decided.  Space 0 is the
+ * home.  The owner of a space and an admin have every right; others the union of
+ * the grants to them and to everybody at the path or above it.  DROP is write
+ * without replacing, reading or listing.  RIGHT_LIST of a directory above a
+ * grant shows only what leads to it.  Grants are kept in memory and read again
+ * after a change. */
 int account_may(struct accounts *a, const struct actor *who, int64_t space,
                 const struct path *path, enum right need, struct problem *why);
 

@@ -5,6 +5,7 @@
  *     ferry://host:9001/#SECRET.PIN                  an invite: SECRET and PIN
  *                                                    are 32 bytes, base64url
  *     :/path, work:/path, ferry://ada@host/path      a remote place
+ *     :@team/path, ferry://ada@host/@team/path       in the space "team"
  *     ./a:b, /a:b, plain                             a local one
  *
  * A place is remote when a colon comes before the first slash.  In an URL the
@@ -48,11 +49,12 @@ int invite_link_parse(const char *text, struct invite_link *ret,
 
 struct place {
     bool remote;
-    char profile[PROFILE_BYTES + 1]; /* "": the default one */
-    struct login_address login;      /* of an URL; user "" otherwise */
-    struct path path;                /* remote: in the account's home */
-    bool directory;                  /* the text ends in '/' */
-    const char *local;               /* local: the text itself, lent */
+    char profile[PROFILE_BYTES + 1];  /* "": the default one */
+    struct login_address login;       /* of an URL; user "" otherwise */
+    char space[SPACE_NAME_BYTES + 1]; /* "": the account's home */
+    struct path path;                 /* remote: in that space */
+    bool directory;                   /* the text ends in '/' */
+    const char *local;                /* local: the text itself, lent */
 };
 int place_parse(const char *text, struct place *ret, struct problem *why);
 

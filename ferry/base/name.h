@@ -42,6 +42,11 @@ int name_check(const char *name, size_t size, struct problem *why);
 /* ACCOUNT_NAME */
 int account_name_check(const char *name, struct problem *why);
 
+/* Space names: 1 to 64 of the same. */
+#define SPACE_NAME_BYTES 64
+/* SPACE_NAME */
+int space_name_check(const char *name, struct problem *why);
+
 /* Copies `in` so that a terminal shows it and does nothing else: control
  * characters, DEL, C1, marks that turn the direction of text, and what is not
  * UTF-8 become \x1b and the like, byte by byte, a backslash \\.  Always ends in

@@ -14,6 +14,8 @@
 
 #define FERRY_VERSION "0.1.0"
 
+#define FILTERS_MOST 64
+
 struct cli {
     int verbose; /* -1 -q, 0, 1 -v */
     bool json;
@@ -23,7 +25,21 @@ struct cli {
     bool no_replace;           /* put */
     const char *level;         /* put: committed, synced, received */
     const char *hash;          /* put, get, hash: sha256, xxh128 */
-    int argc;                  /* what follows the options */
+    bool recursive;            /* -r: put, get, rm, ls */
+    bool dry_run;              /* put, get, rm: say what would be done */
+    bool parents;              /* -p: mkdir */
+    bool yes;                  /* -f: rm asks nothing */
+    bool long_list, reverse;   /* -l: ls; --reverse */
+    const char *sort;          /* ls: name, size, time */
+    const char *match;         /* --if-match ROOT: put, get */
+    bool retry;                /* put, get: wait and go on by itself */
+    unsigned connections;      /* -j: put, get; 1 to 16, 0: not given */
+    struct filter {
+        const char *pattern;
+        bool include;
+    } filters[FILTERS_MOST]; /* --exclude, --include: the first match decides */
+    unsigned filter_count;
+    int argc; /* what follows the options */
     char **argv;
     struct problem *why;
 };

@@ -79,6 +79,11 @@ int ledger_account_scram(struct ledger *l, int64_t account,
                          const struct ledger_scram *s, struct problem *why);
 int ledger_account_disable(struct ledger *l, int64_t account, bool disabled,
                            struct problem *why);
+/* The account, its devices, grants and invites; its home goes too when it is
+ * empty of files (SPACE_NOT_EMPTY otherwise, and when it owns another space
+ * that is not). */
+int ledger_account_delete(struct ledger *l, int64_t account,
+                          struct problem *why);
 
 /* ---- invites ----------------------------------------------------------------- */
 struct ledger_invite {
@@ -132,6 +137,28 @@ int ledger_space_list(struct ledger *l, int64_t after, struct ledger_space *ret,
                       unsigned max, struct problem *why);
 int ledger_space_quota(struct ledger *l, int64_t space, int64_t bytes,
                        int64_t files, struct problem *why);
+/* A shared space; fills id and dir.  SPACE_EXISTS */
+int ledger_space_add(struct ledger *l, struct ledger_space *s,
+                     struct problem *why);
+/* By its name.  SPACE_UNKNOWN */
+int ledger_space_find(struct ledger *l, const char *name,
+                      struct ledger_space *ret, struct problem *why);
+
+/* ---- grants ------------------------------------------------------------------------ */
+/* What an account, or everybody, may do in a space at a path and below it. */
+struct ledger_grant {
+    int64_t space, account;    /* account 0: everybody */
+    char path[PATH_BYTES + 1]; /* without a leading slash; "": all of it */
+    unsigned rights;           /* RIGHT_* of account.h; 0 takes it away */
+};
+/* Sets it, in place of an earlier one of the same space, path and account. */
+int ledger_grant_set(struct ledger *l, const struct ledger_grant *g,
+                     struct problem *why);
+/* Those of a space (account -1: of anybody), or of an account in all spaces
+ * (space 0), everybody's included; ordered by space, path, account. */
+int ledger_grant_list(struct ledger *l, int64_t space, int64_t account,
+                      int (*each)(const struct ledger_grant *g, void *arg),
+                      void *arg, struct problem *why);
 
 /* ---- drafts ------------------------------------------------------------------------ */
 struct ledger_draft {
@@ -230,6 +257,32 @@ int ledger_undo(struct ledger *l, int64_t intent, struct problem *why);
  * FILE_MISSING, FILE_BUSY */
 int ledger_file_remove(struct ledger *l, int64_t space, const char *path,
                        struct problem *why);
+
+/* ---- moving and removing -------------------------------------------------------------- */
+/* The commit point and redo record of a change of names, as an intent is of a
+ * publish: begin, do it on the disk, sync the directories, end.  A name at,
+ * above or below which something is being published or changed is FILE_BUSY. */
+enum ledger_change_kind { LEDGER_MOVE, LEDGER_REMOVE };
+struct ledger_change {
+    int64_t id; /* filled by begin */
+    enum ledger_change_kind kind;
+    int64_t space, account;
+    const char *path;       /* in lists: lent to the callback */
+    const char *to;         /* MOVE */
+    uint64_t device, inode; /* of what lies at `path` */
+    int64_t now;
+};
+int ledger_change_begin(struct ledger *l, struct ledger_change *c,
+                        struct problem *why);
+/* MOVE: the rows at and below `path` are now at `to`; those that were at or
+ * below `to` are gone with their quota.  REMOVE: the rows at and below `path`
+ * are gone, with their quota.  An audit row and an outbox row ("file.moved",
+ * "file.removed") are written.  `done` false: nothing was changed after all. */
+int ledger_change_end(struct ledger *l, int64_t id, bool done,
+                      struct problem *why);
+int ledger_change_list(struct ledger *l,
+                       int (*each)(const struct ledger_change *c, void *arg),
+                       void *arg, struct problem *why);
 
 /* ---- what follows a file ---------------------------------------------------------------- */
 struct ledger_event {

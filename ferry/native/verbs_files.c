@@ -33,7 +33,7 @@ int verb_stat(struct conn *c, struct exchange *x, const json_t *body,
 
     if (rc < 0)
         return rc;
-    rc = vault_stat(c->native->o.vault, &c->actor, &path, &e, why);
+    rc = vault_stat(c->native->o.vault, &c->actor, 0, &path, &e, why);
     if (rc < 0)
         return rc;
     return answer(x, entry_to_json(&e), why);
@@ -98,7 +98,7 @@ int verb_list(struct conn *c, struct exchange *x, const json_t *body,
         json_decref(list);
         return problem(why, NO_MEMORY);
     }
-    count = vault_list(c->native->o.vault, &c->actor, &path, after, e,
+    count = vault_list(c->native->o.vault, &c->actor, 0, &path, after, e,
                        (unsigned)max + 1, why);
     if (count < 0) {
         json_decref(list);
@@ -136,11 +136,11 @@ int verb_hash(struct conn *c, struct exchange *x, const json_t *body,
     rc = conn_hashing_begin(c, why);
     if (rc < 0)
         return rc;
-    rc = vault_hash(c->native->o.vault, &c->actor, &path, hash, &root, why);
+    rc = vault_hash(c->native->o.vault, &c->actor, 0, &path, hash, &root, why);
     conn_hashing_end(c);
     if (rc < 0)
         return rc;
-    rc = vault_stat(c->native->o.vault, &c->actor, &path, &e, why);
+    rc = vault_stat(c->native->o.vault, &c->actor, 0, &path, &e, why);
     if (rc < 0)
         return rc;
     digest_print(hash, &root, text);
@@ -169,7 +169,7 @@ int verb_leaves(struct conn *c, struct exchange *x, const json_t *body,
     rc = field_hash(body, &hash, why);
     if (rc < 0)
         return rc;
-    rc = vault_file_open(c->native->o.vault, &c->actor, &path, hash, &s, &e,
+    rc = vault_file_open(c->native->o.vault, &c->actor, 0, &path, hash, &s, &e,
                          why);
     if (rc < 0)
         return rc;
@@ -241,7 +241,7 @@ int verb_get(struct conn *c, struct exchange *x, const json_t *body,
     rc = field_match(body, hash, &matching, &match, why);
     if (rc < 0)
         return rc;
-    rc = vault_file_open(c->native->o.vault, &c->actor, &path, hash, &s, &e,
+    rc = vault_file_open(c->native->o.vault, &c->actor, 0, &path, hash, &s, &e,
                          why);
     if (rc < 0)
         return rc;

@@ -121,7 +121,7 @@ static struct draft *draft_new(struct vault *v, const struct actor *who,
     d->vault = v;
     d->kind = put->size <= CHUNK_BYTES && !v->no_tmpfile ? DRAFT_SMALL
                                                          : DRAFT_REGISTERED;
-    d->space = who->home;
+    d->space = put->space ? put->space : who->home;
     d->account = who->account;
     d->size = put->size;
     d->hash = put->hash;
@@ -411,8 +411,8 @@ int vault_draft_open(struct vault *v, const struct actor *who,
     int rc = put_check(put, why);
 
     if (rc == 0)
-        rc = account_may(v->accounts, who, who->home, put->path, RIGHT_WRITE,
-                         why);
+        rc = account_may(v->accounts, who, put->space ? put->space : who->home,
+                         put->path, RIGHT_WRITE, why);
     if (rc < 0)
         return rc;
     d = draft_new(v, who, put);

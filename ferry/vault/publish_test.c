@@ -393,7 +393,7 @@ static uint64_t check_name(struct world *w, struct scenario *s,
     assert_int_equal(world_path(path, &p), 0);
     for (unsigned k = i; k < s->count; k++)
         must |= !strcmp(s->uploads[k].path, path) && s->uploads[k].acked;
-    rc = vault_stat(w->vault, &w->who, &p, &e, NULL);
+    rc = vault_stat(w->vault, &w->who, 0, &p, &e, NULL);
     *ret_exists = rc == 0;
     if (rc < 0) {
         struct ledger_file row;
@@ -785,14 +785,15 @@ static void read_about(struct world *w, const struct scenario *s)
 
     assert_non_null(entries);
     assert_int_equal(world_path("", &path), 0);
-    (void)vault_list(w->vault, &w->who, &path, "", entries, 8, NULL);
+    (void)vault_list(w->vault, &w->who, 0, &path, "", entries, 8, NULL);
     free(entries);
     for (unsigned i = 0; i < s->count; i++) {
         struct digest root, expected;
         bool known = false;
 
         assert_int_equal(world_path(s->uploads[i].path, &path), 0);
-        if (vault_hash(w->vault, &w->who, &path, CHUNK_XXH128, &root, NULL) < 0)
+        if (vault_hash(w->vault, &w->who, 0, &path, CHUNK_XXH128, &root, NULL) <
+            0)
             continue;
         for (unsigned k = 0; k < s->count; k++) {
             expected = content_root(s->uploads[k].tag, s->uploads[k].size,

@@ -98,13 +98,15 @@ static int on_pool(int (*fn)(void *arg), struct place *p, void *arg)
     return rc == -EAGAIN ? problem(p->why, NO_MEMORY) : rc;
 }
 
-static int may(struct vault *v, const struct actor *who,
+static int may(struct vault *v, const struct actor *who, int64_t space,
                const struct path *path, enum right need,
                struct ledger_space *ret, struct problem *why)
 {
-    int rc = account_may(v->accounts, who, who->home, path, need, why);
+    int rc;
 
-    return rc < 0 ? rc : vault_space(v, who->home, false, ret, why);
+    space = space ? space : who->home;
+    rc = account_may(v->accounts, who, space, path, need, why);
+    return rc < 0 ? rc : vault_space(v, space, false, ret, why);
 }
 
 /* ---- entries -------------------------------------------------------------------------- */
@@ -156,7 +158,7 @@ static int stat_one(void *arg)
     return rc;
 }
 
-int vault_stat(struct vault *v, const struct actor *who,
+int vault_stat(struct vault *v, const struct actor *who, int64_t space_id,
                const struct path *path, struct vault_entry *ret,
                struct problem *why)
 {
@@ -164,7 +166,7 @@ int vault_stat(struct vault *v, const struct actor *who,
     struct stating s = {
         .place = {.vault = v, .path = path->text, .why = why, .dir = -1},
     };
-    int rc = may(v, who, path, RIGHT_LIST, &space, why);
+    int rc = may(v, who, space_id, path, RIGHT_LIST, &space, why);
 
     if (rc < 0)
         return rc;
@@ -328,13 +330,13 @@ static int list_one(void *arg)
     return 1;
 }
 
-int vault_list(struct vault *v, const struct actor *who,
+int vault_list(struct vault *v, const struct actor *who, int64_t space_id,
                const struct path *path, const char *after,
                struct vault_entry *ret, unsigned max, struct problem *why)
 {
     keel_auto(mem) void *heap = NULL;
     struct ledger_space space;
-    int rc = may(v, who, path, RIGHT_LIST, &space, why);
+    int rc = may(v, who, space_id, path, RIGHT_LIST, &space, why);
 
     if (rc < 0 || max == 0)
         return rc;
@@ -407,14 +409,14 @@ static int source_at(struct vault *v, const char *space_dir, const char *path,
     return rc;
 }
 
-int vault_file_open(struct vault *v, const struct actor *who,
+int vault_file_open(struct vault *v, const struct actor *who, int64_t space_id,
                     const struct path *path, enum chunk_hash hash,
                     struct source **ret, struct vault_entry *ret_entry,
                     struct problem *why)
 {
     struct ledger_space space;
     struct source *s = NULL;
-    int rc = may(v, who, path, RIGHT_READ, &space, why);
+    int rc = may(v, who, space_id, path, RIGHT_READ, &space, why);
 
     if (rc == 0)
         rc = source_at(v, space.dir, path->text, hash, &s, why);
@@ -452,7 +454,7 @@ int read_digest(struct vault *v, int64_t space, int64_t account,
     return 0;
 }
 
-int vault_hash(struct vault *v, const struct actor *who,
+int vault_hash(struct vault *v, const struct actor *who, int64_t space_id,
                const struct path *path, enum chunk_hash hash,
                struct digest *ret, struct problem *why)
 {
@@ -461,7 +463,7 @@ int vault_hash(struct vault *v, const struct actor *who,
 
     if (!chunk_hash_name(hash))
         return problem(why, REQUEST_INVALID, .detail = "unknown hash");
-    rc = may(v, who, path, RIGHT_READ, &space, why);
+    rc = may(v, who, space_id, path, RIGHT_READ, &space, why);
     if (rc < 0)
         return rc;
     return read_digest(v, space.id, who->account, space.dir, path->text, hash,

@@ -73,7 +73,8 @@ int vault_expire(struct vault *v, struct problem *why);
 /* ---- uploads --------------------------------------------------------------- */
 struct draft;
 struct vault_put {
-    const struct path *path; /* in the actor's home; parents must exist */
+    int64_t space;           /* 0: the actor's home, here and below */
+    const struct path *path; /* parents must exist */
     uint64_t size;
     enum chunk_hash hash;
     int64_t mtime_ns;
@@ -126,24 +127,69 @@ struct vault_entry {
     mode_t mode;
     enum chunk_hash hash; /* 0: no digest known */
     struct digest root;
+    char *target; /* of a link, for keel_free; NULL otherwise */
 };
-int vault_stat(struct vault *v, const struct actor *who,
+void vault_entry_fini(struct vault_entry *e);
+int vault_stat(struct vault *v, const struct actor *who, int64_t space,
                const struct path *path, struct vault_entry *ret,
                struct problem *why);
 /* A directory's entries ordered by name (bytes), those after `after` ("": from
  * the start), at most `max`; or the one entry when it is a file.  Returns the
- * count. */
-int vault_list(struct vault *v, const struct actor *who,
+ * count.  Pages of one directory that follow each other do not read it anew
+ * each time, and a first page does not wait for the last name of a large one
+ * to be looked at. */
+int vault_list(struct vault *v, const struct actor *who, int64_t space,
                const struct path *path, const char *after,
                struct vault_entry *ret, unsigned max, struct problem *why);
 /* For a download; the root is in `ret_entry` when the ledger knows it. */
-int vault_file_open(struct vault *v, const struct actor *who,
+int vault_file_open(struct vault *v, const struct actor *who, int64_t space,
                     const struct path *path, enum chunk_hash hash,
                     struct source **ret, struct vault_entry *ret_entry,
                     struct problem *why);
 /* The root, from the ledger or by reading the file (and remembered). */
-int vault_hash(struct vault *v, const struct actor *who,
+int vault_hash(struct vault *v, const struct actor *who, int64_t space,
                const struct path *path, enum chunk_hash hash,
                struct digest *ret, struct problem *why);
+
+/* ---- changing names ----------------------------------------------------------- */
+/* Each returns when the change would survive a power cut. */
+
+/* One directory; `parents`: those above it too, and one that is there already is
+ * no error.  FILE_EXISTS, FILE_MISSING (a parent), RIGHT_MISSING (write) */
+int vault_mkdir(struct vault *v, const struct actor *who, int64_t space,
+                const struct path *path, mode_t mode, bool parents,
+                struct problem *why);
+/* A symbolic link with that text, which is kept and never followed.  Replaces a
+ * file or link, unless `no_replace`. */
+int vault_link(struct vault *v, const struct actor *who, int64_t space,
+               const struct path *path, const char *target, int64_t mtime_ns,
+               bool no_replace, struct problem *why);
+/* Permission bits and mtime of a file or directory, after its content. mode
+ * (mode_t)-1, mtime_ns INT64_MIN: as it is. */
+int vault_set(struct vault *v, const struct actor *who, int64_t space,
+              const struct path *path, mode_t mode, int64_t mtime_ns,
+              struct problem *why);
+/* Within one space.  Replaces a file or link (right delete), never a directory;
+ * a directory not into itself.  FILE_EXISTS, FILE_BUSY */
+int vault_move(struct vault *v, const struct actor *who, int64_t space,
+               const struct path *from, const struct path *to, bool no_replace,
+               struct problem *why);
+struct vault_removed {
+    uint64_t files, directories;
+};
+/* A file, a link, an empty directory; `recursive`: a directory with all that is
+ * in it.  FILE_NOT_EMPTY, FILE_BUSY, RIGHT_MISSING (delete) */
+int vault_remove(struct vault *v, const struct actor *who, int64_t space,
+                 const struct path *path, bool recursive,
+                 struct vault_removed *ret, struct problem *why);
+/* Compares ledger and disk of one space; repairs what `repair` asks for: rows
+ * without a file, quota that is not the sum of its files.  Each finding is told. */
+struct vault_finding {
+    const char *path, *what;
+    bool repaired;
+};
+int vault_check(struct vault *v, int64_t space, bool repair,
+                int (*each)(const struct vault_finding *f, void *arg),
+                void *arg, struct problem *why);
 
 #endif

@@ -278,7 +278,7 @@ static struct vault_entry entry_of(struct world *w, const char *text)
     struct path path;
 
     assert_int_equal(world_path(text, &path), 0);
-    assert_int_equal(vault_stat(w->vault, &w->who, &path, &e, NULL), 0);
+    assert_int_equal(vault_stat(w->vault, &w->who, 0, &path, &e, NULL), 0);
     return e;
 }
 
@@ -289,7 +289,7 @@ static enum problem_id hash_of(struct world *w, const char *text,
     struct path path;
 
     assert_int_equal(world_path(text, &path), 0);
-    (void)vault_hash(w->vault, &w->who, &path, hash, ret, &why);
+    (void)vault_hash(w->vault, &w->who, 0, &path, hash, ret, &why);
     return why.id;
 }
 
@@ -724,7 +724,7 @@ static void a_list_is_ordered_and_comes_in_pages(void **state)
     }
     home_mkdir(w, "a");
     assert_int_equal(world_path("/", &root), 0);
-    while ((count = vault_list(w->vault, &w->who, &root, last, page, PAGE,
+    while ((count = vault_list(w->vault, &w->who, 0, &root, last, page, PAGE,
                                NULL)) > 0) {
         for (int i = 0; i < count; i++) {
             assert_true(strcmp(last, page[i].name) < 0);
@@ -737,11 +737,11 @@ static void a_list_is_ordered_and_comes_in_pages(void **state)
     assert_int_equal(seen, FILES + 1);
     /* a file lists itself */
     assert_int_equal(world_path("/f1", &root), 0);
-    assert_int_equal(vault_list(w->vault, &w->who, &root, "", page, PAGE, NULL),
-                     1);
+    assert_int_equal(
+        vault_list(w->vault, &w->who, 0, &root, "", page, PAGE, NULL), 1);
     assert_string_equal(page[0].name, "f1");
     assert_int_equal(
-        vault_list(w->vault, &w->who, &root, "f1", page, PAGE, NULL), 0);
+        vault_list(w->vault, &w->who, 0, &root, "f1", page, PAGE, NULL), 0);
     keel_free(page);
 }
 

@@ -190,7 +190,7 @@ int world_holds(struct world *w, const char *text, unsigned tag, uint64_t size)
 
     keel_assert(expected);
     if (rc == 0)
-        rc = vault_file_open(w->vault, &w->who, &path, 0, &s, &e, NULL);
+        rc = vault_file_open(w->vault, &w->who, 0, &path, 0, &s, &e, NULL);
     if (rc < 0)
         return rc;
     if (source_size(s) != size)
