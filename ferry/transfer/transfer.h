@@ -54,4 +54,47 @@ int transfer_receive(struct part *p, struct exchange *x,
                      struct buffer_pool *pool, unsigned window,
                      const struct transfer_watch *watch, struct problem *why);
 
+/* ---- small files, many at once; client ------------------------------------- */
+/* What goes with its REQUEST, and comes back in the same round trip. */
+#define SMALL_BYTES WIRE_DATA_BYTES
+
+/* A `put` with its data ("At once" in docs/protocol.md): `fields` are put's
+ * with `root` and `level`, taken, also on error; `data` has `size` bytes, 0 to
+ * SMALL_BYTES, and is the caller's again when this returns.  Waits while 255
+ * requests are open, or 8 MiB of such data are without REPLY.
+ *
+ * The REPLY {"level", "root"} or its problem comes by exchange_reply, in any
+ * order among many: a caller with many in flight sets an exchange_sink whose
+ * `ended` says which is done, or waits for the oldest.  exchange_free as
+ * ever. */
+int transfer_put_small(struct link *l, json_t *fields, const void *data,
+                       size_t size, struct exchange **ret, struct problem *why);
+
+/* A `get` of a whole file of up to SMALL_BYTES bytes, `size` as a list said: the
+ * credit follows the REQUEST, and the data lands in `to` (`size` bytes, lent
+ * until small_get_free) whatever the caller does meanwhile: nothing of it waits
+ * for a disk.  `fields` are get's `path`, `space`, `match`; taken, also on
+ * error; `hash` is added.  As many as 255 at once. */
+struct small_get;
+struct small_got {
+    size_t size; /* bytes in `to`: may be fewer than were asked for */
+    int64_t mtime_ns;
+    mode_t mode;
+    struct digest root;
+};
+int transfer_get_small(struct link *l, json_t *fields, enum chunk_hash hash,
+                       void *to, size_t size, struct small_get **ret,
+                       struct problem *why);
+/* `done` is called (may not wait or free) when small_get_wait would not wait. */
+void small_get_watch(struct small_get *g, void (*done)(void *arg), void *arg);
+/* The bytes are there, and have the root that the server says: TRANSFER_DAMAGED.
+ * FILE_CHANGED: the file is larger than `size` now; a common get fetches it. */
+int small_get_wait(struct small_get *g, keel_ns deadline, struct small_got *ret,
+                   struct problem *why);
+/* Its exchange's id, for link_trace. */
+uint32_t small_get_id(const struct small_get *g);
+/* Lets go, with CANCEL if it is not done.  Never waits. */
+void small_get_free(struct small_get *g);
+KEEL_AUTO(small_get, struct small_get *, small_get_free)
+
 #endif

@@ -14,6 +14,9 @@
  * way, and each request pays for some. */
 #define STRAYS_MOST 1024
 #define STRAYS_PAID 64
+/* Data of requests that are their own credit: what the peer may send before it
+ * sees their REPLYs. */
+#define INLINE_BYTES ((size_t)8 << 20)
 /* Credit that a peer has not used. */
 #define CREDIT_OPEN_MOST ((uint64_t)1 << 32)
 #define SEND_MOST ((size_t)1 << 20)
@@ -50,14 +53,17 @@ static struct exchange *exchange_new(struct link *l, uint32_t id)
     return x;
 }
 
-static void exchange_list(struct exchange *x, size_t text_bytes)
+static void exchange_list(struct exchange *x, size_t text_bytes,
+                          uint32_t inline_bytes)
 {
     struct link *l = x->link;
 
     x->listed = true;
     x->text_bytes = text_bytes;
+    x->inline_bytes = inline_bytes;
     l->open_count++;
     l->open_bytes += text_bytes;
+    l->inline_bytes += inline_bytes;
     LIST_INSERT_HEAD(&l->open, x, node);
     l->strays -= l->strays < STRAYS_PAID ? l->strays : STRAYS_PAID;
 }
@@ -75,6 +81,7 @@ static void exchange_unlist(struct exchange *x)
     LIST_REMOVE(x, node);
     l->open_count--;
     l->open_bytes -= x->text_bytes;
+    l->inline_bytes -= x->inline_bytes;
     if (l->server)
         l->stray_credit += x->credit_in;
     x->credit_in = x->grant_due = 0;
@@ -329,7 +336,7 @@ int exchange_request(struct link *l, struct wire_frame *f, struct problem *why)
     x = exchange_new(l, id);
     if (!x)
         return problem(why, NO_MEMORY);
-    exchange_list(x, f->size);
+    exchange_list(x, f->size, 0);
     x->body = f->json;
     f->json = NULL;
     x->running = true;
@@ -360,13 +367,22 @@ int exchange_cancelled(struct link *l, const struct wire_frame *f,
 
 /* ---- client --------------------------------------------------------------- */
 
-static int call_room(struct link *l, struct problem *why)
+/* Requests with data leave one place to the others. */
+static bool call_fits(const struct link *l, const void *data, size_t size)
+{
+    unsigned most = link_requests_most(l) - (data && link_requests_most(l) > 1);
+
+    return l->open_count < most &&
+           l->open_bytes <= OPEN_BYTES - WIRE_JSON_BYTES &&
+           l->inline_bytes <= INLINE_BYTES - size;
+}
+
+static int call_room(struct link *l, const void *data, size_t size,
+                     struct problem *why)
 {
     int rc = 0;
 
-    while (rc == 0 && l->state == LINK_OPEN &&
-           (l->open_count >= link_requests_most(l) ||
-            l->open_bytes > OPEN_BYTES - WIRE_JSON_BYTES))
+    while (rc == 0 && l->state == LINK_OPEN && !call_fits(l, data, size))
         rc = bell_wait(&l->room, KEEL_FOREVER);
     if (rc < 0)
         return wait_failed(rc, 0, why);
@@ -381,9 +397,12 @@ static uint32_t call_id(struct link *l)
     return l->next_id;
 }
 
+/* Both frames are one piece of the queue: nothing comes between them. */
 static int call_frame(struct link *l, uint32_t id, const char *verb,
-                      json_t *fields, size_t *ret_text, struct problem *why)
+                      json_t *fields, const void *data, size_t data_size,
+                      size_t *ret_text, struct problem *why)
 {
+    const size_t head = WIRE_HEAD_BYTES + WIRE_DATA_HEAD_BYTES;
     uint8_t *bytes;
     size_t size;
     int rc;
@@ -392,42 +411,64 @@ static int call_frame(struct link *l, uint32_t id, const char *verb,
         json_object_set_new(fields, "id", json_integer((int)id)) < 0 ||
         json_object_set_new(fields, "do", json_string(verb)) < 0)
         return problem(why, NO_MEMORY);
-    rc = wire_json_encode(WIRE_REQUEST, fields, &bytes, &size);
+    rc = wire_json_encode_room(WIRE_REQUEST, fields,
+                               data_size ? head + data_size : 0, &bytes, &size);
     if (rc == -EMSGSIZE)
         return problem(why, PROTOCOL_TOO_LONG, .size = WIRE_JSON_BYTES + 1,
                        .limit = WIRE_JSON_BYTES);
-    if (rc < 0 || out_frame(l, bytes, size) < 0)
+    if (rc < 0)
         return problem(why, NO_MEMORY);
     *ret_text = size - WIRE_HEAD_BYTES;
-    return 0;
+    if (data_size > 0) {
+        wire_data_head(id, 0, (uint32_t)data_size, bytes + size);
+        memcpy(bytes + size + head, data, data_size);
+        size += head + data_size;
+    }
+    return out_frame(l, bytes, size) < 0 ? problem(why, NO_MEMORY) : 0;
 }
 
-int link_call(struct link *l, const char *verb, json_t *fields,
-              struct exchange **ret, struct problem *why)
+static int call(struct link *l, const char *verb, json_t *fields,
+                const void *data, size_t size, struct exchange **ret,
+                struct problem *why)
 {
     struct exchange *x = NULL;
     size_t text_bytes = 0;
     int rc;
 
-    keel_assert(!l->server);
+    keel_assert(!l->server && size <= WIRE_DATA_BYTES);
     fields = fields ? fields : json_object();
     do {
-        rc = call_room(l, why);
-    } while (rc == 0 && l->open_count >= link_requests_most(l));
+        rc = call_room(l, data, size, why);
+    } while (rc == 0 && !call_fits(l, data, size));
     if (rc == 0) {
         x = exchange_new(l, call_id(l));
-        rc = x ? call_frame(l, x->id, verb, fields, &text_bytes, why)
-               : problem(why, NO_MEMORY);
+        rc =
+            x ? call_frame(l, x->id, verb, fields, data, size, &text_bytes, why)
+              : problem(why, NO_MEMORY);
     }
     json_decref(fields);
     if (rc < 0) {
         keel_free(x);
         return rc;
     }
-    exchange_list(x, text_bytes);
+    exchange_list(x, text_bytes, (uint32_t)size);
+    __atomic_fetch_add(&l->bytes_out, size, __ATOMIC_RELAXED);
     l->held++;
     *ret = x;
     return 0;
+}
+
+int link_call(struct link *l, const char *verb, json_t *fields,
+              struct exchange **ret, struct problem *why)
+{
+    return call(l, verb, fields, NULL, 0, ret, why);
+}
+
+int link_call_data(struct link *l, const char *verb, json_t *fields,
+                   const void *data, size_t size, struct exchange **ret,
+                   struct problem *why)
+{
+    return call(l, verb, fields, data ? data : "", size, ret, why);
 }
 
 int exchange_replied(struct link *l, struct wire_frame *f, struct problem *why)
@@ -445,6 +486,8 @@ int exchange_replied(struct link *l, struct wire_frame *f, struct problem *why)
         return broken(why, "a reply is to no open request");
     if (!ok == !no || !json_is_object(ok ? ok : no))
         return broken(why, "a reply says neither 'ok' nor what the problem is");
+    if (no)
+        l->refused = id;
     x->reply = f->json;
     f->json = NULL;
     x->answered = true;

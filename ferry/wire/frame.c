@@ -140,8 +140,8 @@ void wire_frame_fini(struct wire_frame *f)
     f->json = NULL;
 }
 
-int wire_json_encode(enum wire_kind kind, const json_t *j, uint8_t **ret,
-                     size_t *ret_size)
+int wire_json_encode_room(enum wire_kind kind, const json_t *j, size_t room,
+                          uint8_t **ret, size_t *ret_size)
 {
     const struct kind *k = &kinds[kind];
     size_t most = k->reply ? WIRE_REPLY_BYTES : WIRE_JSON_BYTES, size;
@@ -153,7 +153,7 @@ int wire_json_encode(enum wire_kind kind, const json_t *j, uint8_t **ret,
         return -ENOMEM;
     if (size > most)
         return -EMSGSIZE;
-    bytes = keel_alloc(WIRE_HEAD_BYTES + size);
+    bytes = keel_alloc(WIRE_HEAD_BYTES + size + room);
     if (!bytes)
         return -ENOMEM;
     keel_be32_put(bytes, (uint32_t)size + 1);
@@ -167,6 +167,12 @@ int wire_json_encode(enum wire_kind kind, const json_t *j, uint8_t **ret,
     *ret = bytes;
     *ret_size = WIRE_HEAD_BYTES + size;
     return 0;
+}
+
+int wire_json_encode(enum wire_kind kind, const json_t *j, uint8_t **ret,
+                     size_t *ret_size)
+{
+    return wire_json_encode_room(kind, j, 0, ret, ret_size);
 }
 
 void wire_data_head(uint32_t id, uint64_t offset, uint32_t size,

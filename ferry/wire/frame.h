@@ -60,6 +60,9 @@ int wire_json_parse(const char *text, size_t size, json_t **ret,
  * -EMSGSIZE: longer than a peer accepts. */
 int wire_json_encode(enum wire_kind kind, const json_t *j, uint8_t **ret,
                      size_t *ret_size);
+/* Likewise, with `room` bytes behind it that ret_size does not count. */
+int wire_json_encode_room(enum wire_kind kind, const json_t *j, size_t room,
+                          uint8_t **ret, size_t *ret_size);
 /* The 17 bytes before a DATA frame's payload. */
 void wire_data_head(uint32_t id, uint64_t offset, uint32_t size,
                     uint8_t ret[WIRE_HEAD_BYTES + WIRE_DATA_HEAD_BYTES]);

@@ -5,6 +5,8 @@
 #include "wire/link.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <keel/stream.h>
@@ -453,6 +455,23 @@ const json_t *link_peer_hello(const struct link *l)
 struct keel_stream *link_stream(struct link *l)
 {
     return l->stream;
+}
+
+void link_trace(const struct link *l, uint32_t id, char ret[LINK_TRACE_BYTES])
+{
+    static const char plain[] = "0123456789abcdefghijklmnopqrstuvwxyz";
+    const char *conn =
+        json_string_value(json_object_get(l->hello, "connection"));
+
+    *ret = 0;
+    /* The peer's text goes to a terminal. */
+    if (id && conn && *conn && strlen(conn) <= 16 && !conn[strspn(conn, plain)])
+        snprintf(ret, LINK_TRACE_BYTES, "%s-%" PRIu32, conn, id);
+}
+
+uint32_t link_refused(const struct link *l)
+{
+    return l->refused;
 }
 
 void link_trust(struct link *l)

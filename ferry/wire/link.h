@@ -68,6 +68,13 @@ void link_counters(const struct link *l, uint64_t *ret_in, uint64_t *ret_out);
  * error.  Waits while 256 requests, or 1 MiB of them, are open. */
 int link_call(struct link *l, const char *verb, json_t *fields,
               struct exchange **ret, struct problem *why);
+/* Likewise, with `size` bytes of data (0 to WIRE_DATA_BYTES) in one DATA frame
+ * right behind the REQUEST, for verbs whose requests are their own credit.
+ * Copied.  Waits while 255 requests are open, or 8 MiB of such data have no
+ * REPLY yet. */
+int link_call_data(struct link *l, const char *verb, json_t *fields,
+                   const void *data, size_t size, struct exchange **ret,
+                   struct problem *why);
 /* One coroutine at a time waits for an exchange's notes and reply.  No answer
  * before the deadline is CONNECT_TIMEOUT; the exchange stays open. */
 /* The next NOTE (0, *ret_note) or -ENODATA, `why` untouched, when the REPLY has
@@ -84,6 +91,13 @@ int link_ask(struct link *l, const char *verb, json_t *fields, keel_ns deadline,
 /* Lets go; sends CANCEL when no REPLY has come.  Never waits. */
 void exchange_free(struct exchange *x);
 KEEL_AUTO(exchange, struct exchange *, exchange_free)
+
+/* How the server's log names a request of this connection: CONNECTION-ID, from
+ * the "connection" of its HELLO; "" when it said none, or id is 0. */
+#define LINK_TRACE_BYTES 32
+void link_trace(const struct link *l, uint32_t id, char ret[LINK_TRACE_BYTES]);
+/* The request that was refused last; 0: none was. */
+uint32_t link_refused(const struct link *l);
 
 /* ---- server: handlers -------------------------------------------------------------- */
 /* A CANCEL, or the end of the link, cancels the handler's coroutine.  The REPLY
@@ -118,10 +132,11 @@ int exchange_credit_wait(struct exchange *x, uint64_t bytes, keel_ns deadline,
 /* Where data goes.  `place` is called by the reader for each DATA frame and
  * lends memory for `size` bytes at `offset`, or returns NULL: protocol broken,
  * `why` says how.  `landed` follows when they are there.  `ended` (may be NULL)
- * is called when exchange_check would no longer be 1.  None of them waits, and
- * none is called after exchange_data_off, which never waits either: the link
- * lets go of the memory at once.  Data that comes while no sink is set is
- * dropped. */
+ * is called when exchange_check would no longer be 1, and may then be all there
+ * is: a client's way to hear of many replies without waiting for each.  None of
+ * them waits or frees, and none is called after exchange_data_off, which never
+ * waits either: the link lets go of the memory at once.  Data that comes while
+ * there is no `place` is dropped. */
 struct exchange_sink {
     void *(*place)(void *arg, uint64_t offset, uint32_t size,
                    struct problem *why);

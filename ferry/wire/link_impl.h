@@ -78,6 +78,7 @@ struct exchange {
     struct exchange_sink sink; /* place is NULL: none */
     struct bell bell;          /* NOTE, REPLY, credit, the end */
     size_t text_bytes;         /* of its REQUEST */
+    uint32_t inline_bytes;     /* of the data that came with it */
     /* server */
     struct keel_co *co; /* the handler's, while it runs */
     json_t *body;
@@ -114,7 +115,9 @@ struct link {
     LIST_HEAD(, exchange) open;
     unsigned open_count, held; /* held: by the client's callers */
     size_t open_bytes;         /* text of the open requests */
+    size_t inline_bytes;       /* data that came with them */
     uint32_t next_id;
+    uint32_t refused;      /* client: the last such REPLY's */
     unsigned strays;       /* frames that found nothing to do */
     uint64_t stray_credit; /* granted, and its exchange ended before its use */
     struct exchange *landing; /* whose memory the reader is filling */
