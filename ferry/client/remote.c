@@ -14,6 +14,18 @@ json_t *path_fields(const struct path *path)
     return json_pack("{s:o}", "path", text_to_json(text, path->size + 1u));
 }
 
+json_t *path_fields_in(const char *space, const struct path *path)
+{
+    json_t *fields = path_fields(path);
+
+    if (fields && *space &&
+        json_object_set_new(fields, "space", json_string(space)) < 0) {
+        json_decref(fields);
+        return NULL;
+    }
+    return fields;
+}
+
 void path_print(const struct path *path, char *ret, size_t size)
 {
     keel_assert(size > 1);

@@ -25,6 +25,8 @@ int remote_hash(struct session *s, const struct path *path,
                 enum chunk_hash hash, struct digest *ret, struct problem *why);
 /* {"path": ...} for a request; NULL when memory is out. */
 json_t *path_fields(const struct path *path);
+/* Likewise in the space of that name ("": the account's home). */
+json_t *path_fields_in(const char *space, const struct path *path);
 /* "/a/b", escaped for people */
 void path_print(const struct path *path, char *ret, size_t size);
 /* --hash, or sha256. */
