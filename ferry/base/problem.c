@@ -193,6 +193,9 @@ void problem_sentence(const struct problem *p, char *ret, size_t size)
                                size - at)) {
             at += strlen(ret + at);
             in = end + 1;
+            /* "... did you mean 'x'?" ends the sentence itself. */
+            if (*in == '.' && at > 0 && strchr("?!.", ret[at - 1]))
+                in++;
         } else {
             ret[at++] = *in++;
         }

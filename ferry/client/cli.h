@@ -5,6 +5,8 @@
 #ifndef FERRY_CLI_H
 #define FERRY_CLI_H
 
+#include <stdio.h>
+
 #include <jansson.h>
 
 #include <keel/base.h>
@@ -39,7 +41,8 @@ struct cli {
         bool include;
     } filters[FILTERS_MOST]; /* --exclude, --include: the first match decides */
     unsigned filter_count;
-    int argc; /* what follows the options */
+    bool help, version; /* --help, --version */
+    int argc;           /* what is no option */
     char **argv;
     struct problem *why;
 };
@@ -48,14 +51,33 @@ struct cli {
  * some of its arguments failed, and were said. */
 #define CLI_PARTLY 5
 
+/* A command's row in commands.c.  The help of a person, the completions of the
+ * shells and the manual page's test all read it. */
+enum argument_kind {
+    ARGUMENT_NONE,
+    ARGUMENT_LOCAL,
+    ARGUMENT_REMOTE,
+    ARGUMENT_BOTH,
+    ARGUMENT_LOGIN,   /* USER@HOST */
+    ARGUMENT_CODE,    /* of a problem */
+    ARGUMENT_COMMAND, /* of ferry */
+    ARGUMENT_WORDS,   /* one of `words`, then anything */
+};
 struct command {
     const char *name;
     int least, most; /* arguments; most -1: any number */
     int (*run)(struct cli *c);
-    const char *usage; /* what follows "ferry NAME" */
-    const char *help;  /* a paragraph, then options and examples */
+    const char *usage;    /* what follows "ferry NAME" */
+    const char *help;     /* a paragraph, its first sentence a summary */
+    const char *examples; /* lines, each indented by four; NULL: none */
+    uint64_t options;     /* of options.h, beside the global ones */
+    enum argument_kind arguments;
+    const char *words; /* "list remove" */
+    bool hidden;       /* for the shells' completions */
 };
 const struct command *command_find(const char *name);
+/* The row at `i`, NULL behind the last. */
+const struct command *command_at(size_t i);
 
 /* cmd_account.c */
 int cmd_register(struct cli *c), cmd_join(struct cli *c),
@@ -81,5 +103,7 @@ int cli_failed(const struct cli *c, int rc, const struct problem *p, int count,
                int *failed);
 /* The problem, for whoever listens; on standard error, or as JSON. */
 void cli_problem(const struct cli *c, const struct problem *p);
+/* The help of one command, or of all (k NULL). */
+void cli_help(const struct command *k, FILE *to);
 
 #endif

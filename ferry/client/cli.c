@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT */
+/* How a command talks: to people, to programs, about problems. */
+#include "client/cli.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "client/text.h"
+
+void cli_say(const struct cli *c, const char *format, ...)
+{
+    va_list list;
+
+    if (c->verbose < 0 || c->json)
+        return;
+    va_start(list, format);
+    vprintf(*format ? _(format) : "", list);
+    va_end(list);
+    putchar('\n');
+    fflush(stdout);
+}
+
+void cli_trace(const struct cli *c, const char *format, ...)
+{
+    va_list list;
+
+    if (c->verbose <= 0)
+        return;
+    fputs("ferry: ", stderr);
+    va_start(list, format);
+    vfprintf(stderr, _(format), list);
+    va_end(list);
+    fputc('\n', stderr);
+}
+
+void cli_json(const struct cli *c, json_t *j)
+{
+    if (c->json && j) {
+        json_dumpf(j, stdout, JSON_COMPACT | JSON_ENSURE_ASCII);
+        putchar('\n');
+        fflush(stdout);
+    }
+    json_decref(j);
+}
+
+void cli_problem(const struct cli *c, const struct problem *p)
+{
+    bool color = isatty(2) && !getenv("NO_COLOR");
+    const char *advice = problem_advice(p);
+    char words[1024];
+
+    problem_sentence(p, words, sizeof(words));
+    if (c->json) {
+        json_t *j = problem_to_json(p);
+
+        if (j)
+            json_object_set_new(j, "message", json_string(words));
+        cli_json(c, json_pack("{s:o}", "problem", j));
+        return;
+    }
+    fprintf(stderr, "%sferry: %s%s\n", color ? "\x1b[31m" : "", words,
+            color ? "\x1b[0m" : "");
+    if (advice[0])
+        fprintf(stderr, "ferry: %s\n", advice);
+    if (p->id != PROBLEM_USAGE) { /* --help says more than 'explain' */
+        fputs("ferry: ", stderr);
+        fprintf(stderr, _("('ferry explain %s' says more)"), problem_code(p));
+        fputc('\n', stderr);
+    }
+}
+
+int cli_failed(const struct cli *c, int rc, const struct problem *p, int count,
+               int *failed)
+{
+    if (rc >= 0)
+        return 0;
+    if (++*failed < count && problem_exit_status(p) == 1) {
+        cli_problem(c, p);
+        return 0; /* the others may do better, or did */
+    }
+    *c->why = *p;
+    return rc;
+}

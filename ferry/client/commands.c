@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT */
+/* The table of commands, and the help made of it. */
+#include <stdio.h>
+#include <string.h>
+
+#include "client/cli.h"
+#include "client/options.h"
+#include "client/text.h"
+
+#define TREES                                                                  \
+    (OPTION_RECURSIVE | OPTION_DRY_RUN | OPTION_EXCLUDE | OPTION_INCLUDE |     \
+     OPTION_RETRY | OPTION_CONNECTIONS | OPTION_IF_MATCH | OPTION_HASH)
+
+static int cmd_help(struct cli *c);
+
+static const struct command commands[] = {
+    {.name = "register",
+     .least = 1,
+     .most = 1,
+     .run = cmd_register,
+     .usage = "USER@HOST[:PORT]",
+     .help = N_("Makes an account on a server that takes new ones, and logs "
+                "in."),
+     .examples = "    ferry register ada@files.example.org\n",
+     .arguments = ARGUMENT_LOGIN},
+    {.name = "join",
+     .least = 1,
+     .most = 2,
+     .run = cmd_join,
+     .usage = "LINK [NAME]",
+     .help = N_("Makes an account with an invite, and logs in. The invite "
+                "carries the\nserver's address and key. With '-' it is read "
+                "from standard input."),
+     .examples = "    ferry join 'ferry://files.example.org:9001/#...' ada\n"},
+    {.name = "login",
+     .least = 1,
+     .most = 1,
+     .run = cmd_login,
+     .usage = "USER@HOST[:PORT]",
+     .help = N_("Logs in with the password, and registers a key of this "
+                "device. The password\nis not asked again then."),
+     .examples = "    ferry login ada@files.example.org\n"
+                 "    ferry login ada@files.example.org --as work\n",
+     .arguments = ARGUMENT_LOGIN},
+    {.name = "logout",
+     .run = cmd_logout,
+     .usage = "",
+     .help = N_("Forgets this device's key, here and on the server."),
+     .examples = "    ferry logout --as work\n"},
+    {.name = "whoami",
+     .run = cmd_whoami,
+     .usage = "",
+     .help = N_("Says who is logged in where, and what is used."),
+     .examples = "    ferry whoami\n"},
+    {.name = "put",
+     .least = 1,
+     .most = -1,
+     .run = cmd_put,
+     .usage = "FILE... [REMOTE]",
+     .help = N_("Sends files. Without REMOTE they go to ':/'. A transfer that "
+                "was cut is\ncontinued by the same command."),
+     .examples = "    ferry put maps.tar\n"
+                 "    ferry put maps.tar :/2026/maps.tar\n",
+     .options = TREES | OPTION_NO_REPLACE | OPTION_LEVEL,
+     .arguments = ARGUMENT_BOTH},
+    {.name = "get",
+     .least = 1,
+     .most = -1,
+     .run = cmd_get,
+     .usage = "REMOTE... [DEST]",
+     .help = N_("Fetches files. Without DEST they come to the current "
+                "directory. A transfer\nthat was cut is continued by the same "
+                "command."),
+     .examples = "    ferry get :/maps.tar\n"
+                 "    ferry get :/2026/maps.tar /tmp/\n",
+     .options = TREES,
+     .arguments = ARGUMENT_BOTH},
+    {.name = "ls",
+     .most = 1,
+     .run = cmd_ls,
+     .usage = "[REMOTE]",
+     .help = N_("Lists a directory of the server, ':/' by default."),
+     .examples = "    ferry ls :/2026\n",
+     .arguments = ARGUMENT_REMOTE},
+    {.name = "hash",
+     .least = 1,
+     .most = -1,
+     .run = cmd_hash,
+     .usage = "FILE|REMOTE...",
+     .help = N_("Prints the hash of a file here or there. It is the root of "
+                "the file's chunk\ntree, the same at both ends."),
+     .examples = "    ferry hash maps.tar :/maps.tar\n",
+     .options = OPTION_HASH,
+     .arguments = ARGUMENT_BOTH},
+    {.name = "explain",
+     .most = 1,
+     .run = cmd_explain,
+     .usage = "[CODE]",
+     .help = N_("Says what a problem's code means, and what to do about it. "
+                "Without CODE it\nlists them all."),
+     .examples = "    ferry explain quota.bytes\n",
+     .arguments = ARGUMENT_CODE},
+    {.name = "help",
+     .most = 1,
+     .run = cmd_help,
+     .usage = "[COMMAND]",
+     .help = N_("Says how a command is used, or lists all commands."),
+     .examples = "    ferry help put\n",
+     .arguments = ARGUMENT_COMMAND},
+};
+#define COMMANDS (sizeof(commands) / sizeof(*commands))
+
+const struct command *command_at(size_t i)
+{
+    return i < COMMANDS ? &commands[i] : NULL;
+}
+
+const struct command *command_find(const char *name)
+{
+    for (size_t i = 0; i < COMMANDS; i++) {
+        if (strcmp(commands[i].name, name) == 0)
+            return &commands[i];
+    }
+    return NULL;
+}
+
+/* ---- help ---------------------------------------------------------------------------- */
+
+/* The first sentence, on one line: up to a '.' before a blank or the end. */
+static void summary_print(const char *help, FILE *to)
+{
+    for (const char *at = help; *at; at++) {
+        if (*at == '.' && (at[1] == ' ' || at[1] == '\n' || !at[1]))
+            break;
+        if (strncmp(at, "\u3002", 3) == 0) /* the Chinese full stop */
+            break;
+        fputc(*at == '\n' ? ' ' : *at, to);
+    }
+    fputc('\n', to);
+}
+
+static void help_all(FILE *to)
+{
+    fprintf(to, "%s",
+            _("usage: ferry COMMAND [option]... [argument]...\n\n"
+              "Carries files to and from a ferryd.\n\n"));
+    for (size_t i = 0; i < COMMANDS; i++) {
+        const struct command *k = &commands[i];
+
+        if (k->hidden)
+            continue;
+        fprintf(to, "  %-9s ", k->name);
+        summary_print(_(k->help), to);
+    }
+    fprintf(to, "%s",
+            _("\nA REMOTE has a colon before its first slash: ':/path', "
+              "':@SPACE/path',\n'PROFILE:/path', or "
+              "ferry://USER@HOST[:PORT]/path.\n'ferry COMMAND --help' says "
+              "more.\n\nOptions of every command:\n"));
+    options_help(OPTIONS_GLOBAL, to);
+    fprintf(to, "%s",
+            _("\nFERRY_TIMEOUT is how many seconds a server may be silent "
+              "(default: 60).\n"));
+}
+
+void cli_help(const struct command *k, FILE *to)
+{
+    if (!k) {
+        help_all(to);
+        return;
+    }
+    fprintf(to, _("usage: ferry %s [option]... %s\n\n%s\n"), k->name, k->usage,
+            _(k->help));
+    if (k->options) {
+        fputc('\n', to);
+        options_help(k->options, to);
+    }
+    fprintf(to, "%s", _("\nOptions of every command:\n"));
+    options_help(OPTIONS_GLOBAL, to);
+    if (k->examples)
+        fprintf(to, _("\nExamples:\n%s"), k->examples);
+}
+
+static int cmd_help(struct cli *c)
+{
+    const struct command *k = c->argc > 0 ? command_find(c->argv[0]) : NULL;
+    char detail[128];
+
+    if (c->argc > 0 && !k) {
+        snprintf(detail, sizeof(detail), _("'%.60s' is not a command"),
+                 c->argv[0]);
+        return problem(c->why, USAGE, .detail = detail);
+    }
+    cli_help(k, stdout);
+    return 0;
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/* Words for people: their language, and how wide they are on a terminal.
+ *
+ * The catalogue of messages is gettext's, domain "ferry".  Where a sentence is
+ * printed it is looked up (cli_say, problems, help); where it is written it is
+ * marked for xgettext by N_(), or stands in cli_say, cli_trace, .detail or
+ * problems.def, which scripts/pot.sh knows.  --json is never translated. */
+#ifndef FERRY_TEXT_H
+#define FERRY_TEXT_H
+
+#include <libintl.h>
+#include <stdbool.h>
+#include <stdio.h>
+
+#define _(text) gettext(text)
+#define N_(text) text
+
+/* Takes the language from the environment, unless `plain`. */
+void text_begin(bool plain);
+/* Columns of UTF-8 text that is escaped already. */
+unsigned text_columns(const char *text);
+/* Blanks behind `text`, printed already, up to `columns`, at least one. */
+void text_pad(const char *text, unsigned columns, FILE *to);
+/* Of the terminal at `fd`; 0: it is none. */
+unsigned text_terminal(int fd);
+
+#endif
