@@ -200,6 +200,32 @@ static int disk_futimens(int fd, const struct timespec times[2])
     return rc < 0 ? rc : code(futimens(fd, times));
 }
 
+static int disk_symlinkat(const char *target, int dir, const char *path)
+{
+    int rc = keel_seam_enter(KEEL_OP_LINK, NULL);
+
+    return rc < 0 ? rc : code(symlinkat(target, dir, path));
+}
+
+static ssize_t disk_readlinkat(int dir, const char *path, char *buf,
+                               size_t size)
+{
+    ssize_t rc = keel_seam_enter(KEEL_OP_STAT, NULL);
+
+    if (rc < 0)
+        return rc;
+    rc = readlinkat(dir, path, buf, size);
+    return rc < 0 ? -errno : rc;
+}
+
+static int disk_utimensat(int dir, const char *path,
+                          const struct timespec times[2])
+{
+    int rc = keel_seam_enter(KEEL_OP_MODE, NULL);
+
+    return rc < 0 ? rc : code(utimensat(dir, path, times, AT_SYMLINK_NOFOLLOW));
+}
+
 const struct keel_disk keel_disk_real = {
     .openat2 = disk_openat2,
     .close = disk_close,
@@ -221,4 +247,7 @@ const struct keel_disk keel_disk_real = {
     .flock = disk_flock,
     .fchmod = disk_fchmod,
     .futimens = disk_futimens,
+    .symlinkat = disk_symlinkat,
+    .readlinkat = disk_readlinkat,
+    .utimensat = disk_utimensat,
 };

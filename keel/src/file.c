@@ -499,6 +499,34 @@ int keel_file_mkdir(int dir, const char *name, mode_t mode)
     return (int)perform(&j);
 }
 
+static ssize_t run_symlink(struct job *j)
+{
+    return keel_seam.disk->symlinkat(j->path, j->fd, j->to);
+}
+
+int keel_file_symlink(const char *target, int dir, const char *name)
+{
+    struct job j = {run_symlink, .fd = dir, .path = target, .to = name};
+
+    assert_component(name);
+    keel_assert(target);
+    return (int)perform(&j);
+}
+
+static ssize_t run_readlink(struct job *j)
+{
+    return keel_seam.disk->readlinkat(j->fd, j->path, j->buf, j->size);
+}
+
+ssize_t keel_file_readlink(int dir, const char *name, char *buf, size_t size)
+{
+    struct job j = {run_readlink, .fd = dir, .path = name, .buf = buf,
+                    .size = size};
+
+    assert_component(name);
+    return perform(&j);
+}
+
 /* ---- locks, modes, times
  * --------------------------------------------------------------- */
 
@@ -531,18 +559,39 @@ static ssize_t run_times(struct job *j)
     return keel_seam.disk->futimens(j->fd, j->buf);
 }
 
-int keel_file_set_mtime(int fd, int64_t mtime_ns)
+static ssize_t run_times_at(struct job *j)
+{
+    return keel_seam.disk->utimensat(j->fd, j->path, j->buf);
+}
+
+static void times_of(int64_t mtime_ns, struct timespec ret[2])
 {
     int64_t s = mtime_ns / KEEL_SECOND, ns = mtime_ns % KEEL_SECOND;
-    struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {0}};
-    struct job j = {run_times, .fd = fd, .buf = times};
 
     if (ns < 0) { /* before 1970 the division rounds the wrong way */
         ns += KEEL_SECOND;
         s--;
     }
-    times[1].tv_sec = s;
-    times[1].tv_nsec = ns;
+    ret[0] = (struct timespec){.tv_nsec = UTIME_OMIT};
+    ret[1] = (struct timespec){.tv_sec = s, .tv_nsec = ns};
+}
+
+int keel_file_set_mtime(int fd, int64_t mtime_ns)
+{
+    struct timespec times[2];
+    struct job j = {run_times, .fd = fd, .buf = times};
+
+    times_of(mtime_ns, times);
+    return (int)perform(&j);
+}
+
+int keel_file_set_mtime_at(int dir, const char *name, int64_t mtime_ns)
+{
+    struct timespec times[2];
+    struct job j = {run_times_at, .fd = dir, .path = name, .buf = times};
+
+    assert_component(name);
+    times_of(mtime_ns, times);
     return (int)perform(&j);
 }
 

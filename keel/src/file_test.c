@@ -352,6 +352,28 @@ static int a_direct_transfer_is_short_by_whole_blocks(void *arg)
     return 0;
 }
 
+static int a_link_is_made_read_dated_and_never_followed(void *arg)
+{
+    const int64_t before_1970 = -1500000000;
+    struct statx x;
+    char text[64];
+
+    (void)arg;
+    assert_int_equal(keel_file_symlink("else/where", root, "l"), 0);
+    assert_int_equal(keel_file_symlink("twice", root, "l"), -EEXIST);
+    assert_int_equal(keel_file_readlink(root, "l", text, sizeof text), 10);
+    assert_memory_equal(text, "else/where", 10);
+    assert_int_equal(keel_file_readlink(root, "l", text, 4), 4);
+    assert_int_equal(keel_file_set_mtime_at(root, "l", before_1970), 0);
+    assert_int_equal(keel_file_stat(root, "l", &x), 0);
+    assert_true(S_ISLNK(x.stx_mode));
+    assert_int_equal(x.stx_mtime.tv_sec, -2);
+    assert_int_equal(x.stx_mtime.tv_nsec, 500000000);
+    assert_int_equal(keel_file_open(root, "l", O_RDONLY, 0), -ELOOP);
+    assert_int_equal(keel_file_unlink(root, "l"), 0);
+    return 0;
+}
+
 /* ---- each body twice
  * ------------------------------------------------------------ */
 
@@ -373,6 +395,7 @@ TWICE(each_kind_reports_its_fault_without_doing_it)
 TWICE(nothing_leads_out_of_the_directory)
 TWICE(an_unstable_lookup_is_tried_again_but_not_for_ever)
 TWICE(names_are_moved_linked_and_removed)
+TWICE(a_link_is_made_read_dated_and_never_followed)
 TWICE(a_lock_excludes_another_descriptor)
 TWICE(a_listing_is_complete_each_time)
 TWICE(a_direct_transfer_is_short_by_whole_blocks)
@@ -390,6 +413,7 @@ int main(void)
         RUN(nothing_leads_out_of_the_directory),
         RUN(an_unstable_lookup_is_tried_again_but_not_for_ever),
         RUN(names_are_moved_linked_and_removed),
+        RUN(a_link_is_made_read_dated_and_never_followed),
         RUN(a_lock_excludes_another_descriptor),
         RUN(a_listing_is_complete_each_time),
         RUN(a_direct_transfer_is_short_by_whole_blocks),

@@ -241,6 +241,8 @@ static int walk(int dir, const char *path, uint64_t resolve, struct place *ret)
 
         if (!p.inode)
             return -ENOENT;
+        if (inode_is_link(p.inode))
+            return -ELOOP;
         if (!inode_is_dir(p.inode))
             return -ENOTDIR;
         if (size > 255)
@@ -363,6 +365,8 @@ static int open_old(const struct place *p, const struct open_how *how)
 
     if ((how->flags & O_CREAT) && (how->flags & O_EXCL))
         return -EEXIST;
+    if (inode_is_link(p->inode))
+        return -ELOOP;
     if (inode_is_dir(p->inode)) {
         if (!(how->flags & O_PATH) && (writes || (how->flags & O_CREAT)))
             return -EISDIR;
@@ -725,15 +729,15 @@ static int op_statfs(int fd, struct statfs *ret)
 /* Room for a record of the longest name. */
 #define RECORD_MAX ((offsetof(struct dirent64, d_name) + 256 + 7) / 8 * 8)
 
-static size_t record(void *at, const char *name, uint32_t number, bool dir,
-                     uint64_t position)
+static size_t record(void *at, const char *name, uint32_t number,
+                     unsigned char type, uint64_t position)
 {
     struct dirent64 d = {.d_ino = number, .d_off = (int64_t)position};
     size_t size = offsetof(struct dirent64, d_name) + strlen(name) + 1;
 
     size = (size + 7) & ~(size_t)7;
     d.d_reclen = (unsigned short)size;
-    d.d_type = dir ? DT_DIR : DT_REG;
+    d.d_type = type;
     snprintf(d.d_name, sizeof d.d_name, "%s", name);
     memcpy(at, &d, size);
     return size;
@@ -763,8 +767,8 @@ static ssize_t op_getdents(int fd, void *buf, size_t size)
         return -EINVAL;
     if (!d->dots) {
         d->dots = true;
-        done += record(buf, ".", d->inode->number, true, 0);
-        done += record((char *)buf + done, "..", d->inode->parent, true, 0);
+        done += record(buf, ".", d->inode->number, DT_DIR, 0);
+        done += record((char *)buf + done, "..", d->inode->parent, DT_DIR, 0);
     }
     while (size - done >= RECORD_MAX) {
         const struct inode *i;
@@ -774,8 +778,8 @@ static ssize_t op_getdents(int fd, void *buf, size_t size)
             break;
         i = state_inode(disk.state, name_inode(n));
         d->listed = n->id;
-        done += record((char *)buf + done, n->text, i->number, inode_is_dir(i),
-                       n->id);
+        done += record((char *)buf + done, n->text, i->number,
+                       (unsigned char)IFTODT(i->now.mode), n->id);
     }
     return (ssize_t)done;
 }
@@ -976,6 +980,59 @@ static int op_mkdirat(int dir, const char *path, mode_t mode)
     return 0;
 }
 
+static int op_symlinkat(const char *target, int dir, const char *path)
+{
+    int rc = keel_seam_enter(KEEL_OP_LINK, NULL);
+    size_t size = strlen(target);
+    struct inode *i;
+    struct place p;
+
+    if (rc < 0)
+        return rc;
+    if (size == 0)
+        return -ENOENT;
+    if (size >= DISK_PAGE)
+        return -ENAMETOOLONG;
+    hold_disk();
+    rc = ready();
+    if (rc == 0)
+        rc = walk_free(dir, path, &p);
+    if (rc == 0)
+        rc = change();
+    if (rc < 0)
+        return rc;
+    i = state_make(disk.state, S_IFLNK | 0777, tick());
+    state_opened(disk.state, i);
+    if (state_write(disk.state, i, target, size, 0) != (ssize_t)size) {
+        state_closed(disk.state, i);
+        return -ENOSPC;
+    }
+    state_sync_file(i);
+    state_set(disk.state, p.dir, p.name, i);
+    state_closed(disk.state, i);
+    touched(p.dir);
+    return 0;
+}
+
+static ssize_t op_readlinkat(int dir, const char *path, char *buf, size_t size)
+{
+    int rc = keel_seam_enter(KEEL_OP_STAT, NULL);
+    struct place p;
+
+    if (rc < 0)
+        return rc;
+    hold_disk();
+    rc = ready();
+    if (rc == 0)
+        rc = walk(dir, path, 0, &p);
+    if (rc < 0)
+        return rc;
+    if (!p.inode)
+        return -ENOENT;
+    return inode_is_link(p.inode) ? (ssize_t)state_read(p.inode, buf, size, 0)
+                                  : -EINVAL;
+}
+
 /* ---- locks, modes, times ------------------------------------------------- */
 
 /* Never waits: what would have to is refused as with LOCK_NB. */
@@ -1026,6 +1083,37 @@ static int op_fchmod(int fd, mode_t mode)
     return 0;
 }
 
+static void times_set(struct inode *i, const struct timespec times[2])
+{
+    if (!times || times[1].tv_nsec == UTIME_NOW)
+        i->now.mtime_ns = tick();
+    else if (times[1].tv_nsec != UTIME_OMIT)
+        i->now.mtime_ns =
+            (int64_t)times[1].tv_sec * KEEL_SECOND + times[1].tv_nsec;
+    touched_ctime(i);
+}
+
+static int op_utimensat(int dir, const char *path,
+                        const struct timespec times[2])
+{
+    int rc = keel_seam_enter(KEEL_OP_MODE, NULL);
+    struct place p;
+
+    if (rc < 0)
+        return rc;
+    hold_disk();
+    rc = ready();
+    if (rc == 0)
+        rc = walk(dir, path, 0, &p);
+    if (rc == 0 && !p.inode)
+        rc = -ENOENT;
+    if (rc == 0)
+        rc = change();
+    if (rc == 0)
+        times_set(p.inode, times);
+    return rc;
+}
+
 static int op_futimens(int fd, const struct timespec times[2])
 {
     int rc = keel_seam_enter(KEEL_OP_MODE, NULL);
@@ -1043,12 +1131,7 @@ static int op_futimens(int fd, const struct timespec times[2])
     rc = change();
     if (rc < 0)
         return rc;
-    if (!times || times[1].tv_nsec == UTIME_NOW)
-        d->inode->now.mtime_ns = tick();
-    else if (times[1].tv_nsec != UTIME_OMIT)
-        d->inode->now.mtime_ns =
-            (int64_t)times[1].tv_sec * KEEL_SECOND + times[1].tv_nsec;
-    touched_ctime(d->inode);
+    times_set(d->inode, times);
     return 0;
 }
 
@@ -1073,6 +1156,9 @@ static const struct keel_disk operations = {
     .flock = op_flock,
     .fchmod = op_fchmod,
     .futimens = op_futimens,
+    .symlinkat = op_symlinkat,
+    .readlinkat = op_readlinkat,
+    .utimensat = op_utimensat,
 };
 
 /* ---- for the test -------------------------------------------------------- */

@@ -2,13 +2,15 @@
 /* A disk in memory that forgets at a crash what was not synced.
  *
  * It is a struct keel_disk: directories, files, hard links, O_TMPFILE,
- * renames, descriptors, a size limit; no symbolic links, no permissions.  All
- * of it may be used from several threads.  Each change is volatile until a
+ * renames, descriptors, a size limit; no permissions.  Symbolic links can be
+ * made, read, renamed and removed, and are never followed: -ELOOP.  All of it
+ * may be used from several threads.  Each change is volatile until a
  * sync covers it:
  *   data and size of a file         fsync, fdatasync of it, syncfs
  *   its times and mode              fsync, syncfs; and fdatasync, if data or
  *                                   size had to be written, too
  *   a name (link, rename, unlink, mkdir)   fsync of its directory, syncfs
+ *   a link's text comes with its name; its times as a file's
  * At a crash the seed decides, for each volatile change on its own and so in
  * any order: a 4 KiB page keeps its old bytes, its new ones, or a mixture by
  * 512-byte sectors; a size is old or new; a truncation happened whole or not

@@ -105,6 +105,10 @@ static inline bool inode_is_dir(const struct inode *i)
 {
     return (i->now.mode & 0170000) == 0040000;
 }
+static inline bool inode_is_link(const struct inode *i)
+{
+    return (i->now.mode & 0170000) == 0120000;
+}
 /* A new inode without a name; the caller opens or links it. */
 struct inode *state_make(struct state *s, mode_t mode, int64_t now_ns);
 void state_opened(struct state *s, struct inode *i);

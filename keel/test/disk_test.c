@@ -1422,10 +1422,35 @@ static void several_threads_may_use_it_at_once(void **state)
     assert_int_equal(facts.f_blocks - facts.f_bfree, pages);
 }
 
+static void a_link_is_kept_whole_and_never_followed(void **state)
+{
+    struct statx x;
+    char text[32];
+
+    (void)state;
+    assert_int_equal(keel_file_symlink("over/there", root, "l"), 0);
+    assert_int_equal(keel_file_open(root, "l", O_RDONLY, 0), -ELOOP);
+    assert_int_equal(keel_file_open(root, "l/below", O_RDONLY, 0), -ELOOP);
+    assert_int_equal(keel_file_set_mtime_at(root, "l", KEEL_SECOND), 0);
+    x = facts_of("l");
+    assert_true(S_ISLNK(x.stx_mode));
+    assert_int_equal(x.stx_mtime.tv_sec, 1);
+    reboot_to(TEST_DISK_KEEP_NONE);
+    assert_false(is_there("l"));
+    assert_int_equal(keel_file_symlink("over/there", root, "l"), 0);
+    assert_int_equal(keel_file_sync(root), 0);
+    reboot_to(TEST_DISK_KEEP_NONE);
+    assert_int_equal(keel_file_readlink(root, "l", text, sizeof text), 10);
+    assert_memory_equal(text, "over/there", 10);
+    assert_int_equal(keel_file_unlink(root, "l"), 0);
+    assert_int_equal(keel_file_readlink(root, "l", text, sizeof text), -ENOENT);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, begin, end)
     const struct CMUnitTest tests[] = {
+        T(a_link_is_kept_whole_and_never_followed),
         T(an_unsynced_page_is_old_or_new_or_torn_by_sectors),
         T(an_unsynced_size_is_old_or_new),
         T(bytes_past_a_lost_size_do_not_come_back),

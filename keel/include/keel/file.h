@@ -64,11 +64,19 @@ KEEL_API int keel_file_link_fd(int fd, int to_dir, const char *to);
 KEEL_API int keel_file_unlink(int dir, const char *name);
 KEEL_API int keel_file_rmdir(int dir, const char *name);
 KEEL_API int keel_file_mkdir(int dir, const char *name, mode_t mode);
+KEEL_API int keel_file_symlink(const char *target, int dir, const char *name);
+/* A link's text, without a NUL behind it: at most `size` bytes, cut there.
+ * Returns how many. */
+KEEL_API ssize_t keel_file_readlink(int dir, const char *name, char *buf,
+                                    size_t size);
 
 KEEL_API int
 keel_file_lock(int fd); /* exclusive flock, never waits: -EWOULDBLOCK */
 KEEL_API int keel_file_chmod(int fd, mode_t mode);
 KEEL_API int keel_file_set_mtime(int fd, int64_t mtime_ns);
+/* Of `name` itself: a link is not followed. */
+KEEL_API int keel_file_set_mtime_at(int dir, const char *name,
+                                    int64_t mtime_ns);
 
 /* Calls `each` for every name except "." and "..", in the directory's own
  * order; a value other than 0 ends the walk and is returned.  `type` is DT_*. */

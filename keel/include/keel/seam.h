@@ -29,7 +29,7 @@ enum keel_op {
     KEEL_OP_MKDIR,
     KEEL_OP_LIST,
     KEEL_OP_LOCK,
-    KEEL_OP_MODE,   /* fchmod, futimens */
+    KEEL_OP_MODE,   /* fchmod, futimens, utimensat */
     KEEL_OP_SOCKET, /* socket, bind, listen, setsockopt */
     KEEL_OP_ACCEPT,
     KEEL_OP_CONNECT,
@@ -72,6 +72,10 @@ struct keel_disk {
     int (*flock)(int fd, int operation);
     int (*fchmod)(int fd, mode_t mode);
     int (*futimens)(int fd, const struct timespec times[2]);
+    int (*symlinkat)(const char *target, int dir, const char *path);
+    ssize_t (*readlinkat)(int dir, const char *path, char *buf, size_t size);
+    /* with AT_SYMLINK_NOFOLLOW */
+    int (*utimensat)(int dir, const char *path, const struct timespec times[2]);
 };
 
 struct keel_seam {
