@@ -203,6 +203,24 @@ int ledger_file_get(struct ledger *l, int64_t space, const char *path,
 int ledger_file_digest(struct ledger *l, int64_t space, const char *path,
                        const struct ledger_file *f, struct problem *why);
 
+/* Of many at once; hash 0 where there is no row. */
+int ledger_files_get(struct ledger *l, int64_t space, const char *const *paths,
+                     unsigned count, struct ledger_file *ret,
+                     struct problem *why);
+/* All of a space by path, in the order of bytes; `path` is lent.  A callback's
+ * negative value ends it.  What changes meanwhile may show or not. */
+int ledger_file_list(struct ledger *l, int64_t space,
+                     int (*each)(const char *path, const struct ledger_file *f,
+                                 void *arg),
+                     void *arg, struct problem *why);
+/* What a space says that it uses, and what its files come to; with `repair` it
+ * says the latter from now on. */
+struct ledger_sums {
+    int64_t said_bytes, said_files, bytes, files;
+};
+int ledger_space_sum(struct ledger *l, int64_t space, bool repair,
+                     struct ledger_sums *ret, struct problem *why);
+
 /* ---- publishing --------------------------------------------------------------------- */
 /* One group is one transaction: for each item the file row, quota, the draft's
  * row and reservation gone, an audit row, a held outbox row, and the intent
