@@ -103,7 +103,7 @@ int account_password(struct accounts *a, const struct actor *who,
 int account_still(struct accounts *a, const struct actor *who,
                   struct problem *why);
 
-/* ---- spaces and rights ------------------------------------------------------------------------- */
+/* ---- spaces and rights ------------------------------------------------------- */
 enum right {
     RIGHT_NONE,
     RIGHT_READ = 1,
@@ -113,29 +113,88 @@ enum right {
     RIGHT_DROP = 16,
     RIGHT_ADMIN = 32
 };
+/* What can be granted, and what the owner of a space has. */
+#define RIGHTS_ALL                                                             \
+    (RIGHT_READ | RIGHT_WRITE | RIGHT_LIST | RIGHT_DELETE | RIGHT_DROP)
+
 /* The space of that name, "" the actor's home.  SPACE_UNKNOWN also when the
  * actor has no right anywhere in it: whoever may not enter does not learn that
  * it exists. */
 int account_space(struct accounts *a, const struct actor *who, const char *name,
                   int64_t *ret, struct problem *why);
 /* The spaces that the actor may enter, home first ("" its name), then by name;
- * `rights` are the union of all grants in it. */
+ * `rights` are the union of all grants in it.  Returns a count, at most `max`.
+ */
 struct space_entry {
     struct ledger_space space;
     unsigned rights;
 };
 int account_spaces(struct accounts *a, const struct actor *who,
                    struct space_entry *ret, unsigned max, struct problem *why);
-/* "read,write", and back: -EINVAL.  `ret` 64 bytes. */
+/* "read,write", and back: -EINVAL.  `ret` 64 bytes.  No right at all is "none";
+ * "all", when read, is RIGHTS_ALL. */
 void rights_print(unsigned rights, char ret[64]);
 int rights_parse(const char *text, unsigned *ret);
 /* 0, or RIGHT_MISSING: the one place where rights are decided.  Space 0 is the
- * home.  The owner of a space and an admin have every right; others the union of
- * the grants to them and to everybody at the path or above it.  DROP is write
- * without replacing, reading or listing.  RIGHT_LIST of a directory above a
- * grant shows only what leads to it.  Grants are kept in memory and read again
- * after a change. */
+ * home.  Its owner has every right in a space, and an admin in every shared one;
+ * in a home nobody else has any.  Others have the union of the grants to them
+ * and to everybody at the path or above it, component by component.  Grants are
+ * kept in memory and read again after a change.
+ *
+ * WRITE contains DROP.  DROP alone is to write what is new: whoever writes asks
+ * for RIGHT_DROP when nothing lies under the name, and for RIGHT_WRITE when
+ * something is replaced.
+ *
+ * RIGHT_LIST is also given in a directory above a grant, whatever that grants,
+ * but then shows only what leads to it: see account_list_all. */
 int account_may(struct accounts *a, const struct actor *who, int64_t space,
                 const struct path *path, enum right need, struct problem *why);
+/* After account_may gave RIGHT_LIST at `path`: true when all that is in it is
+ * shown, false when only names are for which account_leads holds. */
+bool account_list_all(struct accounts *a, const struct actor *who,
+                      int64_t space, const struct path *path);
+/* The actor has a right at `path`, or at something below it. */
+bool account_leads(struct accounts *a, const struct actor *who, int64_t space,
+                   const struct path *path);
+
+/* ---- administration --------------------------------------------------------------- */
+/* For whoever has been found to be the operator: on the admin socket, or with
+ * DATA's lock in hand.  What is changed through these holds from the next
+ * call of account_still and account_may on. */
+
+/* An account with that password, whatever the policy of registration: derived
+ * here, on another thread.  ACCOUNT_NAME, ACCOUNT_EXISTS, PASSWORD_WEAK */
+int account_add(struct accounts *a, const char *name, const char *password,
+                bool admin, struct problem *why);
+/* ACCOUNT_UNKNOWN, PASSWORD_WEAK.  Devices stay. */
+int account_set_password(struct accounts *a, const char *name,
+                         const char *password, struct problem *why);
+/* ACCOUNT_UNKNOWN */
+int account_disable(struct accounts *a, const char *name, bool disabled,
+                    struct problem *why);
+/* With its devices, grants, invites and unfinished uploads, its home and the
+ * shared spaces it owns: SPACE_NOT_EMPTY (and how many files) when one of them
+ * has files.  ACCOUNT_UNKNOWN, FILE_BUSY */
+int account_delete(struct accounts *a, const char *name, struct problem *why);
+
+/* A shared space of `owner`, an account.  Quota 0: none.
+ * SPACE_NAME, SPACE_EXISTS, ACCOUNT_UNKNOWN */
+int space_add(struct accounts *a, const char *name, const char *owner,
+              int64_t quota_bytes, int64_t quota_files, struct problem *why);
+/* With its grants and unfinished uploads.
+ * SPACE_UNKNOWN, SPACE_NOT_EMPTY, FILE_BUSY */
+int space_delete(struct accounts *a, const char *name, struct problem *why);
+/* `name` is a space's, or with `home` an account's.
+ * SPACE_UNKNOWN, ACCOUNT_UNKNOWN, REQUEST_INVALID (below 0) */
+int space_quota(struct accounts *a, const char *name, bool home,
+                int64_t quota_bytes, int64_t quota_files, struct problem *why);
+/* `account` NULL: everybody.  `path` as people write it, "/" or "" for all of
+ * the space.  `rights` of RIGHTS_ALL; 0 takes the grant away.
+ * SPACE_UNKNOWN, ACCOUNT_UNKNOWN, NAME_INVALID ..., REQUEST_INVALID */
+int grant_set(struct accounts *a, const char *space, const char *path,
+              const char *account, unsigned rights, struct problem *why);
+/* For who changed the ledger in another way: all that is kept in memory is read
+ * again. */
+void accounts_changed(struct accounts *a);
 
 #endif

@@ -71,6 +71,9 @@ int ledger_register(struct ledger *l, const struct ledger_registration *r,
 /* ACCOUNT_UNKNOWN */
 int ledger_account_find(struct ledger *l, const char *name,
                         struct ledger_account *ret, struct problem *why);
+/* By its number.  ACCOUNT_UNKNOWN */
+int ledger_account_get(struct ledger *l, int64_t account,
+                       struct ledger_account *ret, struct problem *why);
 /* Ordered by name, those after `after` ("" from the start); returns a count. */
 int ledger_account_list(struct ledger *l, const char *after,
                         struct ledger_account *ret, unsigned max,
@@ -143,6 +146,9 @@ int ledger_space_add(struct ledger *l, struct ledger_space *s,
 /* By its name.  SPACE_UNKNOWN */
 int ledger_space_find(struct ledger *l, const char *name,
                       struct ledger_space *ret, struct problem *why);
+/* A shared space with its grants and drafts.  SPACE_UNKNOWN, SPACE_NOT_EMPTY,
+ * FILE_BUSY */
+int ledger_space_delete(struct ledger *l, int64_t space, struct problem *why);
 
 /* ---- grants ------------------------------------------------------------------------ */
 /* What an account, or everybody, may do in a space at a path and below it. */
