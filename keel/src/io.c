@@ -527,7 +527,7 @@ int keel_fd_poll(int fd, short events, keel_ns deadline)
 /* ---- ownership ------------------------------------------------------------------------------- */
 
 /* A peer that is gone is -EPIPE, not the end of the process. */
-static void ignore_sigpipe(void)
+static void ignore_once(void)
 {
     struct sigaction old;
 
@@ -535,12 +535,18 @@ static void ignore_sigpipe(void)
         (void)signal(SIGPIPE, SIG_IGN);
 }
 
-int keel_fd_adopt(int fd)
+void ignore_sigpipe(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+    (void)pthread_once(&once, ignore_once);
+}
+
+int keel_fd_adopt(int fd)
+{
     int flags;
 
-    (void)pthread_once(&once, ignore_sigpipe);
+    ignore_sigpipe();
     flags = fcntl(fd, F_GETFL);
     if (flags < 0 ||
         (!(flags & O_NONBLOCK) && fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0))

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 #include <keel/process.h>
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <linux/landlock.h>
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
@@ -166,6 +169,47 @@ int keel_stream_peer_user(struct keel_stream *s, uid_t *ret)
 bool keel_is_root(void)
 {
     return geteuid() == 0;
+}
+
+int keel_become(uid_t user, gid_t group)
+{
+    /* Groups first: without root's rights they could not be given up. */
+    if (setgroups(0, NULL) < 0 || setresgid(group, group, group) < 0 ||
+        setresuid(user, user, user) < 0)
+        return -errno;
+    /* A kernel that let us back in would be a hole; look. */
+    if (user != 0 && setuid(0) == 0)
+        return -EPERM;
+    return 0;
+}
+
+uint64_t keel_process_memory(void)
+{
+    char text[128] = "";
+    unsigned long long pages = 0;
+    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    ssize_t got;
+
+    if (fd < 0)
+        return 0;
+    got = read(fd, text, sizeof(text) - 1);
+    close(fd);
+    if (got <= 0 || sscanf(text, "%*u %llu", &pages) != 1)
+        return 0;
+    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+unsigned keel_process_descriptors(void)
+{
+    DIR *dir = opendir("/proc/self/fd");
+    unsigned count = 0;
+
+    if (!dir)
+        return 0;
+    while (readdir(dir))
+        count++;
+    closedir(dir);
+    return count > 3 ? count - 3 : 0; /* ".", "..", and the directory's own */
 }
 
 unsigned keel_cpu_count(void)

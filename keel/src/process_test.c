@@ -157,12 +157,47 @@ static void signals_are_events_in_a_thread(void **state)
     assert_int_equal(in_child(signals_in_thread, NULL), 0);
 }
 
+static int becomes_nobody(const char *dir)
+{
+    gid_t groups[8];
+    int rc = keel_become(65534, 65533);
+
+    (void)dir;
+    if (rc < 0)
+        return -rc;
+    return getuid() == 65534 && geteuid() == 65534 && getgid() == 65533 &&
+                   getegid() == 65533 && getgroups(8, groups) == 0 &&
+                   setuid(0) < 0
+               ? 0
+               : 255;
+}
+
+static void root_becomes_somebody_else_for_good(void **state)
+{
+    (void)state;
+    assert_int_equal(in_child(becomes_nobody, NULL), getuid() == 0 ? 0 : EPERM);
+}
+
+static void memory_and_descriptors_are_counted(void **state)
+{
+    unsigned before = keel_process_descriptors();
+    int fd = dup(0);
+
+    (void)state;
+    assert_true(fd >= 0);
+    assert_int_equal(keel_process_descriptors(), before + 1);
+    close(fd);
+    assert_in_range(keel_process_memory(), 100000, UINT64_C(1) << 46);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(confinement_leaves_only_the_places),
         cmocka_unit_test(signals_are_events_in_a_coroutine),
         cmocka_unit_test(signals_are_events_in_a_thread),
+        cmocka_unit_test(root_becomes_somebody_else_for_good),
+        cmocka_unit_test(memory_and_descriptors_are_counted),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -59,6 +59,8 @@ void waitlist_wake_all(struct keel_waitlist *l);
 struct waiter *waitlist_choose(struct keel_waitlist *l);
 void waiter_post(struct waiter *w);
 
+/* A peer that is gone is -EPIPE, not the end of the process. */
+void ignore_sigpipe(void);
 /* The current loop's poller; NULL in a plain thread. */
 struct poller *loop_poller(void);
 /* Called after an operation that did not have to wait: after a long run of

@@ -36,6 +36,9 @@ KEEL_API ssize_t keel_fd_write(int fd, const void *buf, size_t size,
  * nothing; parks nobody and leaves the descriptor's mode, which other
  * processes may share, as it is: for a log. */
 KEEL_API ssize_t keel_fd_write_now(int fd, const void *buf, size_t size);
+/* Puts `fd`'s file in the place of `over`'s, for those who use that number; on
+ * success `fd` is closed.  For a log that is opened anew. */
+KEEL_API int keel_fd_replace(int fd, int over);
 KEEL_API ssize_t keel_fd_recvmsg(int fd, struct msghdr *msg, int flags,
                                  keel_ns deadline);
 KEEL_API ssize_t keel_fd_sendmsg(int fd, const struct msghdr *msg, int flags,

@@ -34,6 +34,13 @@ KEEL_API int keel_confine(const struct keel_place *places, size_t count);
 /* The effective user. */
 KEEL_API uid_t keel_user(void);
 KEEL_API bool keel_is_root(void);
+/* Root becomes somebody else for good: real, effective and saved user and
+ * group, and no other group.  Call it before the first thread starts.  -EPERM */
+KEEL_API int keel_become(uid_t user, gid_t group);
+/* This process: bytes of memory that are its own or shared now (RSS), and open
+ * descriptors; 0: /proc does not say. */
+KEEL_API uint64_t keel_process_memory(void);
+KEEL_API unsigned keel_process_descriptors(void);
 /* Processors this process may run on. */
 KEEL_API unsigned keel_cpu_count(void);
 
