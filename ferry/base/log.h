@@ -1,28 +1,43 @@
 /* SPDX-License-Identifier: MIT */
-/* The log: one line an event, on standard error or a file descriptor.
+/* The log: one line an event, on standard error or in a file.
  *
- *     2026-01-02T03:04:05.678Z warn xfer=41f2 account=mara put 'maps.tar' failed: ...
+ *     time=2026-01-02T03:04:05.678Z level=warn sub=native xfer=41f2 \
+ *         account=mara put 'maps.tar' failed: ...
  *
- * Lines of any thread are whole and never interleave; a reader that is stuck
- * or a full disk never blocks the caller: a line that cannot be written at
- * once is dropped and counted, and the count is logged when there is room.
- * No secret is ever passed to it.  Arguments that came from outside go through
- * %s only after text_escape. */
+ * Keys and values first, the words for people last; `sub` is the directory of
+ * the source.  Lines of any thread are whole and never interleave; a reader
+ * that is stuck or gone and a full disk never block or end the caller: a line
+ * that cannot be written at once is dropped and counted, and the count is
+ * logged when there is room.  No secret is ever passed to it.  Arguments that
+ * came from outside go through %s only after text_escape. */
 #ifndef FERRY_LOG_H
 #define FERRY_LOG_H
 
 #include <keel/base.h>
 
 enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
+const char *log_level_name(enum log_level level);
+/* -EINVAL */
+int log_level_parse(const char *word, enum log_level *ret);
 
 /* Standard error and LOG_INFO until told otherwise; under a service manager's
- * journal (JOURNAL_STREAM) lines have <N> prefixes instead of a date. */
+ * journal (JOURNAL_STREAM) lines have a <N> prefix instead of time and level.
+ * Before other threads run. */
 void log_open(int fd, enum log_level most);
-void log_line(enum log_level level, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-#define log_error(...) log_line(LOG_ERROR, __VA_ARGS__)
-#define log_warn(...) log_line(LOG_WARN, __VA_ARGS__)
-#define log_info(...) log_line(LOG_INFO, __VA_ARGS__)
-#define log_debug(...) log_line(LOG_DEBUG, __VA_ARGS__)
+/* From now on to that file, made when absent (0640), at its end; NULL:
+ * standard error.  The same path again opens it anew, as after a rotation.  At
+ * any time, by one thread.  On an error all stays as it was. */
+int log_file(const char *path);
+/* At any time. */
+void log_most(enum log_level most);
+/* Lines dropped since the start. */
+uint64_t log_dropped(void);
+/* `file` is __FILE__. */
+void log_line(enum log_level level, const char *file, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+#define log_error(...) log_line(LOG_ERROR, __FILE__, __VA_ARGS__)
+#define log_warn(...) log_line(LOG_WARN, __FILE__, __VA_ARGS__)
+#define log_info(...) log_line(LOG_INFO, __FILE__, __VA_ARGS__)
+#define log_debug(...) log_line(LOG_DEBUG, __FILE__, __VA_ARGS__)
 
 #endif

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -51,7 +52,9 @@ static void a_line_has_date_level_and_words(void **state)
     log_warn("xfer=%d failed", 7);
     log_debug("not wanted");
     text = drain(p[0]);
-    assert_string_equal(text, "2026-01-02T03:04:05.678Z warn xfer=7 failed\n");
+    assert_string_equal(
+        text,
+        "time=2026-01-02T03:04:05.678Z level=warn sub=base xfer=7 failed\n");
     free(text);
     close(p[0]);
     close(p[1]);
@@ -99,11 +102,12 @@ static void a_stuck_reader_never_blocks_and_learns_what_it_missed(void **state)
 
     log_info("after it");
     text = drain(p[0]);
-    char expected[200];
+    char expected[300];
 
     snprintf(expected, sizeof expected,
-             "2026-01-02T03:04:05.678Z warn log: %d lines were dropped for "
-             "want of room\n2026-01-02T03:04:05.678Z info after it\n",
+             "time=2026-01-02T03:04:05.678Z level=warn sub=base log: %d lines "
+             "were dropped for want of room\n"
+             "time=2026-01-02T03:04:05.678Z level=info sub=base after it\n",
              20000 - lines);
     assert_string_equal(text, expected);
     free(text);
@@ -127,14 +131,14 @@ static void a_service_manager_gets_its_prefix(void **state)
     log_error("e");
     log_debug("d");
     text = drain(p[0]);
-    assert_string_equal(text, "<3>e\n<7>d\n");
+    assert_string_equal(text, "<3>sub=base e\n<7>sub=base d\n");
     free(text);
 
     setenv("JOURNAL_STREAM", "1:2", 1); /* somebody else's stream */
     log_open(p[1], LOG_DEBUG);
     log_error("e");
     text = drain(p[0]);
-    assert_memory_equal(text, "2026", 4);
+    assert_memory_equal(text, "time=2026", 9);
     free(text);
     unsetenv("JOURNAL_STREAM");
     close(p[0]);
@@ -154,8 +158,95 @@ static void a_file_takes_lines_too(void **state)
     rewind(f);
     assert_non_null(fgets(line, sizeof line, f));
     assert_non_null(fgets(line, sizeof line, f));
-    assert_string_equal(line, "2026-01-02T03:04:05.678Z info two\n");
+    assert_string_equal(
+        line, "time=2026-01-02T03:04:05.678Z level=info sub=base two\n");
     fclose(f);
+}
+
+/* Reads a whole small file. */
+static void slurp(const char *path, char *ret, size_t size)
+{
+    FILE *f = fopen(path, "r");
+
+    assert_non_null(f);
+    ret[fread(ret, 1, size - 1, f)] = '\0';
+    fclose(f);
+}
+
+static void a_rotated_file_is_opened_anew(void **state)
+{
+    char dir[] = "/tmp/log-test-XXXXXX", path[64], old[64], text[1000];
+
+    (void)state;
+    keel_seam.wall_ns = fixed_date;
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/log", dir);
+    snprintf(old, sizeof old, "%s/log.1", dir);
+    log_open(2, LOG_INFO);
+    assert_int_equal(log_file(path), 0);
+    log_info("before");
+    assert_int_equal(rename(path, old), 0);
+    log_info("still there");
+    assert_int_equal(log_file(path), 0);
+    log_info("after");
+    slurp(old, text, sizeof text);
+    assert_non_null(strstr(text, "still there"));
+    slurp(path, text, sizeof text);
+    assert_string_equal(
+        text, "time=2026-01-02T03:04:05.678Z level=info sub=base after\n");
+
+    /* What cannot be opened changes nothing. */
+    assert_int_equal(log_file(dir), -EISDIR);
+    log_info("as ever");
+    slurp(path, text, sizeof text);
+    assert_non_null(strstr(text, "as ever"));
+    assert_int_equal(unlink(path) | unlink(old) | rmdir(dir), 0);
+}
+
+static void a_full_disk_drops_lines_and_their_count_is_logged(void **state)
+{
+    char dir[] = "/tmp/log-test-XXXXXX", path[64], text[1000];
+    uint64_t before = log_dropped();
+
+    (void)state;
+    keel_seam.wall_ns = fixed_date;
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/log", dir);
+    assert_int_equal(log_file("/dev/full"), 0);
+    for (int i = 0; i < 5; i++)
+        log_info("line %d", i);
+    assert_int_equal(log_dropped() - before, 5);
+    assert_int_equal(log_file(path), 0);
+    log_info("room again");
+    slurp(path, text, sizeof text);
+    assert_non_null(strstr(text, "5 lines were dropped"));
+    assert_non_null(strstr(text, "room again"));
+    assert_int_equal(unlink(path) | rmdir(dir), 0);
+}
+
+static void a_reader_that_is_gone_ends_nobody(void **state)
+{
+    uint64_t before = log_dropped();
+    int p[2];
+
+    (void)state;
+    assert_int_equal(pipe_open(p), 0);
+    log_open(p[1], LOG_INFO);
+    close(p[0]);
+    log_info("to nobody");
+    assert_int_equal(log_dropped() - before, 1);
+    close(p[1]);
+}
+
+static void levels_have_names(void **state)
+{
+    enum log_level level = LOG_ERROR;
+
+    (void)state;
+    assert_int_equal(log_level_parse("debug", &level), 0);
+    assert_int_equal(level, LOG_DEBUG);
+    assert_int_equal(log_level_parse("loud", &level), -EINVAL);
+    assert_string_equal(log_level_name(LOG_WARN), "warn");
 }
 
 int main(void)
@@ -166,6 +257,10 @@ int main(void)
         cmocka_unit_test(a_stuck_reader_never_blocks_and_learns_what_it_missed),
         cmocka_unit_test(a_service_manager_gets_its_prefix),
         cmocka_unit_test(a_file_takes_lines_too),
+        cmocka_unit_test(a_rotated_file_is_opened_anew),
+        cmocka_unit_test(a_full_disk_drops_lines_and_their_count_is_logged),
+        cmocka_unit_test(a_reader_that_is_gone_ends_nobody),
+        cmocka_unit_test(levels_have_names),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -200,6 +200,20 @@ int setting_span(const struct setting *s, const char *value, void *field,
                            ret_error, error_size, print_span);
 }
 
+void setting_print(const struct setting *s, const void *field, char *ret,
+                   size_t size)
+{
+    char text[32];
+
+    if (s->read == setting_bool)
+        snprintf(text, sizeof text, "%s", *(const bool *)field ? "yes" : "no");
+    else if (s->read == setting_span)
+        print_span(*(const int64_t *)field, text);
+    else
+        print_number(*(const int64_t *)field, text);
+    snprintf(ret, size, "%s", text);
+}
+
 /* ---- the file */
 
 /* What inih's two callbacks share.  `failed` ends everything after it: inih

@@ -30,6 +30,10 @@ setting_reader setting_number, setting_bool, setting_text;
 setting_reader setting_bytes; /* "10 GiB", "512k" into int64_t */
 setting_reader setting_span;  /* "30s", "5m", "2h", "7d" into int64_t seconds */
 
+/* The value as the file has it, for number, bool, bytes and span. */
+void setting_print(const struct setting *s, const void *field, char *ret,
+                   size_t size);
+
 /* Reads the file at `path` into `conf`, which holds the defaults.  On error
  * `conf` may be half set: read into a fresh one. */
 int settings_read(const char *path, const struct setting *table, size_t count,
