@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include <keel/co.h>
+#include <keel/file.h>
 #include <keel/frame.h>
 #include <keel/process.h>
 
@@ -197,6 +198,10 @@ int admin_listen(int data_dir, struct keel_listener **ret, struct problem *why)
     char address[64];
     int rc;
 
+    /* DATA's lock is ours, so nobody serves this socket, whatever the kernel
+     * says: a killed ferryd's io_uring holds its sockets, listening, for some
+     * time after the process is gone. */
+    (void)keel_file_unlink(data_dir, "admin.sock");
     socket_address(data_dir, address);
     rc = keel_listen(address, ret);
     if (rc < 0)

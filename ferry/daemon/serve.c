@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include <keel/co.h>
+#include <keel/file.h>
 #include <keel/debug.h>
 #include <keel/net.h>
 #include <keel/process.h>
@@ -68,14 +69,33 @@ static int server_adopt(struct server *s, struct problem *why)
     return 0;
 }
 
+#define KILLED_TIME (3 * KEEL_SECOND)
+
+/* A ferryd that was killed left its admin.sock, and the kernel may hold its
+ * ports a little longer, until it has taken the rings of io_uring apart. */
+static int listen_after(bool killed, const char *address,
+                        struct keel_listener **ret)
+{
+    keel_ns end = keel_after(KILLED_TIME);
+    int rc = keel_listen(address, ret);
+
+    while (rc == -EADDRINUSE && killed && keel_now() < end) {
+        (void)keel_sleep(keel_after(10 * KEEL_MS));
+        rc = keel_listen(address, ret);
+    }
+    return rc;
+}
+
 static int server_listen(struct server *s, struct problem *why)
 {
+    struct statx st;
+    bool killed = keel_file_stat(s->data.fd, "admin.sock", &st) == 0;
     int rc = server_adopt(s, why);
 
     if (rc < 0 || s->listener_count > 0)
         return rc;
     for (unsigned i = 0; i < s->conf->listen_count; i++) {
-        rc = keel_listen(s->conf->listen[i], &s->listeners[i]);
+        rc = listen_after(killed, s->conf->listen[i], &s->listeners[i]);
         if (rc == -EINVAL) {
             char detail[320];
 
