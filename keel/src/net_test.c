@@ -639,6 +639,10 @@ static int a_listener_survives_having_no_descriptors(void *arg)
     int fd;
 
     (void)arg;
+    /* valgrind counts descriptors itself: it takes the connection, closes it
+     * and then says EMFILE. */
+    if (getenv("KEEL_TEST_VALGRIND"))
+        return 0;
     assert_int_equal(keel_listen("127.0.0.1:0", &l), 0);
     /* Whatever a wait needs once is made now. */
     assert_int_equal(keel_accept(l, keel_after(KEEL_MS), &in), -ETIMEDOUT);
