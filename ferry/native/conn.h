@@ -10,6 +10,7 @@
 #include "native/native.h"
 #include "transfer/transfer.h"
 #include "wire/link.h"
+#include "wire/room.h"
 
 /* Invariants:
  *   `actor.account` is 0 until a login verb succeeded, and then stays
@@ -46,6 +47,7 @@ struct native {
     unsigned count;
     bool stopping;
     struct keel_event changed; /* count went down */
+    struct room small;         /* for small files on their way in */
 };
 
 /* A verb: who may use it, and what it does.  A handler ends in
@@ -70,6 +72,8 @@ verb_fn verb_register, verb_login_start, verb_login_finish, verb_login_device,
 verb_fn verb_list, verb_stat, verb_hash, verb_leaves, verb_get;
 /* verbs_put.c */
 verb_fn verb_put, verb_put_commit, verb_put_leaves;
+/* For link_options.inline_bytes. */
+size_t verb_put_inline(const json_t *body, void *arg);
 
 /* Verbs that may read a whole file, and transfers that move data and so hold
  * buffers, take turns: one connection must not have the disk, the pool and all

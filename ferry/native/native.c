@@ -13,6 +13,12 @@
 #include "base/log.h"
 #include "native/conn.h"
 
+/* Small files that came with their requests, of all connections together: what
+ * is neither written nor refused yet, and the stacks and drafts of those that
+ * wait for the disk.  A connection that finds no room is not read. */
+#define SMALL_ROOM ((size_t)24 << 20)
+#define SMALL_COST ((size_t)24 << 10)
+
 int native_new(const struct native_options *o, struct native **ret)
 {
     struct native *n;
@@ -30,6 +36,7 @@ int native_new(const struct native_options *o, struct native **ret)
         n->o.login_timeout = 30 * KEEL_SECOND;
     keel_lock_init(&n->lock);
     keel_event_init(&n->changed);
+    room_init(&n->small, SMALL_ROOM);
     TAILQ_INIT(&n->conns);
     *ret = n;
     return 0;
@@ -40,6 +47,7 @@ void native_free(struct native *n)
     if (!n)
         return;
     keel_assert(TAILQ_EMPTY(&n->conns));
+    room_fini(&n->small);
     keel_event_fini(&n->changed);
     keel_lock_fini(&n->lock);
     keel_free(n);
@@ -162,6 +170,9 @@ static int conn_shake(struct conn *c, struct problem *why)
         .requests_max = 256,
         .hello_timeout = n->o.handshake_timeout,
         .request = conn_request,
+        .inline_bytes = verb_put_inline,
+        .room = &n->small,
+        .inline_cost = SMALL_COST,
         .arg = c,
     };
     int rc;

@@ -250,6 +250,7 @@ int verb_get(struct conn *c, struct exchange *x, const json_t *body,
     if (e.hash == hash) /* hashing again would find what the client finds */
         source_trust(s);
     all = (struct range){0, chunk_count(e.size)};
+    count = all.to > 0;
     if (chunks) {
         rc = ranges_from_json(chunks, chunk_count(e.size), 1000, &ranges,
                               &count, why);

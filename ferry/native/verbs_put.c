@@ -47,6 +47,54 @@ static int put_wait(struct put *p)
     return keel_event_wait(&p->changed, KEEL_FOREVER);
 }
 
+static int field_level(const json_t *body, enum vault_level *ret,
+                       struct problem *why)
+{
+    const char *text;
+    int rc = field_text(body, "level", 16, &text, why);
+
+    if (rc < 0)
+        return rc;
+    for (enum vault_level l = VAULT_RECEIVED; l <= VAULT_COMMITTED; l++) {
+        if (strcmp(text, vault_level_name(l)) == 0) {
+            *ret = l;
+            return 0;
+        }
+    }
+    return problem(why, REQUEST_INVALID, .detail = "level");
+}
+
+static int field_root(const json_t *body, enum chunk_hash *ret_hash,
+                      struct digest *ret, struct problem *why)
+{
+    const char *text;
+    int rc = field_text(body, "root", DIGEST_TEXT_BYTES, &text, why);
+
+    if (rc < 0)
+        return rc;
+    if (digest_parse(text, ret_hash, ret) < 0)
+        return problem(why, REQUEST_INVALID, .detail = "root");
+    return 0;
+}
+
+/* Both are there: the data came with the request. */
+static bool at_once(const json_t *body)
+{
+    return json_object_get(body, "root") && json_object_get(body, "level");
+}
+
+size_t verb_put_inline(const json_t *body, void *arg)
+{
+    const char *verb = json_string_value(json_object_get(body, "do"));
+    uint64_t size;
+
+    (void)arg;
+    if (!verb || strcmp(verb, "put") != 0 || !at_once(body) ||
+        field_u64(body, "size", SMALL_BYTES, &size, NULL) < 0)
+        return 0;
+    return (size_t)size;
+}
+
 static int put_fields(const json_t *body, struct vault_put *put,
                       struct path *path, struct digest *match,
                       struct problem *why)
@@ -203,6 +251,62 @@ static bool put_end(struct conn *c, struct put *p, const struct path *path,
     return taken;
 }
 
+static int put_answer(struct exchange *x, enum vault_level level,
+                      enum chunk_hash hash, const struct digest *root,
+                      struct problem *why)
+{
+    char text[DIGEST_TEXT_BYTES];
+
+    digest_print(hash, root, text);
+    return answer(
+        x,
+        json_pack("{s:s, s:s}", "level", vault_level_name(level), "root", text),
+        why);
+}
+
+/* "At once": the bytes are here, and nothing of them is kept when it fails. */
+static int put_small(struct conn *c, struct exchange *x, const json_t *body,
+                     struct problem *why)
+{
+    enum vault_level level = VAULT_COMMITTED;
+    struct digest match, root;
+    enum chunk_hash hash;
+    struct vault_put put;
+    struct draft *draft;
+    struct buffer data;
+    struct path path;
+    size_t size;
+    int rc;
+
+    rc = put_fields(body, &put, &path, &match, why);
+    if (rc < 0)
+        return rc;
+    rc = field_root(body, &hash, &root, why);
+    if (rc < 0)
+        return rc;
+    if (hash != put.hash)
+        return problem(why, REQUEST_INVALID, .detail = "root");
+    rc = field_level(body, &level, why);
+    if (rc < 0)
+        return rc;
+    if (put.size > SMALL_BYTES)
+        return problem(why, REQUEST_INVALID, .detail = "size");
+    rc = vault_draft_open(c->native->o.vault, &c->actor, &put, &draft, why);
+    if (rc < 0)
+        return rc;
+    data.bytes = (uint8_t *)(uintptr_t)exchange_inline(x, &size);
+    if (size > 0)
+        rc = part_write(draft_part(draft), 0, &data, why);
+    exchange_inline_drop(x);
+    if (rc >= 0)
+        rc = draft_publish(draft, &root, level, why);
+    if (rc < 0) {
+        draft_drop(draft, NULL);
+        return rc;
+    }
+    return put_answer(x, level, hash, &root, why);
+}
+
 int verb_put(struct conn *c, struct exchange *x, const json_t *body,
              struct problem *why)
 {
@@ -213,6 +317,12 @@ int verb_put(struct conn *c, struct exchange *x, const json_t *body,
     bool taken;
     int rc;
 
+    if (at_once(body))
+        return put_small(c, x, body, why);
+    if (json_object_get(body, "root"))
+        return problem(why, REQUEST_INVALID, .detail = "'level' is missing");
+    if (json_object_get(body, "level"))
+        return problem(why, REQUEST_INVALID, .detail = "'root' is missing");
     rc = put_fields(body, &put, &path, &match, why);
     if (rc < 0)
         return rc;
@@ -282,40 +392,18 @@ static void put_leave(struct put *p)
     keel_event_set(&p->changed);
 }
 
-static int field_level(const json_t *body, enum vault_level *ret,
-                       struct problem *why)
-{
-    const char *text;
-    int rc = field_text(body, "level", 16, &text, why);
-
-    if (rc < 0)
-        return rc;
-    for (enum vault_level l = VAULT_RECEIVED; l <= VAULT_COMMITTED; l++) {
-        if (strcmp(text, vault_level_name(l)) == 0) {
-            *ret = l;
-            return 0;
-        }
-    }
-    return problem(why, REQUEST_INVALID, .detail = "level");
-}
-
 int verb_put_commit(struct conn *c, struct exchange *x, const json_t *body,
                     struct problem *why)
 {
-    char root_text[DIGEST_TEXT_BYTES];
     enum vault_level level = VAULT_COMMITTED;
     enum chunk_hash hash;
     struct digest root;
-    const char *text;
     struct put *p;
-    json_t *ok;
     int rc;
 
-    rc = field_text(body, "root", DIGEST_TEXT_BYTES, &text, why);
+    rc = field_root(body, &hash, &root, why);
     if (rc < 0)
         return rc;
-    if (digest_parse(text, &hash, &root) < 0)
-        return problem(why, REQUEST_INVALID, .detail = "root");
     rc = field_level(body, &level, why);
     if (rc < 0)
         return rc;
@@ -336,10 +424,7 @@ int verb_put_commit(struct conn *c, struct exchange *x, const json_t *body,
     p->draft = NULL; /* used up */
     log_info("conn=%s account=%s put=%" PRIu32 " %s", c->id, c->actor.name,
              p->id, vault_level_name(level));
-    digest_print(hash, &root, root_text);
-    ok = json_pack("{s:s, s:s}", "level", vault_level_name(level), "root",
-                   root_text);
-    rc = answer(x, ok, why);
+    rc = put_answer(x, level, hash, &root, why);
     put_change(p, PUT_DONE);
     put_leave(p);
     return rc;

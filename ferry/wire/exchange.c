@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "wire/link_impl.h"
+#include "wire/room.h"
 
 /* The text of the requests that are open at once. */
 #define OPEN_BYTES ((size_t)1 << 20)
@@ -17,6 +18,8 @@
 /* Data of requests that are their own credit: what the peer may send before it
  * sees their REPLYs. */
 #define INLINE_BYTES ((size_t)8 << 20)
+/* It has begun to come, and holds room that others wait for. */
+#define INLINE_PATIENCE (60 * KEEL_SECOND)
 /* Credit that a peer has not used. */
 #define CREDIT_OPEN_MOST ((uint64_t)1 << 32)
 #define SEND_MOST ((size_t)1 << 20)
@@ -33,7 +36,7 @@ struct exchange *exchange_find(struct link *l, uint32_t id)
 {
     struct exchange *x;
 
-    LIST_FOREACH (x, &l->open, node)
+    LIST_FOREACH (x, &l->by_id[id % LINK_BUCKETS], same)
         if (x->id == id)
             return x;
     return NULL;
@@ -65,6 +68,7 @@ static void exchange_list(struct exchange *x, size_t text_bytes,
     l->open_bytes += text_bytes;
     l->inline_bytes += inline_bytes;
     LIST_INSERT_HEAD(&l->open, x, node);
+    LIST_INSERT_HEAD(&l->by_id[x->id % LINK_BUCKETS], x, same);
     l->strays -= l->strays < STRAYS_PAID ? l->strays : STRAYS_PAID;
 }
 
@@ -79,6 +83,7 @@ static void exchange_unlist(struct exchange *x)
         return;
     x->listed = false;
     LIST_REMOVE(x, node);
+    LIST_REMOVE(x, same);
     l->open_count--;
     l->open_bytes -= x->text_bytes;
     l->inline_bytes -= x->inline_bytes;
@@ -94,6 +99,9 @@ static void exchange_drop(struct exchange *x)
     exchange_data_off(x);
     keel_assert(!x->sending && TAILQ_EMPTY(&x->bell.waiting));
     exchange_unlist(x);
+    exchange_inline_drop(x);
+    if (x->charge > 0)
+        room_give(x->link->inline_room, x->charge);
     out_remove(x->link, &x->last);
     json_decref(x->body);
     json_decref(x->reply);
@@ -319,10 +327,140 @@ static const char *handler_name(const char *verb)
     return verb;
 }
 
+/* ---- data that comes with a REQUEST --------------------------------------- */
+
+static int lost(ssize_t rc, struct problem *why)
+{
+    if (rc == -ECANCELED)
+        return problem(why, CANCELLED);
+    return problem(why, CONNECT_LOST,
+                   .errno_ = rc < 0 ? (int)-rc : ECONNABORTED);
+}
+
+static int data_drop(struct link *l, size_t size, struct problem *why)
+{
+    keel_auto(mem) void *scratch = NULL;
+    size_t most = size < 65536 ? size : 65536;
+    ssize_t n;
+
+    scratch = keel_alloc(most);
+    if (!scratch)
+        return problem(why, NO_MEMORY);
+    while (size > 0) {
+        n = keel_stream_read(l->stream, scratch, size < most ? size : most,
+                             KEEL_FOREVER);
+        if (n <= 0)
+            return lost(n, why);
+        size -= (size_t)n;
+    }
+    return 0;
+}
+
+const void *exchange_inline(const struct exchange *x, size_t *ret_size)
+{
+    *ret_size = x->data ? x->inline_bytes : 0;
+    return x->data;
+}
+
+void exchange_inline_drop(struct exchange *x)
+{
+    if (!x->data)
+        return;
+    keel_free(x->data);
+    x->data = NULL;
+    x->charge -= x->inline_bytes;
+    room_give(x->link->inline_room, x->inline_bytes);
+}
+
+/* The frame behind the REQUEST, and nothing else, is its data. */
+static int inline_head(struct link *l, const struct exchange *x,
+                       struct problem *why)
+{
+    struct wire_limits limits = l->limits;
+    struct wire_frame f;
+    int rc;
+
+    limits.kinds = 1u << WIRE_DATA;
+    rc = wire_read(l->stream, &limits, &f, keel_after(INLINE_PATIENCE), why);
+    if (rc == -ENODATA)
+        return problem(why, CONNECT_LOST, .errno_ = ECONNABORTED);
+    if (rc < 0)
+        return rc;
+    if (f.id != x->id || f.offset != 0)
+        return broken(why, "a request's data does not follow it");
+    if (f.size != x->inline_bytes)
+        return problem(why, TRANSFER_CREDIT, .size = f.size,
+                       .limit = x->inline_bytes);
+    return 0;
+}
+
+/* Reads it, whatever becomes of the request. */
+static int inline_read(struct link *l, struct exchange *x, struct problem *why)
+{
+    int rc;
+
+    if (l->trusted) {
+        size_t charge = x->inline_bytes + l->inline_cost;
+
+        rc = room_take(l->inline_room, charge, KEEL_FOREVER);
+        if (rc < 0)
+            return problem(why, CANCELLED);
+        x->charge = charge;
+        x->data = keel_alloc(x->inline_bytes);
+        if (!x->data) {
+            x->charge = l->inline_cost;
+            room_give(l->inline_room, x->inline_bytes);
+        }
+    }
+    rc = inline_head(l, x, why);
+    if (rc < 0)
+        return rc;
+    __atomic_fetch_add(&l->bytes_in, x->inline_bytes, __ATOMIC_RELAXED);
+    if (!x->data)
+        return data_drop(l, x->inline_bytes, why);
+    rc = keel_stream_read_all(l->stream, x->data, x->inline_bytes, NULL,
+                              keel_after(INLINE_PATIENCE));
+    return rc < 0 ? lost(rc, why) : 0;
+}
+
+/* How much of it there is. */
+static int inline_size(struct link *l, const struct wire_frame *f,
+                       uint32_t *ret, struct problem *why)
+{
+    size_t size = l->inline_of ? l->inline_of(f->json, l->arg) : 0;
+
+    keel_assert(size <= WIRE_DATA_BYTES);
+    if (size > INLINE_BYTES - l->inline_bytes)
+        return problem(why, TRANSFER_CREDIT, .size = l->inline_bytes + size,
+                       .limit = INLINE_BYTES);
+    *ret = (uint32_t)size;
+    return 0;
+}
+
+static void request_no_memory(struct exchange *x)
+{
+    x->running = false;
+    x->answered = true;
+    reply_no_memory(x);
+    if (!x->last.queued)
+        exchange_drop(x);
+}
+
+static void request_start(struct link *l, struct exchange *x)
+{
+    int rc = keel_spawn(
+        &(struct keel_spawn){.name = handler_name(request_verb(x->body)),
+                             .group = l->group},
+        handler_run, x, NULL);
+
+    if (rc < 0)
+        request_no_memory(x);
+}
+
 int exchange_request(struct link *l, struct wire_frame *f, struct problem *why)
 {
     struct exchange *x;
-    uint32_t id = 0;
+    uint32_t id = 0, inline_bytes = 0;
     int rc = frame_id(f->json, &id, why);
 
     if (rc < 0)
@@ -333,24 +471,27 @@ int exchange_request(struct link *l, struct wire_frame *f, struct problem *why)
         return problem(why, REQUEST_TOO_MANY, .limit = link_requests_most(l));
     if (f->size > OPEN_BYTES - l->open_bytes)
         return broken(why, "the open requests have more than 1 MiB of text");
+    rc = inline_size(l, f, &inline_bytes, why);
+    if (rc < 0)
+        return rc;
     x = exchange_new(l, id);
     if (!x)
         return problem(why, NO_MEMORY);
-    exchange_list(x, f->size, 0);
+    exchange_list(x, f->size, inline_bytes);
     x->body = f->json;
     f->json = NULL;
     x->running = true;
-    rc = keel_spawn(
-        &(struct keel_spawn){.name = handler_name(request_verb(x->body)),
-                             .group = l->group},
-        handler_run, x, NULL);
-    if (rc < 0) {
-        x->running = false;
-        x->answered = true;
-        reply_no_memory(x);
-        if (!x->last.queued)
+    if (inline_bytes > 0) {
+        rc = inline_read(l, x, why);
+        if (rc < 0 || l->state != LINK_OPEN) {
             exchange_drop(x);
+            return rc;
+        }
     }
+    if (inline_bytes > 0 && l->trusted && !x->data)
+        request_no_memory(x);
+    else
+        request_start(l, x);
     return 0;
 }
 
@@ -757,33 +898,6 @@ int exchange_grant(struct exchange *x, uint32_t bytes)
         return -EPIPE;
     x->grant_due += bytes;
     out_queue(x->link, &x->credit);
-    return 0;
-}
-
-static int lost(ssize_t rc, struct problem *why)
-{
-    if (rc == -ECANCELED)
-        return problem(why, CANCELLED);
-    return problem(why, CONNECT_LOST,
-                   .errno_ = rc < 0 ? (int)-rc : ECONNABORTED);
-}
-
-static int data_drop(struct link *l, size_t size, struct problem *why)
-{
-    keel_auto(mem) void *scratch = NULL;
-    size_t most = size < 65536 ? size : 65536;
-    ssize_t n;
-
-    scratch = keel_alloc(most);
-    if (!scratch)
-        return problem(why, NO_MEMORY);
-    while (size > 0) {
-        n = keel_stream_read(l->stream, scratch, size < most ? size : most,
-                             KEEL_FOREVER);
-        if (n <= 0)
-            return lost(n, why);
-        size -= (size_t)n;
-    }
     return 0;
 }
 

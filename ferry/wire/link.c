@@ -364,12 +364,17 @@ static struct link *link_new(struct keel_stream *stream,
         1u << WIRE_DATA | 1u << WIRE_CREDIT | 1u << WIRE_GOODBYE;
     struct link *l = keel_calloc(1, sizeof(*l));
 
+    keel_assert(!o->inline_bytes || o->room);
+
     if (!l)
         return NULL;
     l->stream = stream;
     l->loop = keel_loop_current();
     l->server = o->server;
     l->request = o->request;
+    l->inline_of = o->inline_bytes;
+    l->inline_room = o->room;
+    l->inline_cost = o->inline_cost;
     l->arg = o->arg;
     l->limits.kinds = both | (o->server ? 1u << WIRE_REQUEST | 1u << WIRE_CANCEL
                                         : 1u << WIRE_REPLY | 1u << WIRE_NOTE);

@@ -21,6 +21,7 @@
 
 struct link;
 struct exchange;
+struct room;
 
 struct link_options {
     bool server;
@@ -34,6 +35,14 @@ struct link_options {
      * are lent until it returns. */
     int (*request)(struct exchange *x, const char *verb, const json_t *body,
                    void *arg, struct problem *why);
+    /* Server, may be NULL: the data that comes right behind this REQUEST as its
+     * own credit, 0 to WIRE_DATA_BYTES bytes.  It is read before the handler
+     * begins, which has it by exchange_inline; before login it is dropped. */
+    size_t (*inline_bytes)(const json_t *body, void *arg);
+    /* Server, with inline_bytes: counts that data and `inline_cost` bytes for
+     * each such handler.  The link is not read while there is no room. */
+    struct room *room;
+    size_t inline_cost;
     void *arg;
 };
 
@@ -111,6 +120,10 @@ int exchange_refuse(struct exchange *x, const struct problem *p);
  * queue. */
 int exchange_tell(struct exchange *x, json_t *note);
 struct link *exchange_link(struct exchange *x);
+/* The data that came with the REQUEST, lent until the handler ends or drops it,
+ * which makes room for others; NULL when there is none. */
+const void *exchange_inline(const struct exchange *x, size_t *ret_size);
+void exchange_inline_drop(struct exchange *x);
 
 /* ---- both: data ------------------------------------------------------------------------ */
 uint32_t exchange_id(const struct exchange *x);

@@ -69,6 +69,7 @@ struct sending {
  *   writer and has not used; grant_due is what was granted since */
 struct exchange {
     LIST_ENTRY(exchange) node;
+    LIST_ENTRY(exchange) same; /* in its bucket */
     struct link *link;
     uint32_t id;
     bool listed, cancelled, abandoned, answered, running;
@@ -82,6 +83,8 @@ struct exchange {
     /* server */
     struct keel_co *co; /* the handler's, while it runs */
     json_t *body;
+    uint8_t *data; /* that came with the REQUEST, until it is dropped */
+    size_t charge; /* of the room */
     enum problem_id refusal;
     /* client */
     json_t *reply; /* the whole frame */
@@ -91,6 +94,8 @@ struct exchange {
 };
 
 enum link_state { LINK_OPEN, LINK_PARTING, LINK_OVER };
+
+#define LINK_BUCKETS 64
 
 struct link {
     struct keel_stream *stream;
@@ -109,10 +114,14 @@ struct link {
     unsigned requests_max;
     int (*request)(struct exchange *x, const char *verb, const json_t *body,
                    void *arg, struct problem *why);
+    size_t (*inline_of)(const json_t *body, void *arg);
+    struct room *inline_room;
+    size_t inline_cost;
     void *arg;
     json_t *hello;
 
     LIST_HEAD(, exchange) open;
+    LIST_HEAD(, exchange) by_id[LINK_BUCKETS]; /* the open ones */
     unsigned open_count, held; /* held: by the client's callers */
     size_t open_bytes;         /* text of the open requests */
     size_t inline_bytes;       /* data that came with them */
