@@ -31,154 +31,7 @@
 #include <keel/thread.h>
 
 #include "base/log.h"
-#include "inside.h"
-
-enum {
-    LANES = 2,
-    GROUP_MOST = 1024,
-    /* Fewer than these are faster synced one by one, in parallel. */
-    GROUP_SYNCFS = 32,
-    NAME_BUCKETS = 1024,
-    /* A name that others keep taking from a small draft. */
-    AGAIN_MOST = 8,
-};
-#define SETTLE_IDLE (50 * KEEL_MS)
-#define SETTLE_RETRY KEEL_SECOND
-/* A syncfs that took this long carries others' data: not for a while. */
-#define SYNCFS_SLOW (250 * KEEL_MS)
-#define SYNCFS_PAUSE KEEL_SECOND
-
-enum publish_state { QUEUED, GROUP, SETTLING, STUCK };
-
-struct publish {
-    TAILQ_ENTRY(publish) link; /* queue or settling */
-    struct publish *next_name;
-    enum publish_state state;
-    unsigned refs; /* the caller's and the committer's */
-
-    struct draft *draft; /* NULL once it was used up */
-    struct digest root;
-    enum vault_level level;
-    bool heard;    /* its caller has its answer */
-    bool deferred; /* the ledger refused to settle it: nobody waits for that */
-    /* Held from the start and dropped with the answer: taking a lock that
-     * another drops is the one wait that neither a cancel nor a timeout ends. */
-    struct keel_lock answered;
-    int result;
-    struct problem why;
-
-    /* of the group that it is in */
-    int rc; /* negative: it takes no part in further steps */
-    int dir;
-    bool exists;
-    bool again;
-    unsigned tries;
-    struct ledger_file file;
-    int64_t intent, ctime_ns;
-    keel_ns settle_by;
-
-    int64_t space;
-    char path[];
-};
-TAILQ_HEAD(publishes, publish);
-
-struct lane {
-    struct committer *committer;
-    struct keel_thread *thread;
-    unsigned count, settled_count;
-    struct publish *group[GROUP_MOST];
-    struct publish *settling[GROUP_MOST];
-    struct ledger_publish items[GROUP_MOST];
-    struct publish *item_of[GROUP_MOST];
-    struct ledger_settle settled[GROUP_MOST];
-    struct publish *syncing[GROUP_MOST];
-    struct sync_job *jobs; /* GROUP_MOST of them */
-};
-
-/* One syncfs at a time, shared by all who asked before it began. */
-struct shared_sync {
-    struct keel_lock lock;
-    struct keel_cond changed;
-    bool busy;
-    uint64_t begun, ended;
-    uint64_t failed; /* the last run that did */
-    int failure;
-    keel_ns slow_until;
-};
-
-struct committer {
-    struct vault *vault;
-    struct shared_sync sync;
-
-    /* All below is under `lock`, which is never held across a wait. */
-    struct keel_lock lock;
-    struct keel_cond changed; /* for lanes */
-    struct keel_cond named;   /* a name came free, or got stuck */
-    struct publishes queue, settling;
-    unsigned alive;        /* publishes that are not settled or stuck */
-    unsigned name_waiters; /* with any, settling does not wait */
-    keel_ns settle_after;  /* the ledger refused: not before */
-    bool hold, stopping;
-    struct publish *names[NAME_BUCKETS];
-
-    struct lane lanes[LANES];
-};
-
-/* ---- names ---------------------------------------------------------------------- */
-
-static struct publish **name_bucket(struct committer *c, int64_t space,
-                                    const char *path)
-{
-    uint64_t h = 0xcbf29ce484222325u ^ (uint64_t)space; /* FNV-1a */
-
-    for (; *path; path++)
-        h = (h ^ (uint8_t)*path) * 0x100000001b3u;
-    return &c->names[(h ^ h >> 32) % NAME_BUCKETS];
-}
-
-static struct publish *name_holder(struct committer *c, int64_t space,
-                                   const char *path)
-{
-    struct publish *p = *name_bucket(c, space, path);
-
-    while (p && (p->space != space || strcmp(p->path, path) != 0))
-        p = p->next_name;
-    return p;
-}
-
-static void name_drop(struct committer *c, struct publish *p)
-{
-    struct publish **at = name_bucket(c, p->space, p->path);
-
-    while (*at != p)
-        at = &(*at)->next_name;
-    *at = p->next_name;
-    keel_cond_broadcast(&c->named);
-}
-
-/* Waits until nobody has the name; a live intent is settled for it at once. */
-static int name_take(struct committer *c, struct publish *p)
-{
-    struct publish **bucket = name_bucket(c, p->space, p->path);
-    struct publish *holder;
-    int rc = 0;
-
-    c->name_waiters++;
-    while ((holder = name_holder(c, p->space, p->path)) && rc == 0) {
-        if (holder->state == STUCK || holder->deferred) {
-            rc = holder->deferred ? -EBUSY : -EIO;
-            break;
-        }
-        keel_cond_broadcast(&c->changed);
-        rc = keel_cond_wait(&c->named, &c->lock, KEEL_FOREVER);
-    }
-    c->name_waiters--;
-    if (holder)
-        return rc;
-    p->next_name = *bucket;
-    *bucket = p;
-    return 0;
-}
+#include "committer.h"
 
 /* ---- one publish -------------------------------------------------------------------- */
 
@@ -400,7 +253,7 @@ static int draft_dress(struct draft *d)
     int rc;
 
     if (d->kind == DRAFT_REGISTERED) {
-        rc = keel_file_chmod(fd, draft_mode(d));
+        rc = keel_file_chmod(fd, file_mode(d->mode));
         if (rc < 0)
             return rc;
     }
@@ -438,9 +291,7 @@ static int shared_sync_run(struct shared_sync *s, struct store *store)
     return rc;
 }
 
-/* Returns when a syncfs that began after the call has ended.  A failure of a
- * later one counts too: it only makes the caller look closer. */
-static int shared_sync_join(struct shared_sync *s, struct store *store)
+int shared_sync_join(struct shared_sync *s, struct store *store)
 {
     uint64_t mine;
     int rc = 0;
@@ -470,7 +321,7 @@ static int shared_sync_join(struct shared_sync *s, struct store *store)
     return rc;
 }
 
-static bool shared_sync_slow(struct shared_sync *s)
+bool shared_sync_slow(struct shared_sync *s)
 {
     keel_guard(&s->lock);
 
@@ -1058,6 +909,10 @@ int committer_open(struct vault *v, struct committer **ret, struct problem *why)
     keel_cond_init(&c->named);
     keel_lock_init(&c->sync.lock);
     keel_cond_init(&c->sync.changed);
+    keel_lock_init(&c->dirs.lock);
+    keel_cond_init(&c->dirs.changed);
+    STAILQ_INIT(&c->dirs.waiting);
+    TAILQ_INIT(&c->holds);
     TAILQ_INIT(&c->queue);
     TAILQ_INIT(&c->settling);
     for (unsigned i = 0; i < LANES && rc == 0; i++)
@@ -1105,10 +960,13 @@ void committer_close(struct committer *c)
         keel_free(c->lanes[i].jobs);
     }
     names_free(c);
+    holds_free(c);
     keel_cond_fini(&c->changed);
     keel_cond_fini(&c->named);
     keel_cond_fini(&c->sync.changed);
     keel_lock_fini(&c->sync.lock);
+    keel_cond_fini(&c->dirs.changed);
+    keel_lock_fini(&c->dirs.lock);
     keel_lock_fini(&c->lock);
     keel_free(c);
 }

@@ -156,11 +156,6 @@ void draft_free(struct draft *d)
 }
 KEEL_AUTO(half_draft, struct draft *, draft_free)
 
-mode_t draft_mode(const struct draft *d)
-{
-    return 0400 | (d->mode & 0700);
-}
-
 struct ledger_draft draft_row(const struct draft *d)
 {
     struct ledger_draft row = {
@@ -200,7 +195,7 @@ static int draft_part_open(struct draft *d, int dir, const char *name,
         .size = d->size,
         .hash = d->hash,
         .source_mtime_ns = d->mtime_ns,
-        .mode = name ? 0600 : draft_mode(d),
+        .mode = name ? 0600 : file_mode(d->mode),
     };
 
     memcpy(o.id, d->id, sizeof o.id);

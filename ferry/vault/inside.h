@@ -4,6 +4,7 @@
 #define FERRY_VAULT_INSIDE_H
 
 #include <stdatomic.h>
+#include <sys/queue.h>
 
 #include <keel/base.h>
 #include <keel/lock.h>
@@ -39,6 +40,12 @@ struct vault {
     _Atomic bool no_tmpfile; /* the file system refused one */
     _Atomic unsigned open_drafts;
 
+    /* trash.c */
+    uint64_t run;
+    _Atomic uint64_t trash_next;
+    _Atomic bool sweep_stop;
+    struct keel_thread *sweeper;
+
     struct keel_lock lock;
     struct draft *claims[CLAIM_BUCKETS];
     struct keel_cond released; /* a claim went */
@@ -62,6 +69,17 @@ int vault_problem(struct vault *v, struct problem *why, int rc,
 /* The bytes of `path` before its leaf's slash: its parent's length. */
 size_t parent_size(const char *path);
 const char *leaf_of(const char *path);
+
+/* What an upload's or a setting's mode becomes on disk: the owner's bits, and
+ * readable to the server whatever the sender says. */
+mode_t file_mode(mode_t mode);
+/* account_may, and the space. */
+int vault_may(struct vault *v, const struct actor *who, int64_t space,
+              const struct path *path, enum right need,
+              struct ledger_space *ret, struct problem *why);
+/* To write, or (`drop`) only to make what is not there. */
+int vault_may_add(struct vault *v, const struct actor *who, int64_t space,
+                  const struct path *path, bool *ret_drop, struct problem *why);
 
 /* ---- drafts ------------------------------------------------------------- */
 /*   SMALL     no name, no row, no journal: up to one chunk
@@ -95,8 +113,6 @@ struct draft {
     char path[]; /* in the space */
 };
 
-/* Owner's bits only, and readable to the server whatever the sender says. */
-mode_t draft_mode(const struct draft *d);
 /* Its row, as the ledger wants it. */
 struct ledger_draft draft_row(const struct draft *d);
 /* Opens d->drafts_dir, made if needed. */
@@ -125,6 +141,59 @@ void committer_hold(struct committer *c, bool hold);
 unsigned committer_waiting(struct committer *c);
 /* Until every publish so far is settled or stuck. */
 void committer_drain(struct committer *c);
+
+/* ---- names that are being changed (names.c) ------------------------------- */
+enum name_kind { NAME_TREE, NAME_LEAF, NAME_MADE, NAME_USED };
+struct name_hold {
+    TAILQ_ENTRY(name_hold) link;
+    enum name_kind kind;
+    bool stuck;
+    int64_t space;
+    size_t made;           /* MADE: what of the path was not there */
+    const char *path, *to; /* in text; to: NULL, or TREE's second one */
+    char text[];
+};
+/* NULL: no memory.  For keel_free until it is held. */
+struct name_hold *name_hold_new(enum name_kind kind, int64_t space,
+                                const char *path, const char *to);
+/* Waits until all who came before are gone.  FILE_BUSY, SYNC_FAILED (stuck),
+ * CANCELLED; it is then not held. */
+int committer_hold_name(struct committer *c, struct name_hold *h,
+                        struct problem *why);
+/* MADE: more of the path turned out to be there. */
+void committer_narrow_name(struct committer *c, struct name_hold *h,
+                           size_t made);
+/* Frees it. */
+void committer_drop_name(struct committer *c, struct name_hold *h);
+/* Leaves it to the committer, and to a restart. */
+void committer_stick_name(struct committer *c, struct name_hold *h);
+
+/* ---- directories synced together (dirsync.c) -------------------------------- */
+struct dir_request {
+    STAILQ_ENTRY(dir_request) link;
+    int dir; /* borrowed */
+    uint64_t device, inode;
+    struct dir_request *leader; /* one for the same directory, or NULL */
+    int result;
+    bool done;
+};
+STAILQ_HEAD(dir_requests, dir_request);
+/* `dir` is a file or directory: its own sync. */
+int dir_request_fill(struct dir_request *ret, int dir);
+/* Returns when all are on stable storage; not cancelled. */
+int committer_sync_dirs(struct committer *c, struct dir_request *r,
+                        unsigned count);
+
+/* ---- what was removed (trash.c) ---------------------------------------------- */
+#define TRASH_NAME_BYTES 64
+/* A name in the trash that nobody had. */
+void trash_name(struct vault *v, char ret[TRASH_NAME_BYTES]);
+/* Takes apart what lies under a trash_name; what cannot be removed stays for
+ * another start. */
+void trash_empty(struct vault *v, const char *tree, struct vault_removed *ret);
+/* What earlier runs left: at once, or aside when it is much. */
+int trash_sweep(struct vault *v, struct problem *why);
+void trash_stop(struct vault *v);
 
 /* ---- recovery ------------------------------------------------------------- */
 /* What a crash left: intents, then drafts. */

@@ -98,9 +98,9 @@ static int on_pool(int (*fn)(void *arg), struct place *p, void *arg)
     return rc == -EAGAIN ? problem(p->why, NO_MEMORY) : rc;
 }
 
-static int may(struct vault *v, const struct actor *who, int64_t space,
-               const struct path *path, enum right need,
-               struct ledger_space *ret, struct problem *why)
+int vault_may(struct vault *v, const struct actor *who, int64_t space,
+              const struct path *path, enum right need,
+              struct ledger_space *ret, struct problem *why)
 {
     int rc;
 
@@ -166,7 +166,7 @@ int vault_stat(struct vault *v, const struct actor *who, int64_t space_id,
     struct stating s = {
         .place = {.vault = v, .path = path->text, .why = why, .dir = -1},
     };
-    int rc = may(v, who, space_id, path, RIGHT_LIST, &space, why);
+    int rc = vault_may(v, who, space_id, path, RIGHT_LIST, &space, why);
 
     if (rc < 0)
         return rc;
@@ -336,7 +336,7 @@ int vault_list(struct vault *v, const struct actor *who, int64_t space_id,
 {
     keel_auto(mem) void *heap = NULL;
     struct ledger_space space;
-    int rc = may(v, who, space_id, path, RIGHT_LIST, &space, why);
+    int rc = vault_may(v, who, space_id, path, RIGHT_LIST, &space, why);
 
     if (rc < 0 || max == 0)
         return rc;
@@ -416,7 +416,7 @@ int vault_file_open(struct vault *v, const struct actor *who, int64_t space_id,
 {
     struct ledger_space space;
     struct source *s = NULL;
-    int rc = may(v, who, space_id, path, RIGHT_READ, &space, why);
+    int rc = vault_may(v, who, space_id, path, RIGHT_READ, &space, why);
 
     if (rc == 0)
         rc = source_at(v, space.dir, path->text, hash, &s, why);
@@ -463,7 +463,7 @@ int vault_hash(struct vault *v, const struct actor *who, int64_t space_id,
 
     if (!chunk_hash_name(hash))
         return problem(why, REQUEST_INVALID, .detail = "unknown hash");
-    rc = may(v, who, space_id, path, RIGHT_READ, &space, why);
+    rc = vault_may(v, who, space_id, path, RIGHT_READ, &space, why);
     if (rc < 0)
         return rc;
     return read_digest(v, space.id, who->account, space.dir, path->text, hash,

@@ -27,6 +27,9 @@ void store_close(struct store *s); /* accepts NULL */
 uint64_t store_device(const struct store *s);
 int store_statfs(const struct store *s, struct statfs *ret);
 
+/* The directory for what is to be removed.  Lent. */
+int store_trash(const struct store *s);
+
 /* ---- names in a space -------------------------------------------------- */
 /* The directory `path` (its first `size` bytes; 0: the space's root) of the
  * space whose directory is `space`, which is made when it is absent.  Returns

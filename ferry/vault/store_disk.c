@@ -14,7 +14,7 @@ static const char format_text[] = "ferry data 1\n";
 
 struct store {
     int data; /* borrowed */
-    int spaces, drafts;
+    int spaces, drafts, trash;
     uint64_t device;
 };
 
@@ -81,22 +81,34 @@ static int layout_dir(int data, const char *name, int *ret, struct problem *why)
     return 0;
 }
 
-/* Drafts are renamed into spaces, so both must be one file system. */
+/* What is renamed into and out of spaces must be on their file system. */
+static int layout_same(struct store *s, int dir, const char *name,
+                       const char *detail, struct problem *why)
+{
+    struct statx x;
+    int rc = keel_file_stat(dir, NULL, &x);
+
+    if (rc < 0)
+        return data_problem(why, name, rc);
+    if (makedev(x.stx_dev_major, x.stx_dev_minor) != s->device)
+        return problem(why, DATA_FORMAT, .name = name, .detail = detail);
+    return 0;
+}
+
 static int layout_device(struct store *s, struct problem *why)
 {
-    struct statx a, b;
-    int rc = keel_file_stat(s->spaces, NULL, &a);
+    struct statx x;
+    int rc = keel_file_stat(s->spaces, NULL, &x);
 
-    if (rc == 0)
-        rc = keel_file_stat(s->drafts, NULL, &b);
     if (rc < 0)
         return data_problem(why, "spaces", rc);
-    if (a.stx_dev_major != b.stx_dev_major ||
-        a.stx_dev_minor != b.stx_dev_minor)
-        return problem(why, DATA_FORMAT, .name = "drafts",
-                       .detail = "spaces and drafts are on two file systems");
-    s->device = makedev(a.stx_dev_major, a.stx_dev_minor);
-    return 0;
+    s->device = makedev(x.stx_dev_major, x.stx_dev_minor);
+    rc = layout_same(s, s->drafts, "drafts",
+                     "spaces and drafts are on two file systems", why);
+    if (rc < 0)
+        return rc;
+    return layout_same(s, s->trash, "trash",
+                       "spaces and trash are on two file systems", why);
 }
 
 /* A process that was killed may have left names that only the page cache
@@ -107,6 +119,8 @@ static int layout_sync(struct store *s, struct problem *why)
 
     if (rc == 0)
         rc = keel_file_sync(s->drafts);
+    if (rc == 0)
+        rc = keel_file_sync(s->trash);
     if (rc == 0)
         rc = keel_file_sync(s->data);
     return rc < 0 ? data_problem(why, "DATA", rc) : 0;
@@ -119,12 +133,15 @@ int store_open(int data_dir, struct store **ret, struct problem *why)
 
     if (!s)
         return problem(why, NO_MEMORY);
-    *s = (struct store){.data = data_dir, .spaces = -1, .drafts = -1};
+    *s = (struct store){
+        .data = data_dir, .spaces = -1, .drafts = -1, .trash = -1};
     rc = format_check(data_dir, why);
     if (rc == 0)
         rc = layout_dir(data_dir, "spaces", &s->spaces, why);
     if (rc == 0)
         rc = layout_dir(data_dir, "drafts", &s->drafts, why);
+    if (rc == 0)
+        rc = layout_dir(data_dir, "trash", &s->trash, why);
     if (rc == 0)
         rc = layout_device(s, why);
     if (rc == 0)
@@ -143,12 +160,18 @@ void store_close(struct store *s)
         return;
     keel_file_close(s->spaces);
     keel_file_close(s->drafts);
+    keel_file_close(s->trash);
     keel_free(s);
 }
 
 uint64_t store_device(const struct store *s)
 {
     return s->device;
+}
+
+int store_trash(const struct store *s)
+{
+    return s->trash;
 }
 
 int store_statfs(const struct store *s, struct statfs *ret)

@@ -22,6 +22,17 @@ struct shown shown_path(const char *path)
     return s;
 }
 
+mode_t file_mode(mode_t mode)
+{
+    return 0400 | (mode & 0700);
+}
+
+void vault_entry_fini(struct vault_entry *e)
+{
+    keel_free(e->target);
+    e->target = NULL;
+}
+
 int64_t vault_now_s(void)
 {
     return keel_wall_ns() / KEEL_SECOND;
@@ -118,6 +129,7 @@ int vault_open(const struct vault_options *o, struct vault **ret,
     v->draft_ttl_s = o->draft_ttl_s ? o->draft_ttl_s : draft_ttl_s;
     keel_lock_init(&v->lock);
     keel_cond_init(&v->released);
+    keel_random(&v->run, sizeof v->run);
     rc = store_open(o->data_dir, &v->store, why);
     if (rc == 0 &&
         buffer_pool_new(o->buffers ? o->buffers : BUFFERS, &v->buffers) < 0)
@@ -126,6 +138,8 @@ int vault_open(const struct vault_options *o, struct vault **ret,
         rc = vault_recover(v, why);
     if (rc == 0)
         rc = committer_open(v, &v->committer, why);
+    if (rc == 0)
+        rc = trash_sweep(v, why);
     if (rc < 0) {
         vault_close(v);
         return rc;
@@ -138,6 +152,7 @@ void vault_close(struct vault *v)
 {
     if (!v)
         return;
+    trash_stop(v);
     committer_close(v->committer);
     keel_assert(v->open_drafts == 0);
     if (v->buffers)

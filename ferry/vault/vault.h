@@ -29,8 +29,9 @@
  *                       and is readable to the owner always
  *   drafts/NN/ID        uploads on their way; ID is 32 hex digits, NN its first
  *   drafts/NN/ID.log    two.  A draft that can be resumed has a journal
+ *   trash/              trees that were removed, until they are taken apart
  *
- * spaces and drafts must be one file system.  Drafts of at most one chunk have
+ * spaces, drafts and trash must be one file system.  Drafts of at most one chunk have
  * no name until they are published (O_TMPFILE), no journal and no row in the
  * ledger: their room and quota are refused early by what is known, and decided
  * by the ledger in step 2.
