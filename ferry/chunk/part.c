@@ -25,10 +25,12 @@
 #include <keel/future.h>
 #include <keel/lock.h>
 
+#include "chunk/holes.h"
+
 /* From here on the page cache costs more than it gives. */
 #define DIRECT_BYTES ((uint64_t)16 << 20)
 /* What O_DIRECT wants of lengths and places, on any file system we know. */
-#define BLOCK ((size_t)4096)
+#define BLOCK HOLE_BLOCK
 /* How much, and how long, a power cut may put in doubt. */
 #define SYNC_BYTES ((uint64_t)64 << 20)
 #define SYNC_AFTER (2 * KEEL_SECOND)
@@ -62,7 +64,7 @@ struct part {
     struct journal *journal;
     char name[PART_NAME_BYTES + 1]; /* "": unnamed */
     char log[PART_NAME_BYTES + 5];  /* name.log */
-    bool published;
+    bool published, holes;
 
     _Atomic int refs;
     _Atomic int poison;
@@ -222,7 +224,7 @@ static int reserve(struct part *p, struct problem *why)
 {
     int rc;
 
-    if (p->size == 0 || (!p->name[0] && p->size <= CHUNK_BYTES))
+    if (p->size == 0 || (!p->holes && !p->name[0] && p->size <= CHUNK_BYTES))
         return 0;
     /* The kernel takes all there is before it finds that it is not enough, and
      * everybody else would meet a full disk meanwhile. */
@@ -456,6 +458,7 @@ static struct part *part_new(const struct part_options *o)
     p->hash = o->hash;
     p->fd = p->direct = p->own_dir = -1;
     p->dir = o->dir;
+    p->holes = o->holes;
     atomic_store(&p->refs, 1);
     atomic_store(&p->synced_at, keel_now());
     keel_lock_init(&p->sync_lock);
@@ -503,7 +506,7 @@ static int take_up(struct part *p, const struct part_options *o, bool made,
         return state;
     /* Once more for a file that was found: whoever made it may have died
      * before its blocks were all there. */
-    if (o->name && !made) {
+    if (o->name && !made && !o->holes) { /* that would fill the holes */
         rc = reserve(p, why);
         if (rc < 0)
             return rc;
@@ -638,6 +641,35 @@ static int write_blocks(struct part *p, const uint8_t *bytes, size_t size,
     return keel_file_write(p->fd, bytes + whole, size - whole, at + whole);
 }
 
+static int punch(struct part *p, const uint8_t *bytes, size_t size, uint64_t at)
+{
+    int rc = keel_file_reserve(
+        p->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, at, size);
+
+    return rc < 0 ? write_blocks(p, bytes, size, at) : 0;
+}
+
+/* A hole is made also where one may be: the chunk may have been there, damaged,
+ * and the reserved blocks are given back. */
+static int write_runs(struct part *p, const uint8_t *bytes, size_t size,
+                      uint64_t at)
+{
+    bool zero;
+    int rc = 0;
+
+    if (!p->holes)
+        return write_blocks(p, bytes, size, at);
+    while (size > 0 && rc == 0) {
+        size_t run = hole_run(bytes, size, &zero);
+
+        rc = zero ? punch(p, bytes, run, at) : write_blocks(p, bytes, run, at);
+        bytes += run;
+        at += run;
+        size -= run;
+    }
+    return rc;
+}
+
 struct hashing {
     struct part *part;
     uint64_t index;
@@ -660,7 +692,7 @@ static int write_job(void *arg)
 {
     struct hashing *h = arg;
 
-    return write_blocks(h->part, h->bytes, h->size, h->index * CHUNK_BYTES);
+    return write_runs(h->part, h->bytes, h->size, h->index * CHUNK_BYTES);
 }
 
 static int both_job(void *arg)

@@ -35,6 +35,7 @@ struct part_options {
     uint8_t id[16];
     int64_t source_mtime_ns, source_ctime_ns; /* another source starts afresh */
     mode_t mode;
+    bool holes; /* whole blocks (4 KiB) of zeros take no room on the disk */
 };
 
 /* Opens or resumes.  What is in doubt after a reboot, or was touched by

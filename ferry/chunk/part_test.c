@@ -1084,6 +1084,58 @@ static void each_fault_in_a_coroutine_is_survived(void **state)
 #define T(f) cmocka_unit_test_setup(f, fresh)
 #define ON_TEST_DISK(f)                                                        \
     cmocka_unit_test_setup_teardown(f, disk_install, disk_remove)
+/* ---- holes --------------------------------------------------------------- */
+
+static int put_mixed(struct part *p, uint64_t index)
+{
+    keel_auto(buffer) struct buffer *b = NULL;
+
+    assert_int_equal(buffer_take(pool, KEEL_FOREVER, &b), 0);
+    memset(b->bytes, 0, CHUNK_BYTES);
+    memset(b->bytes + 100000, 'x', 5000);
+    return part_write(p, index, b, NULL);
+}
+
+static uint64_t blocks_of(const struct part *p)
+{
+    struct statx st;
+
+    assert_int_equal(keel_file_stat(part_fd(p), NULL, &st), 0);
+    assert_int_equal(st.stx_size, part_size(p));
+    return st.stx_blocks * 512;
+}
+
+static void zeros_take_no_room(void **state)
+{
+    static const uint64_t sizes[] = {CHUNK_BYTES * 20 + 5000, 300000};
+
+    (void)state;
+    for (int named = 0; named < 2; named++)
+        for (int i = 0; i < 2; i++) {
+            struct part_options o = options(sizes[i]);
+            struct part *p;
+
+            clean();
+            o.name = named ? "p" : NULL;
+            o.holes = true;
+            assert_int_equal(part_open(&o, &p, NULL), 0);
+            for (uint64_t c = 0; c < chunk_count(o.size); c++) {
+                put_well(p, c); /* what was there gives way to a hole */
+                assert_int_equal(put_mixed(p, c), 0);
+            }
+            assert_true(blocks_of(p) < o.size / 16 + 65536);
+            check_truth(p, o.hash);
+            part_rest(p);
+            part_close(p);
+            if (!named)
+                continue;
+            assert_int_equal(part_open(&o, &p, NULL), 0);
+            assert_int_equal(part_bytes(p), o.size);
+            assert_true(blocks_of(p) < o.size / 16 + 65536);
+            part_close(p);
+        }
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -1095,6 +1147,7 @@ int main(int argc, char **argv)
         T(after_a_reboot_the_tail_is_proven),
         T(a_rewritten_chunk_has_its_new_hash),
         T(a_chunk_beyond_the_end_is_refused),
+        T(zeros_take_no_room),
         T(an_unnamed_part_leaves_nothing),
         T(a_dropped_part_is_gone),
         T(a_published_part_loses_its_journal_only),
