@@ -83,10 +83,19 @@ const struct command *command_at(size_t i);
 int cmd_register(struct cli *c), cmd_join(struct cli *c),
     cmd_login(struct cli *c), cmd_logout(struct cli *c),
     cmd_whoami(struct cli *c);
+/* cmd_people.c */
+int cmd_spaces(struct cli *c), cmd_passwd(struct cli *c),
+    cmd_devices(struct cli *c), cmd_profiles(struct cli *c);
 /* cmd_put.c, cmd_get.c, cmd_look.c */
-int cmd_put(struct cli *c), cmd_get(struct cli *c), cmd_ls(struct cli *c),
-    cmd_hash(struct cli *c), cmd_explain(struct cli *c);
+int cmd_put(struct cli *c), cmd_get(struct cli *c), cmd_hash(struct cli *c),
+    cmd_explain(struct cli *c);
+/* cmd_ls.c, cmd_files.c */
+int cmd_ls(struct cli *c), cmd_stat(struct cli *c), cmd_mkdir(struct cli *c),
+    cmd_mv(struct cli *c), cmd_rm(struct cli *c);
 
+/* A date of nanoseconds since 1970, the time here, in strftime's words. */
+void date_print(int64_t ns, const char *format, char ret[40])
+    __attribute__((format(strftime, 2, 0)));
 /* A line for people on standard output, unless -q or --json. */
 void cli_say(const struct cli *c, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

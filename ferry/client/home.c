@@ -296,7 +296,59 @@ int profile_store(const struct home *h, const struct profile *p,
     rc = json_store(h->profiles, file, j, why);
     if (rc < 0)
         return rc;
-    return file_store(h->fd, "default", p->name, why);
+    return profile_make_default(h, p->name, why);
+}
+
+int profile_make_default(const struct home *h, const char *name,
+                         struct problem *why)
+{
+    return file_store(h->fd, "default", name, why);
+}
+
+#define PROFILES_MOST 1000
+struct profile_names {
+    char (*names)[PROFILE_BYTES + 1];
+    size_t count;
+};
+
+static int profile_found(const char *name, unsigned char type, void *arg)
+{
+    struct profile_names *all = arg;
+    size_t size = strlen(name);
+
+    (void)type;
+    if (size < 6 || size - 5 > PROFILE_BYTES || name[0] == '.' ||
+        strcmp(name + size - 5, ".json") != 0)
+        return 0;
+    snprintf(all->names[all->count], PROFILE_BYTES + 1, "%.*s", (int)size - 5,
+             name);
+    return ++all->count == PROFILES_MOST;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(a, b);
+}
+
+int profile_each(const struct home *h, int (*fn)(const char *name, void *arg),
+                 void *arg, struct problem *why)
+{
+    struct profile_names all = {keel_calloc(PROFILES_MOST, PROFILE_BYTES + 1),
+                                0};
+    int rc;
+
+    if (!all.names)
+        return problem(why, NO_MEMORY);
+    rc = keel_file_list(h->profiles, profile_found, &all);
+    if (rc < 0)
+        rc = problem(why, FILE_LOCAL, .errno_ = -rc, .name = "profiles");
+    else
+        rc = 0;
+    qsort(all.names, all.count, PROFILE_BYTES + 1, by_name);
+    for (size_t i = 0; i < all.count && rc == 0; i++)
+        rc = fn(all.names[i], arg);
+    keel_free(all.names);
+    return rc;
 }
 
 int profile_remove(const struct home *h, const char *name, struct problem *why)

@@ -34,6 +34,12 @@ int profile_load(const struct home *h, const char *name, struct profile *ret,
 /* Stores it, and makes it the default. */
 int profile_store(const struct home *h, const struct profile *p,
                   struct problem *why);
+int profile_make_default(const struct home *h, const char *name,
+                         struct problem *why);
+/* Calls `fn` for the name of each profile, in order; it may not store any.  At
+ * most 1,000 are looked at. */
+int profile_each(const struct home *h, int (*fn)(const char *name, void *arg),
+                 void *arg, struct problem *why);
 int profile_remove(const struct home *h, const char *name, struct problem *why);
 /* 1 to 64 of letters, digits, '.', '_', '-', '@'. */
 int profile_name_check(const char *name, struct problem *why);

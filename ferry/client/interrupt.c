@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "client/interrupt.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -9,7 +10,7 @@
 /* Written by the program, read by the handler. */
 static atomic_bool transfer, progress, terminal;
 static int terminal_fd;
-static struct termios terminal_before;
+static struct termios terminal_before, terminal_now;
 
 static void say(const char *words)
 {
@@ -32,10 +33,42 @@ static void interrupted(int number)
     raise(number);
 }
 
+/* Stops here, inside the handler, and goes on here: the terminal is given back
+ * for that while.  Only the thread that takes the signal runs this, the others
+ * stop with it. */
+static void stopped(int number)
+{
+    struct sigaction plain = {.sa_handler = SIG_DFL}, ours;
+    bool changed = atomic_load(&terminal);
+    int error = errno;
+    sigset_t one;
+
+    if (changed)
+        tcsetattr(terminal_fd, TCSANOW, &terminal_before);
+    sigaction(number, &plain, &ours);
+    sigemptyset(&one);
+    sigaddset(&one, number);
+    raise(number);
+    pthread_sigmask(SIG_UNBLOCK, &one, NULL); /* here it stops */
+    pthread_sigmask(SIG_BLOCK, &one, NULL);
+    sigaction(number, &ours, NULL);
+    /* In the background again the terminal would stop us once more. */
+    if (changed && tcgetpgrp(terminal_fd) == getpgrp())
+        tcsetattr(terminal_fd, TCSANOW, &terminal_now);
+    errno = error;
+}
+
+void interrupt_suspend(void)
+{
+    raise(SIGTSTP);
+}
+
 void interrupt_install(void)
 {
     static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
     struct sigaction action = {.sa_handler = interrupted};
+    struct sigaction stop = {.sa_handler = stopped, .sa_flags = SA_RESTART};
+    struct sigaction tstp;
 
     for (unsigned i = 0; i < sizeof(numbers) / sizeof(*numbers); i++) {
         struct sigaction before;
@@ -45,6 +78,8 @@ void interrupt_install(void)
             before.sa_handler != SIG_IGN)
             sigaction(numbers[i], &action, NULL);
     }
+    if (sigaction(SIGTSTP, NULL, &tstp) == 0 && tstp.sa_handler != SIG_IGN)
+        sigaction(SIGTSTP, &stop, NULL);
 }
 
 void interrupt_transfer(bool under_way, bool line)
@@ -53,12 +88,14 @@ void interrupt_transfer(bool under_way, bool line)
     atomic_store(&transfer, under_way);
 }
 
-void interrupt_terminal(int fd, const struct termios *before)
+void interrupt_terminal(int fd, const struct termios *before,
+                        const struct termios *now)
 {
     atomic_store(&terminal, false);
     if (!before)
         return;
     terminal_fd = fd;
     terminal_before = *before;
+    terminal_now = *now;
     atomic_store(&terminal, true);
 }

@@ -11,7 +11,11 @@
 void interrupt_install(void);
 /* A transfer is under way; `line`: its progress stands on the terminal. */
 void interrupt_transfer(bool under_way, bool line);
-/* The terminal `fd` was changed; NULL: it is as it was again. */
-void interrupt_terminal(int fd, const struct termios *before);
+/* The terminal `fd` is changed to `now`; NULL: it is as it was again.  While the
+ * program is stopped (SIGTSTP) it is as it was before, too. */
+void interrupt_terminal(int fd, const struct termios *before,
+                        const struct termios *now);
+/* Stops as ^Z does, and returns when it goes on. */
+void interrupt_suspend(void);
 
 #endif

@@ -13,15 +13,65 @@
 #include <keel/io.h>
 
 #include "client/interrupt.h"
+#include "client/text.h"
 
-/* Reads a line from the terminal.  Without echo, signals are off too: a ^C that
- * killed us would leave the terminal mute, so it is an answer here. */
+#define KEY_INTERRUPT 3
+#define KEY_END 4
+#define KEY_BACK 8
+#define KEY_KILL 21
+#define KEY_SUSPEND 26
+#define KEY_DELETE 0x7f
+
+/* Reads a line from the terminal.  Without echo the terminal sends no signals:
+ * a ^C that killed us would leave it mute, so it is an answer here, and ^Z stops
+ * us in good order.  Signals from elsewhere are interrupt.h's. */
+static int terminal_read(int fd, const char *prompt, bool echo, char *ret,
+                         size_t size)
+{
+    size_t count = 0;
+
+    keel_fd_write(fd, prompt, strlen(prompt), KEEL_FOREVER);
+    for (;;) {
+        char c;
+        ssize_t got = keel_fd_read(fd, &c, 1, KEEL_FOREVER);
+
+        ret[count] = 0;
+        if (got == -EIO || got == -EINTR) /* stopped, and back again */
+            continue;
+        if (got < 0)
+            return (int)got;
+        if (got == 0 || c == KEY_INTERRUPT || (c == KEY_END && count == 0))
+            return -EINTR;
+        if (c == '\n' || c == '\r' || c == KEY_END)
+            return 0;
+        if (!echo && c == KEY_SUSPEND) {
+            interrupt_suspend();
+            keel_fd_write(fd, prompt, strlen(prompt), KEEL_FOREVER);
+            count = 0;
+            continue;
+        }
+        if (!echo && c == KEY_KILL) {
+            count = 0;
+            continue;
+        }
+        if (!echo && (c == KEY_DELETE || c == KEY_BACK)) {
+            /* a character, not a byte of it */
+            while (count > 0 && ((uint8_t)ret[count - 1] & 0xc0) == 0x80)
+                count--;
+            count -= count > 0;
+            continue;
+        }
+        if (count + 1 >= size)
+            return -EMSGSIZE;
+        ret[count++] = c;
+    }
+}
+
 static int terminal_line(const char *prompt, bool echo, char *ret, size_t size)
 {
     int fd = keel_file_open_any("/dev/tty", O_RDWR | O_NOCTTY, 0);
     struct termios before, quiet;
-    size_t count = 0;
-    int rc = 0;
+    int rc;
 
     if (fd < 0)
         return -ENOTTY;
@@ -32,56 +82,52 @@ static int terminal_line(const char *prompt, bool echo, char *ret, size_t size)
     quiet = before;
     if (!echo) {
         quiet.c_lflag &= (tcflag_t) ~(ECHO | ISIG | ICANON);
-        interrupt_terminal(fd, &before);
+        interrupt_terminal(fd, &before, &quiet);
         tcsetattr(fd, TCSAFLUSH, &quiet);
     }
-    keel_fd_write(fd, prompt, strlen(prompt), KEEL_FOREVER);
-    for (;;) {
-        char c;
-        ssize_t got = keel_fd_read(fd, &c, 1, KEEL_FOREVER);
-
-        if (got <= 0 || c == 3 || c == 4) {
-            rc = got < 0 ? (int)got : -EINTR;
-            break;
-        }
-        if (c == '\n' || c == '\r')
-            break;
-        if (!echo && (c == 0x7f || c == 8)) {
-            count -= count > 0;
-            continue;
-        }
-        if (count + 1 >= size) {
-            rc = -EMSGSIZE;
-            break;
-        }
-        ret[count++] = c;
-    }
-    ret[count] = 0;
+    rc = terminal_read(fd, prompt, echo, ret, size);
     if (!echo) {
         tcsetattr(fd, TCSAFLUSH, &before);
-        interrupt_terminal(fd, NULL);
+        interrupt_terminal(fd, NULL, NULL);
         keel_fd_write(fd, "\n", 1, KEEL_FOREVER);
     }
     keel_fd_close(fd);
     return rc;
 }
 
-static int password_file(const char *path, char ret[PASSWORD_BYTES],
-                         struct problem *why)
+/* Line `line`, 0 or 1, of a file. */
+static int password_file(const char *path, unsigned line,
+                         char ret[PASSWORD_BYTES], struct problem *why)
 {
     keel_auto(file) int fd = keel_file_open_any(path, O_RDONLY, 0);
+    char text[PASSWORD_BYTES * 2], *at = text, *end;
     ssize_t size;
 
     if (fd < 0)
         return problem(why, FILE_LOCAL, .errno_ = -fd, .name = path);
-    size = keel_file_read(fd, ret, PASSWORD_BYTES, 0);
+    size = keel_file_read(fd, text, sizeof(text) - 1, 0);
     if (size < 0)
         return problem(why, FILE_LOCAL, .errno_ = (int)-size, .name = path);
-    if (size == PASSWORD_BYTES && !memchr(ret, '\n', PASSWORD_BYTES))
+    text[size] = 0;
+    for (unsigned i = 0; i < line && at; i++) {
+        at = strchr(at, '\n');
+        at = at ? at + 1 : NULL;
+    }
+    if (!at || (line > 0 && !*at)) {
+        keel_wipe(text, sizeof(text));
+        return problem(why, USAGE,
+                       .detail = "the password file has one line; the new "
+                                 "password is the second");
+    }
+    end = at + strcspn(at, "\r\n");
+    if (end - at >= PASSWORD_BYTES) {
+        keel_wipe(text, sizeof(text));
         return problem(why, FILE_TOO_LARGE, .name = path,
                        .size = PASSWORD_BYTES, .limit = PASSWORD_BYTES - 1);
-    ret[size < PASSWORD_BYTES ? size : PASSWORD_BYTES - 1] = 0;
-    ret[strcspn(ret, "\r\n")] = 0;
+    }
+    memcpy(ret, at, (size_t)(end - at));
+    ret[end - at] = 0;
+    keel_wipe(text, sizeof(text));
     return 0;
 }
 
@@ -92,27 +138,31 @@ static int nobody(struct problem *why)
                              "use --password-file FILE or FERRY_PASSWORD");
 }
 
-int password_get(struct cli *c, const char *prompt, bool twice,
-                 char ret[PASSWORD_BYTES], struct problem *why)
+static int password_variable(const char *name, const char *value,
+                             char ret[PASSWORD_BYTES], struct problem *why)
 {
-    const char *variable = getenv("FERRY_PASSWORD");
+    char detail[64];
+
+    snprintf(detail, sizeof(detail), _("%s is too long"), name);
+    if (strlen(value) >= PASSWORD_BYTES)
+        return problem(why, USAGE, .detail = detail);
+    strcpy(ret, value);
+    return 0;
+}
+
+static int password_ask(const char *prompt, bool twice,
+                        char ret[PASSWORD_BYTES], struct problem *why)
+{
     char again[PASSWORD_BYTES];
     int rc;
 
-    if (c->password_file)
-        return password_file(c->password_file, ret, why);
-    if (variable) {
-        if (strlen(variable) >= PASSWORD_BYTES)
-            return problem(why, USAGE, .detail = "FERRY_PASSWORD is too long");
-        strcpy(ret, variable);
-        return 0;
-    }
     for (;;) {
         rc = terminal_line(prompt, false, ret, PASSWORD_BYTES);
         if (rc == 0 && twice) {
-            rc = terminal_line("Again: ", false, again, PASSWORD_BYTES);
+            rc = terminal_line(_("Again: "), false, again, PASSWORD_BYTES);
             if (rc == 0 && strcmp(ret, again) != 0) {
-                fprintf(stderr, "The two are not the same; once more.\n");
+                fprintf(stderr, "%s\n",
+                        _("The two are not the same; once more."));
                 continue;
             }
         }
@@ -123,6 +173,30 @@ int password_get(struct cli *c, const char *prompt, bool twice,
             return problem(why, CANCELLED);
         return 0;
     }
+}
+
+int password_get(struct cli *c, const char *prompt, bool twice,
+                 char ret[PASSWORD_BYTES], struct problem *why)
+{
+    const char *variable = getenv("FERRY_PASSWORD");
+
+    if (c->password_file)
+        return password_file(c->password_file, 0, ret, why);
+    if (variable)
+        return password_variable("FERRY_PASSWORD", variable, ret, why);
+    return password_ask(prompt, twice, ret, why);
+}
+
+int password_new(struct cli *c, const char *prompt, char ret[PASSWORD_BYTES],
+                 struct problem *why)
+{
+    const char *variable = getenv("FERRY_NEW_PASSWORD");
+
+    if (c->password_file)
+        return password_file(c->password_file, 1, ret, why);
+    if (variable)
+        return password_variable("FERRY_NEW_PASSWORD", variable, ret, why);
+    return password_ask(prompt, true, ret, why);
 }
 
 int ask_yes(const char *question)

@@ -15,6 +15,10 @@
  * USAGE when there is nobody to ask. */
 int password_get(struct cli *c, const char *prompt, bool twice,
                  char ret[PASSWORD_BYTES], struct problem *why);
+/* A new one, for passwd: the second line of --password-file, FERRY_NEW_PASSWORD,
+ * or the terminal, twice. */
+int password_new(struct cli *c, const char *prompt, char ret[PASSWORD_BYTES],
+                 struct problem *why);
 /* Yes or no at the terminal; -ENOTTY without one. */
 int ask_yes(const char *question);
 /* A line at the terminal, with echo. */

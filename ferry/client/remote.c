@@ -26,6 +26,54 @@ json_t *path_fields_in(const char *space, const struct path *path)
     return fields;
 }
 
+json_t *place_fields(const struct place *place)
+{
+    return path_fields_in(place->space, &place->path);
+}
+
+void place_print(const struct place *place, char *ret, size_t size)
+{
+    int before = snprintf(ret, size, "%s:%s%s", place->profile,
+                          place->space[0] ? "@" : "", place->space);
+
+    if (before >= 0 && (size_t)before + 1 < size)
+        path_print(&place->path, ret + before, size - (size_t)before);
+}
+
+/* Of the server, and reached by the same login as `first`. */
+static int place_check(const struct place *p, const struct place *first,
+                       struct problem *why)
+{
+    if (!p->remote)
+        return problem(why, USAGE,
+                       .detail = "what is on the server has a colon before "
+                                 "its first slash: ':/name'");
+    if (strcmp(p->profile, first->profile) != 0 ||
+        strcmp(p->login.user, first->login.user) != 0 ||
+        strcmp(p->login.server, first->login.server) != 0)
+        return problem(why, USAGE,
+                       .detail = "one command works on one server, with one "
+                                 "login");
+    return 0;
+}
+
+int places_parse(char **names, int count, struct place *ret_first,
+                 struct problem *why)
+{
+    struct place place;
+
+    for (int i = 0; i < count; i++) {
+        struct place *p = i == 0 ? ret_first : &place;
+        int rc = place_parse(names[i], p, why);
+
+        if (rc == 0)
+            rc = place_check(p, ret_first, why);
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
 void path_print(const struct path *path, char *ret, size_t size)
 {
     keel_assert(size > 1);
@@ -114,10 +162,46 @@ int remote_stat(struct session *s, const struct path *path,
     return rc;
 }
 
-int remote_hash(struct session *s, const struct path *path,
-                enum chunk_hash hash, struct digest *ret, struct problem *why)
+int remote_target(const json_t *j, char **ret, struct problem *why)
 {
-    json_t *fields = path_fields(path), *ok;
+    const json_t *target = json_object_get(j, "target");
+    size_t size;
+    int rc;
+
+    *ret = NULL;
+    if (!target)
+        return 0;
+    rc = text_from_json(target, PATH_BYTES - 1, ret, &size);
+    if (rc == -ENOMEM)
+        return problem(why, NO_MEMORY);
+    if (rc < 0)
+        return problem(why, PROTOCOL_BROKEN, .detail = "a link's text");
+    return 0;
+}
+
+int remote_stat_place(struct session *s, const struct place *place,
+                      struct remote_entry *ret, char **ret_target,
+                      struct problem *why)
+{
+    json_t *ok;
+    int rc = link_ask(s->link, "stat", place_fields(place),
+                      keel_after(ASK_TIME), &ok, why);
+
+    if (rc < 0)
+        return rc;
+    memset(ret, 0, sizeof(*ret));
+    snprintf(ret->name, sizeof(ret->name), "%s", path_leaf(&place->path));
+    rc = answer_check(entry_facts(ok, ret, why), why);
+    if (rc == 0 && ret_target)
+        rc = remote_target(ok, ret_target, why);
+    json_decref(ok);
+    return rc;
+}
+
+static int hash_ask(struct session *s, json_t *fields, enum chunk_hash hash,
+                    struct digest *ret, uint64_t *ret_size, struct problem *why)
+{
+    json_t *ok;
     enum chunk_hash of;
     const char *text;
     int rc;
@@ -131,8 +215,25 @@ int remote_hash(struct session *s, const struct path *path,
         return rc;
     rc = answer_check(field_text(ok, "root", DIGEST_TEXT_BYTES, &text, why),
                       why);
+    if (rc == 0)
+        rc = answer_check(field_u64(ok, "size", INT64_MAX, ret_size, why), why);
     if (rc == 0 && (digest_parse(text, &of, ret) < 0 || of != hash))
         rc = problem(why, PROTOCOL_BROKEN, .detail = "a hash");
     json_decref(ok);
     return rc;
+}
+
+int remote_hash_place(struct session *s, const struct place *place,
+                      enum chunk_hash hash, struct digest *ret,
+                      uint64_t *ret_size, struct problem *why)
+{
+    return hash_ask(s, place_fields(place), hash, ret, ret_size, why);
+}
+
+int remote_hash(struct session *s, const struct path *path,
+                enum chunk_hash hash, struct digest *ret, struct problem *why)
+{
+    uint64_t size;
+
+    return hash_ask(s, path_fields(path), hash, ret, &size, why);
 }

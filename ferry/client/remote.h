@@ -20,13 +20,32 @@ int remote_entry_parse(const json_t *j, struct remote_entry *ret,
                        struct problem *why);
 int remote_stat(struct session *s, const struct path *path,
                 struct remote_entry *ret, struct problem *why);
-/* The root as the server knows or computes it. */
+/* What `place` names.  `ret_target`, may be NULL: a link's text (keel_free),
+ * NULL for anything else. */
+int remote_stat_place(struct session *s, const struct place *place,
+                      struct remote_entry *ret, char **ret_target,
+                      struct problem *why);
+/* An entry's "target" into fresh memory; NULL: it has none. */
+int remote_target(const json_t *j, char **ret, struct problem *why);
+/* The root as the server knows or computes it, and the size that goes with
+ * it. */
+int remote_hash_place(struct session *s, const struct place *place,
+                      enum chunk_hash hash, struct digest *ret,
+                      uint64_t *ret_size, struct problem *why);
 int remote_hash(struct session *s, const struct path *path,
                 enum chunk_hash hash, struct digest *ret, struct problem *why);
 /* {"path": ...} for a request; NULL when memory is out. */
 json_t *path_fields(const struct path *path);
 /* Likewise in the space of that name ("": the account's home). */
 json_t *path_fields_in(const char *space, const struct path *path);
+/* {"path", "space"?} of a place. */
+json_t *place_fields(const struct place *place);
+/* ":/a/b", "work:@team/a", escaped for people. */
+void place_print(const struct place *place, char *ret, size_t size);
+/* Parses `count` places, all of the server and reached by one login, so that
+ * one connection serves them; the first is kept. */
+int places_parse(char **names, int count, struct place *ret_first,
+                 struct problem *why);
 /* "/a/b", escaped for people */
 void path_print(const struct path *path, char *ret, size_t size);
 /* --hash, or sha256. */
