@@ -135,7 +135,7 @@ static int bind(sqlite3_stmt *q, const char *types, va_list values)
             break;
         case 'p':
             bytes = va_arg(values, const char *);
-            rc = sqlite3_bind_blob(q, i, bytes, (int)strlen(bytes),
+            rc = sqlite3_bind_blob(q, i, bytes, bytes ? (int)strlen(bytes) : 0,
                                    SQLITE_STATIC);
             break;
         case 'b':

@@ -140,7 +140,7 @@ int ledger_space_list(struct ledger *l, int64_t after, struct ledger_space *ret,
                       unsigned max, struct problem *why);
 int ledger_space_quota(struct ledger *l, int64_t space, int64_t bytes,
                        int64_t files, struct problem *why);
-/* A shared space; fills id and dir.  SPACE_EXISTS */
+/* A shared space; fills id and dir.  SPACE_EXISTS, ACCOUNT_UNKNOWN (owner) */
 int ledger_space_add(struct ledger *l, struct ledger_space *s,
                      struct problem *why);
 /* By its name.  SPACE_UNKNOWN */
@@ -157,7 +157,9 @@ struct ledger_grant {
     char path[PATH_BYTES + 1]; /* without a leading slash; "": all of it */
     unsigned rights;           /* RIGHT_* of account.h; 0 takes it away */
 };
-/* Sets it, in place of an earlier one of the same space, path and account. */
+/* Sets it, in place of an earlier one of the same space, path and account.
+ * Grants are of paths: they stay when what lies there is moved or removed.
+ * FILE_MISSING (the space), ACCOUNT_UNKNOWN, PATH_TOO_LONG */
 int ledger_grant_set(struct ledger *l, const struct ledger_grant *g,
                      struct problem *why);
 /* Those of a space (account -1: of anybody), or of an account in all spaces
@@ -176,7 +178,9 @@ struct ledger_draft {
     uint8_t source[16]; /* the sender's fingerprint of the file, for resume */
     int64_t created, expires;
 };
-/* Reserves `size` in the space's quota.  QUOTA_BYTES, QUOTA_FILES. */
+/* Reserves in the space's quota by how much `size` is larger than what the file
+ * of that name is charged for now; what is charged in the end is decided when it
+ * is published.  QUOTA_BYTES, QUOTA_FILES. */
 int ledger_draft_open(struct ledger *l, const struct ledger_draft *d,
                       struct problem *why);
 /* The draft of the same account, space, path, size, hash and source;
@@ -285,7 +289,9 @@ int ledger_file_remove(struct ledger *l, int64_t space, const char *path,
 /* ---- moving and removing -------------------------------------------------------------- */
 /* The commit point and redo record of a change of names, as an intent is of a
  * publish: begin, do it on the disk, sync the directories, end.  A name at,
- * above or below which something is being published or changed is FILE_BUSY. */
+ * above or below which something is being published or changed is FILE_BUSY,
+ * and so is, while a change lives, publishing, hashing or removing a file there.
+ */
 enum ledger_change_kind { LEDGER_MOVE, LEDGER_REMOVE };
 struct ledger_change {
     int64_t id; /* filled by begin */
@@ -296,12 +302,19 @@ struct ledger_change {
     uint64_t device, inode; /* of what lies at `path` */
     int64_t now;
 };
+/* FILE_BUSY; FILE_INSIDE: one path is the other or lies in it; PATH_TOO_LONG:
+ * something below `path` would have too long a path below `to`. */
 int ledger_change_begin(struct ledger *l, struct ledger_change *c,
                         struct problem *why);
 /* MOVE: the rows at and below `path` are now at `to`; those that were at or
  * below `to` are gone with their quota.  REMOVE: the rows at and below `path`
  * are gone, with their quota.  An audit row and an outbox row ("file.moved",
- * "file.removed") are written.  `done` false: nothing was changed after all. */
+ * "file.removed") are written.  `done` false: nothing was changed after all.
+ *
+ * Many rows are several transactions; between them, and after a crash or an
+ * error, the change is still live and quota is exact, and an end with `done` is
+ * repeated until it succeeds (it goes on where it stopped; `done` false then
+ * goes on as well).  The end of a change that is not there is no error. */
 int ledger_change_end(struct ledger *l, int64_t id, bool done,
                       struct problem *why);
 int ledger_change_list(struct ledger *l,
@@ -311,9 +324,10 @@ int ledger_change_list(struct ledger *l,
 /* ---- what follows a file ---------------------------------------------------------------- */
 struct ledger_event {
     int64_t id, space, account, at;
-    const char *kind; /* "file.published" */
+    const char *kind; /* "file.published", "file.moved", "file.removed" */
     const char *path;
-    bool held; /* its intent has not settled */
+    const char *to; /* of "file.moved"; NULL otherwise */
+    bool held;      /* its intent has not settled */
 };
 int ledger_outbox_list(struct ledger *l, int64_t after,
                        int (*each)(const struct ledger_event *e, void *arg),

@@ -124,13 +124,9 @@ static int invite_get(struct ledger *l, const uint8_t hash[32], int64_t now,
 static int home_add(struct ledger *l, int64_t account,
                     const struct ledger_registration *r, struct problem *why)
 {
-    uint8_t random[16];
     char dir[33];
 
-    /* A name that says nothing of its owner, and that no two ever share. */
-    keel_random(random, sizeof random);
-    for (size_t i = 0; i < sizeof random; i++)
-        snprintf(dir + 2 * i, 3, "%02x", random[i]);
+    space_dir_new(dir);
     return db_run(l, SQL_SPACE_ADD, why, "ttiii", dir, "", account,
                   r->quota_bytes, r->quota_files);
 }
@@ -219,6 +215,52 @@ int ledger_account_find(struct ledger *l, const char *name,
     return rc;
 }
 
+static int account_unknown(int64_t account, struct problem *why)
+{
+    char name[32];
+
+    snprintf(name, sizeof name, "number %lld", (long long)account);
+    return problem(why, ACCOUNT_UNKNOWN, .name = name);
+}
+
+int account_by_id(struct ledger *l, int64_t account, struct ledger_account *ret,
+                  struct problem *why)
+{
+    keel_auto(rows) sqlite3_stmt *q = NULL;
+    int rc;
+
+    rc = db_rows(l, SQL_ACCOUNT_GET, &q, why, "i", account);
+    if (rc < 0)
+        return rc;
+    return rc == 0 ? account_unknown(account, why)
+                   : account_row(l, q, ret, why);
+}
+
+struct account_get_call {
+    int64_t id;
+    struct ledger_account account;
+};
+
+static int account_get_run(struct ledger *l, void *arg, struct problem *why)
+{
+    struct account_get_call *c = arg;
+
+    return account_by_id(l, c->id, &c->account, why);
+}
+
+int ledger_account_get(struct ledger *l, int64_t account,
+                       struct ledger_account *ret, struct problem *why)
+{
+    struct account_get_call c = {.id = account};
+    int rc;
+
+    rc = ledger_read(l, account_get_run, &c, why);
+    if (rc == 0)
+        *ret = c.account;
+    keel_wipe(&c, sizeof c);
+    return rc;
+}
+
 struct account_list_call {
     const char *after;
     struct ledger_account *ret;
@@ -259,12 +301,9 @@ struct account_change {
 
 static int account_changed(int changed, int64_t account, struct problem *why)
 {
-    char name[32];
-
     if (changed != 0)
         return changed < 0 ? changed : 0;
-    snprintf(name, sizeof name, "number %lld", (long long)account);
-    return problem(why, ACCOUNT_UNKNOWN, .name = name);
+    return account_unknown(account, why);
 }
 
 static int account_scram_run(struct ledger *l, void *arg, struct problem *why)

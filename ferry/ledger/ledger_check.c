@@ -62,9 +62,9 @@ static int check_sums(struct ledger *l, struct problem *why)
     return rc;
 }
 
-/* `finding` has a number to name. */
-static int check_none(struct ledger *l, enum sql id, const char *is,
-                      struct problem *why)
+/* A query for what should not be; the finding has a number to name. */
+static int check_none(struct ledger *l, enum sql id, const char *what,
+                      const char *is, struct problem *why)
 {
     keel_auto(rows) sqlite3_stmt *q = NULL;
     char detail[128];
@@ -73,7 +73,7 @@ static int check_none(struct ledger *l, enum sql id, const char *is,
     rc = db_rows(l, id, &q, why, "");
     if (rc <= 0)
         return rc;
-    snprintf(detail, sizeof detail, "intent %lld %s",
+    snprintf(detail, sizeof detail, "%s %lld %s", what,
              (long long)sqlite3_column_int64(q, 0), is);
     return finding(why, detail);
 }
@@ -89,9 +89,14 @@ static int check_run(struct ledger *l, void *arg, struct problem *why)
     if (rc == 0)
         rc = check_sums(l, why);
     if (rc == 0)
-        rc = check_none(l, SQL_CHECK_INTENTS, "is not what its file is", why);
+        rc = check_none(l, SQL_CHECK_INTENTS, "intent",
+                        "is not what its file is", why);
     if (rc == 0)
-        rc = check_none(l, SQL_CHECK_HELD, "and the outbox do not agree", why);
+        rc = check_none(l, SQL_CHECK_HELD, "intent",
+                        "and the outbox do not agree", why);
+    if (rc == 0)
+        rc = check_none(l, SQL_CHECK_CHANGES, "change",
+                        "and its names do not agree", why);
     return rc;
 }
 

@@ -31,6 +31,15 @@ enum sql {
 #define LEDGER_DEVICES 64
 /* Rows a listing takes from the owner at a time. */
 #define LEDGER_PAGE 64
+/* Rows of files that a change moves or removes in one transaction: what a
+ * transaction holds in memory is bounded, and others have their turn between
+ * two of them. */
+#define LEDGER_CHANGE_ROWS 512
+/* The newest rows of the audit that are kept; now and then a few old ones are
+ * cut off, many enough that a longer table shrinks. */
+#define LEDGER_AUDIT_ROWS 100000
+#define LEDGER_AUDIT_EVERY 256
+#define LEDGER_AUDIT_CUT 1024
 
 /* One call in another thread's frame, waiting for its answer.
  *
@@ -103,7 +112,8 @@ int ledger_path_check(const char *path, struct problem *why);
  *         return rc < 0 ? rc : problem(why, ...);
  *
  * Types: i int64_t, o the same but SQL's NULL when negative, t text, p a path
- * (text, kept as bytes), b bytes and int size, k 32 bytes, n SQL's NULL.  What
+ * (text, kept as bytes; NULL is SQL's), b bytes and int size, k 32 bytes, n
+ * SQL's NULL.  What
  * is bound is borrowed until the release.
  * Returns 1 when `*ret` stands on the first row, 0 when there is none. */
 int db_rows(struct ledger *l, enum sql id, sqlite3_stmt **ret,
@@ -167,10 +177,34 @@ int space_flush(struct ledger *l, struct problem *why);
 /* Never refused, and written at once. */
 int space_change_now(struct ledger *l, int64_t space,
                      const struct space_change *c, struct problem *why);
-/* FILE_BUSY while an intent for this name lives. */
-int intent_none(struct ledger *l, int64_t space, const char *path,
-                struct problem *why);
+/* FILE_BUSY while an intent for this name lives, or a change at, above or below
+ * it. */
+int name_free(struct ledger *l, int64_t space, const char *path,
+              struct problem *why);
 int draft_get(struct ledger *l, const uint8_t id[16], int64_t *ret_space,
-              int64_t *ret_size, struct problem *why);
+              int64_t *ret_reserved, struct problem *why);
+/* A new opaque name for a space's directory. */
+void space_dir_new(char ret[33]);
+int space_row(struct ledger *l, sqlite3_stmt *q, struct ledger_space *ret,
+              struct problem *why);
+
+/* ---- ledger_account.c ------------------------------------------------------------- */
+/* By number.  ACCOUNT_UNKNOWN */
+int account_by_id(struct ledger *l, int64_t account, struct ledger_account *ret,
+                  struct problem *why);
+
+/* ---- ledger_publish.c --------------------------------------------------------------- */
+/* `to` NULL: of a move only. */
+int audit_add(struct ledger *l, int64_t at, int64_t account, int64_t space,
+              const char *path, const char *to, const char *kind, int64_t size,
+              struct problem *why);
+
+/* ---- ledger_change.c ---------------------------------------------------------------- */
+/* FILE_BUSY while a change lives at, above or below this name. */
+int change_none(struct ledger *l, int64_t space, const char *path,
+                struct problem *why);
+/* FILE_BUSY while any change lives in the space. */
+int change_none_in(struct ledger *l, int64_t space, const char *name,
+                   struct problem *why);
 
 #endif

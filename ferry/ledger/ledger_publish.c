@@ -15,14 +15,35 @@
 
 static const uint8_t no_draft[16];
 
-int intent_none(struct ledger *l, int64_t space, const char *path,
-                struct problem *why)
+int name_free(struct ledger *l, int64_t space, const char *path,
+              struct problem *why)
 {
     keel_auto(rows) sqlite3_stmt *q = NULL;
     int rc;
 
     rc = db_rows(l, SQL_INTENT_AT, &q, why, "ip", space, path);
-    return rc > 0 ? problem(why, FILE_BUSY, .name = path) : rc;
+    if (rc > 0)
+        return problem(why, FILE_BUSY, .name = path);
+    return rc < 0 ? rc : change_none(l, space, path, why);
+}
+
+int audit_add(struct ledger *l, int64_t at, int64_t account, int64_t space,
+              const char *path, const char *to, const char *kind, int64_t size,
+              struct problem *why)
+{
+    int64_t id;
+    int rc;
+
+    rc = db_run(l, SQL_AUDIT_ADD, why, "iiippti", at, account, space, path, to,
+                kind, size);
+    if (rc < 0)
+        return rc;
+    id = sqlite3_last_insert_rowid(l->db);
+    if (id % LEDGER_AUDIT_EVERY != 0)
+        return 0;
+    rc = db_run(l, SQL_AUDIT_TRIM, why, "ii", id - LEDGER_AUDIT_ROWS,
+                (int64_t)LEDGER_AUDIT_CUT - 1);
+    return rc < 0 ? rc : 0;
 }
 
 /* ---- publish ------------------------------------------------------------------- */
@@ -67,14 +88,13 @@ static int followers_add(struct ledger *l, struct ledger_publish *p,
 {
     int rc;
 
-    rc = db_run(l, SQL_OUTBOX_ADD, why, "iiitp", p->now, p->account, p->space,
+    rc = db_run(l, SQL_OUTBOX_ADD, why, "iiitpn", p->now, p->account, p->space,
                 "file.published", p->path);
     if (rc < 0)
         return rc;
     p->intent = sqlite3_last_insert_rowid(l->db);
-    rc = db_run(l, SQL_AUDIT_ADD, why, "iiipti", p->now, p->account, p->space,
-                p->path, "file.published", (int64_t)p->file.size);
-    return rc < 0 ? rc : 0;
+    return audit_add(l, p->now, p->account, p->space, p->path, NULL,
+                     "file.published", (int64_t)p->file.size, why);
 }
 
 static bool registered(const struct ledger_publish *p)
@@ -119,7 +139,7 @@ static int item_decide(struct ledger *l, const struct ledger_publish *p,
     if (p->file.size > INT64_MAX)
         return problem(why, FILE_TOO_LARGE, .name = p->path,
                        .size = p->file.size, .limit = INT64_MAX);
-    rc = intent_none(l, p->space, p->path, why);
+    rc = name_free(l, p->space, p->path, why);
     if (rc < 0)
         return rc;
     rc = file_get(l, p->space, p->path, ret_old, why);
@@ -312,10 +332,9 @@ static int undo_run(struct ledger *l, void *arg, struct problem *why)
     if (rc >= 0)
         rc = db_run(l, SQL_OUTBOX_DROP, why, "i", c->intent);
     if (rc >= 0)
-        rc = db_run(l, SQL_AUDIT_ADD, why, "iiipti",
-                    keel_wall_ns() / KEEL_SECOND, (int64_t)0,
-                    sqlite3_column_int64(q, 0), c->path, "file.undone",
-                    (int64_t)0);
+        rc = audit_add(l, keel_wall_ns() / KEEL_SECOND, 0,
+                       sqlite3_column_int64(q, 0), c->path, NULL, "file.undone",
+                       0, why);
     if (rc >= 0)
         rc = db_run(l, SQL_INTENT_DROP, why, "i", c->intent);
     return rc < 0 ? rc : 0;
@@ -398,7 +417,7 @@ struct event_page {
     int64_t after;
     struct ledger_event rows[LEDGER_PAGE];
     char kinds[LEDGER_PAGE][64];
-    char *paths[LEDGER_PAGE];
+    char *paths[LEDGER_PAGE], *targets[LEDGER_PAGE];
     int count;
 };
 KEEL_AUTO(event_page, struct event_page *, keel_free)
@@ -415,10 +434,18 @@ static int outbox_list_run(struct ledger *l, void *arg, struct problem *why)
         struct ledger_event *e = &page->rows[page->count];
         char *kind = page->kinds[page->count];
 
+        page->targets[page->count] = NULL;
         rc = db_path(l, q, 5, &page->paths[page->count], why);
         if (rc < 0)
             return rc;
         e->path = page->paths[page->count++];
+        e->to = NULL;
+        if (sqlite3_column_type(q, 7) != SQLITE_NULL) {
+            rc = db_path(l, q, 7, &page->targets[page->count - 1], why);
+            if (rc < 0)
+                return rc;
+            e->to = page->targets[page->count - 1];
+        }
         e->kind = kind;
         e->id = sqlite3_column_int64(q, 0);
         e->space = sqlite3_column_int64(q, 1);
@@ -452,6 +479,7 @@ int ledger_outbox_list(struct ledger *l, int64_t after,
                 rc = each(&page->rows[i], arg);
             page->after = page->rows[i].id;
             keel_free(page->paths[i]);
+            keel_free(page->targets[i]);
         }
     } while (rc >= 0 && page->count == LEDGER_PAGE);
     return rc < 0 ? rc : 0;

@@ -8,14 +8,20 @@
  *
  *   account, invite, device   people; ids are never used twice
  *   space    used_* is the sum of `charged` over its files, reserved_bytes the
- *            sum of `size` over its drafts; the home's name is ''
+ *            sum of `reserved` over its drafts; the home's name is ''
  *   file     charged: its bytes in the quota, NULL for a file that was found
  *            on the disk and only hashed; ctime_ns 0: the digest counts for
  *            nothing yet
+ *   draft    reserved: by how much it is larger than what it replaces
  *   intent   a name that is being published, and the row it replaces (old_*;
  *            old_size NULL: none)
  *   outbox   held while there is an intent of the same id, so that settling
- *            need not touch it; ids are never used twice */
+ *            need not touch it; ids are never used twice
+ *   grant    account 0: everybody
+ *   change   a move (kind 0) or removal (1) that has begun; state as drawn in
+ *            ledger_change.c
+ *   change_path   the names of live changes, by which they are found: no two of
+ *            them lie at, above or below each other */
 static const char version_1[] =
     "CREATE TABLE secret("
     " name TEXT PRIMARY KEY,"
@@ -123,7 +129,40 @@ static const char version_1[] =
     " kind TEXT NOT NULL,"
     " path BLOB NOT NULL) STRICT;";
 
-const char *const ledger_schema[] = {version_1};
+static const char version_2[] =
+    "CREATE TABLE grant("
+    " space INTEGER NOT NULL REFERENCES space(id),"
+    " path BLOB NOT NULL,"
+    " account INTEGER NOT NULL,"
+    " rights INTEGER NOT NULL CHECK(rights > 0),"
+    " PRIMARY KEY(space, path, account)) STRICT, WITHOUT ROWID;"
+    "CREATE INDEX grant_account ON grant(account);"
+    "CREATE INDEX space_owner ON space(owner);"
+
+    "CREATE TABLE change("
+    " id INTEGER PRIMARY KEY AUTOINCREMENT,"
+    " kind INTEGER NOT NULL CHECK(kind IN (0, 1)),"
+    " space INTEGER NOT NULL REFERENCES space(id),"
+    " account INTEGER NOT NULL,"
+    " path BLOB NOT NULL,"
+    " target BLOB CHECK((target IS NULL) = (kind = 1)),"
+    " device INTEGER NOT NULL,"
+    " inode INTEGER NOT NULL,"
+    " at INTEGER NOT NULL,"
+    " state INTEGER NOT NULL CHECK(state IN (0, 1, 2))) STRICT;"
+    "CREATE TABLE change_path("
+    " space INTEGER NOT NULL,"
+    " path BLOB NOT NULL,"
+    " change INTEGER NOT NULL,"
+    " PRIMARY KEY(space, path)) STRICT, WITHOUT ROWID;"
+
+    "ALTER TABLE draft ADD COLUMN reserved INTEGER NOT NULL DEFAULT 0"
+    " CHECK(reserved BETWEEN 0 AND size);"
+    "UPDATE draft SET reserved = size;"
+    "ALTER TABLE audit ADD COLUMN target BLOB;"
+    "ALTER TABLE outbox ADD COLUMN target BLOB;";
+
+const char *const ledger_schema[] = {version_1, version_2};
 const unsigned ledger_schema_count =
     sizeof ledger_schema / sizeof *ledger_schema;
 

@@ -6,8 +6,8 @@
 #include "ledger/ledger_db.h"
 
 /* ---- spaces --------------------------------------------------------------------- */
-static int space_row(struct ledger *l, sqlite3_stmt *q,
-                     struct ledger_space *ret, struct problem *why)
+int space_row(struct ledger *l, sqlite3_stmt *q, struct ledger_space *ret,
+              struct problem *why)
 {
     struct ledger_space s = {.id = sqlite3_column_int64(q, 0),
                              .owner = sqlite3_column_int64(q, 3),
@@ -128,6 +128,16 @@ int space_change_now(struct ledger *l, int64_t space,
     return rc < 0 ? rc : space_flush(l, why);
 }
 
+/* A name that says nothing of its owner, and that no two ever share. */
+void space_dir_new(char ret[33])
+{
+    uint8_t random[16];
+
+    keel_random(random, sizeof random);
+    for (size_t i = 0; i < sizeof random; i++)
+        snprintf(ret + 2 * i, 3, "%02x", random[i]);
+}
+
 struct space_call {
     int64_t space;
     int64_t bytes, files;
@@ -204,18 +214,25 @@ static int size_check(uint64_t size, const char *path, struct problem *why)
     return 0;
 }
 
-/* A new name needs room for one more file, too: looked at here so that an
- * upload is refused at its start, and once more when it is published. */
-static int draft_files(struct ledger *l, const struct ledger_draft *d,
-                       struct problem *why)
+/* What the draft adds to what its name is charged for.  A new name needs room
+ * for one more file, too: both are looked at here so that an upload is refused
+ * at its start, and once more when it is published. */
+static int draft_needs(struct ledger *l, const struct ledger_draft *d,
+                       int64_t *ret_bytes, struct problem *why)
 {
+    int64_t size = (int64_t)d->size;
     struct ledger_space s;
     struct file_row old;
     int rc;
 
     rc = file_get(l, d->space, d->path, &old, why);
-    if (rc < 0 || (rc > 0 && old.charged >= 0))
-        return rc < 0 ? rc : 0;
+    if (rc < 0)
+        return rc;
+    if (rc > 0 && old.charged >= 0) {
+        *ret_bytes = size > old.charged ? size - old.charged : 0;
+        return 0;
+    }
+    *ret_bytes = size;
     rc = space_get(l, d->space, &s, why);
     if (rc < 0)
         return rc;
@@ -228,21 +245,21 @@ static int draft_files(struct ledger *l, const struct ledger_draft *d,
 static int draft_open_run(struct ledger *l, void *arg, struct problem *why)
 {
     const struct ledger_draft *d = arg;
-    struct space_change change = {.reserved_bytes = (int64_t)d->size,
-                                  .asked = d->size};
+    struct space_change change = {0};
     int rc;
 
-    rc = draft_files(l, d, why);
+    rc = draft_needs(l, d, &change.reserved_bytes, why);
     if (rc < 0)
         return rc;
+    change.asked = (uint64_t)change.reserved_bytes;
     rc = space_change(l, d->space, &change, true, why);
     if (rc == 0)
         rc = space_flush(l, why);
     if (rc < 0)
         return rc;
-    rc = db_run(l, SQL_DRAFT_ADD, why, "biipiibii", d->id, 16, d->space,
+    rc = db_run(l, SQL_DRAFT_ADD, why, "biipiibiii", d->id, 16, d->space,
                 d->account, d->path, (int64_t)d->size, (int64_t)d->hash,
-                d->source, 16, d->created, d->expires);
+                d->source, 16, d->created, d->expires, change.reserved_bytes);
     return rc < 0 ? rc : 0;
 }
 
@@ -302,7 +319,7 @@ int ledger_draft_find(struct ledger *l, const struct ledger_draft *like,
 
 /* 1, or 0 when there is none. */
 int draft_get(struct ledger *l, const uint8_t id[16], int64_t *ret_space,
-              int64_t *ret_size, struct problem *why)
+              int64_t *ret_reserved, struct problem *why)
 {
     keel_auto(rows) sqlite3_stmt *q = NULL;
     int rc;
@@ -311,20 +328,20 @@ int draft_get(struct ledger *l, const uint8_t id[16], int64_t *ret_space,
     if (rc <= 0)
         return rc;
     *ret_space = sqlite3_column_int64(q, 0);
-    *ret_size = sqlite3_column_int64(q, 1);
+    *ret_reserved = sqlite3_column_int64(q, 1);
     return 1;
 }
 
 static int draft_drop_run(struct ledger *l, void *arg, struct problem *why)
 {
     struct space_change change = {0};
-    int64_t space = 0, size = 0;
+    int64_t space = 0, reserved = 0;
     int rc;
 
-    rc = draft_get(l, arg, &space, &size, why);
+    rc = draft_get(l, arg, &space, &reserved, why);
     if (rc <= 0)
         return rc;
-    change.reserved_bytes = -size;
+    change.reserved_bytes = -reserved;
     rc = space_change_now(l, space, &change, why);
     if (rc == 0)
         rc = db_run(l, SQL_DRAFT_DROP, why, "b", arg, 16);
@@ -494,7 +511,7 @@ static int file_digest_run(struct ledger *l, void *arg, struct problem *why)
     int rc;
 
     /* Undoing would bring back what this overwrites. */
-    rc = intent_none(l, c->space, c->path, why);
+    rc = name_free(l, c->space, c->path, why);
     if (rc < 0)
         return rc;
     rc = file_get(l, c->space, c->path, &old, why);
@@ -526,7 +543,7 @@ static int file_remove_run(struct ledger *l, void *arg, struct problem *why)
     struct file_row old;
     int rc;
 
-    rc = intent_none(l, c->space, c->path, why);
+    rc = name_free(l, c->space, c->path, why);
     if (rc < 0)
         return rc;
     rc = file_get(l, c->space, c->path, &old, why);

@@ -1,146 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-#include "ledger/ledger.h"
-
-#include <errno.h>
-#include <fcntl.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cmocka.h>
+#include "ledger/ledger_test.h"
 
 #include <keel/co.h>
 #include <keel/lock.h>
 #include <keel/thread.h>
 
 #include "ledger/ledger_db.h"
-
-/* A directory of its own for each test, and the ledger in it. */
-struct house {
-    char path[64];
-    int dir;
-    struct ledger *ledger;
-};
-
-static int setup(void **state)
-{
-    struct house *h = calloc(1, sizeof *h);
-    struct problem why;
-
-    strcpy(h->path, "/tmp/ledger-test-XXXXXX");
-    assert_non_null(mkdtemp(h->path));
-    h->dir = open(h->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    assert_true(h->dir >= 0);
-    assert_int_equal(ledger_open(h->dir, &h->ledger, &why), 0);
-    *state = h;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    static const char *const files[] = {"ledger.db", "ledger.db-wal",
-                                        "ledger.db-journal", "ledger.db-shm"};
-    struct house *h = *state;
-
-    ledger_close(h->ledger);
-    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
-        unlinkat(h->dir, files[i], 0);
-    close(h->dir);
-    rmdir(h->path);
-    free(h);
-    return 0;
-}
-
-static void reopen(struct house *h)
-{
-    struct problem why;
-
-    ledger_close(h->ledger);
-    h->ledger = NULL;
-    assert_int_equal(ledger_open(h->dir, &h->ledger, &why), 0);
-}
-
-static void assert_sound(struct ledger *l)
-{
-    struct problem why = {0};
-
-    if (ledger_check(l, &why) < 0)
-        fail_msg("the ledger is not sound: %s", why.detail);
-}
-
-#define assert_refused(call, ID)                                               \
-    do {                                                                       \
-        assert_true((call) < 0);                                               \
-        assert_int_equal(why.id, PROBLEM_##ID);                                \
-    } while (0)
-
-static struct ledger_account account_new(struct ledger *l, const char *name,
-                                         int64_t quota_bytes,
-                                         int64_t quota_files)
-{
-    struct ledger_registration r = {
-        .name = name,
-        .scram = {.iterations = 600000, .salt = "salt", .salt_size = 4},
-        .quota_bytes = quota_bytes,
-        .quota_files = quota_files,
-        .now = 1000};
-    struct ledger_account a = {0};
-    struct problem why;
-
-    memset(r.scram.stored_key, 7, 32);
-    memset(r.scram.server_key, 8, 32);
-    assert_int_equal(ledger_register(l, &r, &a, &why), 0);
-    return a;
-}
-
-static struct ledger_space space_of(struct ledger *l, int64_t space)
-{
-    struct ledger_space s = {0};
-    struct problem why;
-
-    assert_int_equal(ledger_space_get(l, space, &s, &why), 0);
-    return s;
-}
-
-static struct ledger_publish item(const struct ledger_account *a,
-                                  const char *path, uint64_t size,
-                                  uint64_t inode)
-{
-    struct ledger_publish p = {.space = a->home,
-                               .account = a->id,
-                               .path = path,
-                               .file = {.size = size,
-                                        .device = 1,
-                                        .inode = inode,
-                                        .mtime_ns = 5,
-                                        .hash = CHUNK_SHA256},
-                               .now = 2000,
-                               .replace = true};
-
-    memset(p.file.root.bytes, (int)inode, 32);
-    return p;
-}
-
-/* Publishes one small file; its result. */
-static int publish(struct ledger *l, struct ledger_publish *p,
-                   struct problem *why)
-{
-    p->why = why;
-    assert_int_equal(ledger_publish(l, p, 1, NULL, 0, NULL), 0);
-    return p->result;
-}
-
-static void settle(struct ledger *l, int64_t intent, int64_t ctime_ns)
-{
-    struct ledger_settle s = {.intent = intent, .ctime_ns = ctime_ns};
-    struct problem why;
-
-    assert_int_equal(ledger_settle(l, &s, 1, &why), 0);
-}
 
 /* ---- accounts ------------------------------------------------------------------ */
 static void an_account_is_kept_with_its_home(void **state)
@@ -1157,32 +1022,76 @@ static void the_check_finds_sums_that_do_not_add_up(void **state)
     assert_refused(ledger_check(h->ledger, &why), DATA_DAMAGED);
 }
 
+/* A version 1 as it was left by the first release, with a bit of everything. */
+static void version_1_is_migrated_with_what_is_in_it(void **state)
+{
+    static const char rows[] =
+        "INSERT INTO account VALUES(1, 'mara', 0, 0, 1, 600000, x'00', "
+        "zeroblob(32), zeroblob(32));"
+        "INSERT INTO space VALUES(1, 'd', '', 1, 100, 0, 60, 1, 30);"
+        "INSERT INTO draft VALUES(zeroblob(16), 1, 1, x'61', 30, 1, "
+        "zeroblob(16), 1, 2);"
+        "INSERT INTO file VALUES(1, x'61', 60, 1, 7, 5, 0, 1, zeroblob(32), 1, "
+        "60);"
+        "INSERT INTO outbox VALUES(1, 1, 1, 1, 'file.published', x'61');"
+        "INSERT INTO audit VALUES(1, 1, 1, 1, x'61', 'file.published', 60);"
+        "INSERT INTO intent(id, space, path, draft, named, device, inode, "
+        "size, mtime_ns) VALUES(1, 1, x'61', zeroblob(16), 0, 1, 7, 60, 5)";
+    struct house *h = *state;
+    struct ledger_file f;
+    struct problem why = {0};
+    char path[128];
+    sqlite3 *db;
+
+    ledger_close(h->ledger);
+    h->ledger = NULL;
+    assert_int_equal(unlinkat(h->dir, "ledger.db", 0), 0);
+    snprintf(path, sizeof path, "%s/ledger.db", h->path);
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(ledger_schema_migrate(db, ledger_schema, 1, &why), 0);
+    assert_int_equal(sqlite3_exec(db, rows, NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+
+    assert_int_equal(ledger_open(h->dir, &h->ledger, &why), 0);
+    assert_sound(h->ledger);
+    assert_int_equal(space_of(h->ledger, 1).reserved_bytes, 30);
+    assert_int_equal(ledger_file_get(h->ledger, 1, "a", &f, &why), 0);
+    assert_int_equal(f.inode, 7);
+    assert_int_equal(ledger_draft_drop(h->ledger, (uint8_t[16]){0}, &why), 0);
+    assert_int_equal(space_of(h->ledger, 1).reserved_bytes, 0);
+    assert_int_equal(ledger_undo(h->ledger, 1, &why), 0);
+    assert_int_equal(space_of(h->ledger, 1).used_bytes, 0);
+    assert_sound(h->ledger);
+}
+
 /* The next version's step is a test's own: it takes the file of today, with
  * what is in it, and a step that fails leaves it as it was. */
 static void an_older_version_is_migrated(void **state)
 {
     struct house *h = *state;
-    const char *steps[] = {ledger_schema[0],
-                           "ALTER TABLE account ADD COLUMN mail TEXT;"
-                           "UPDATE account SET mail = name || '@here'",
-                           "CREATE TABLE later(x INTEGER) STRICT; "
-                           "INSERT INTO nowhere VALUES(1)"};
+    const unsigned today = ledger_schema_count;
+    const char *steps[16];
     struct problem why = {0};
     char path[128];
     sqlite3 *db;
     sqlite3_stmt *q;
 
+    assert_true(today + 2 <= sizeof steps / sizeof *steps);
+    memcpy(steps, ledger_schema, today * sizeof *steps);
+    steps[today] = "ALTER TABLE account ADD COLUMN mail TEXT;"
+                   "UPDATE account SET mail = name || '@here'";
+    steps[today + 1] = "CREATE TABLE later(x INTEGER) STRICT; "
+                       "INSERT INTO nowhere VALUES(1)";
     account_new(h->ledger, "mara", 0, 0);
     ledger_close(h->ledger);
     h->ledger = NULL;
-    sql(h, "PRAGMA user_version = 1");
     snprintf(path, sizeof path, "%s/ledger.db", h->path);
     assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
-    assert_int_equal(ledger_schema_migrate(db, steps, 1, &why), 0);
-    assert_int_equal(ledger_schema_migrate(db, steps, 2, &why), 0);
-    assert_int_equal(ledger_schema_migrate(db, steps, 2, &why), 0);
-    assert_int_equal(ledger_schema_migrate(db, steps, 3, &why), 1);
-    assert_true(ledger_schema_migrate(db, steps, 1, &why) < 0);
+    assert_int_equal(ledger_schema_migrate(db, steps, today, &why), 0);
+    assert_int_equal(ledger_schema_migrate(db, steps, today + 1, &why), 0);
+    assert_int_equal(ledger_schema_migrate(db, steps, today + 1, &why), 0);
+    assert_int_equal(ledger_schema_migrate(db, steps, today + 2, &why), 1);
+    assert_true(ledger_schema_migrate(db, steps, today, &why) < 0);
     assert_int_equal(why.id, PROBLEM_DATA_FORMAT);
 
     assert_int_equal(
@@ -1195,7 +1104,7 @@ static void an_older_version_is_migrated(void **state)
     assert_int_equal(sqlite3_step(q), SQLITE_ROW);
     assert_string_equal(sqlite3_column_text(q, 0), "mara@here");
     assert_int_equal(sqlite3_column_int(q, 1), 0);
-    assert_int_equal(sqlite3_column_int(q, 2), 2);
+    assert_int_equal(sqlite3_column_int(q, 2), (int)today + 1);
     sqlite3_finalize(q);
     assert_int_equal(sqlite3_close(db), SQLITE_OK);
 }
@@ -1272,6 +1181,7 @@ int main(void)
         T(another_programs_database_is_refused),
         T(a_damaged_file_is_refused_and_left_alone),
         T(the_check_finds_sums_that_do_not_add_up),
+        T(version_1_is_migrated_with_what_is_in_it),
         T(an_older_version_is_migrated),
         T(two_ledgers_on_one_file_are_refused),
         T(a_long_log_is_written_back),
