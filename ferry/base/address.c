@@ -165,12 +165,35 @@ static int percent_decode(const char *text, char *ret, size_t size,
     return 0;
 }
 
+/* "/@team/x" of an URL, "@team/x" of a place with a colon: the space's name is
+ * taken off the front.  What follows is the path in it, and the whole space
+ * when nothing does. */
+static int place_space(const char **path, size_t *size, struct place *ret,
+                       struct problem *why)
+{
+    const char *slash = memchr(*path, '/', *size);
+    size_t name_size = (slash ? (size_t)(slash - *path) : *size) - 1;
+
+    /* A NUL inside, which an URL can write, is no letter of a name. */
+    snprintf(ret->space, sizeof(ret->space), "%.*s", (int)name_size, *path + 1);
+    if (name_size >= sizeof(ret->space) || strlen(ret->space) != name_size) {
+        char shown[SPACE_NAME_BYTES + 4];
+
+        snprintf(shown, sizeof(shown), "%s...", ret->space);
+        return problem(why, SPACE_NAME, .name = shown);
+    }
+    *path += name_size + 1;
+    *size -= name_size + 1;
+    return space_name_check(ret->space, why);
+}
+
 static int place_url(const char *text, struct place *ret, struct problem *why)
 {
     const char *rest = text + sizeof(scheme) - 1;
     const char *slash = strchr(rest, '/');
     size_t login_size = slash ? (size_t)(slash - rest) : strlen(rest);
-    char login[ACCOUNT_NAME_BYTES + 1 + SERVER_BYTES], path[PATH_BYTES];
+    char login[ACCOUNT_NAME_BYTES + 1 + SERVER_BYTES], decoded[PATH_BYTES];
+    const char *path = decoded;
     size_t path_size;
     int rc;
 
@@ -180,7 +203,8 @@ static int place_url(const char *text, struct place *ret, struct problem *why)
     rc = login_address_parse(login, &ret->login, why);
     if (rc < 0)
         return rc;
-    rc = percent_decode(slash ? slash : "/", path, sizeof(path), &path_size);
+    rc = percent_decode(slash ? slash : "/", decoded, sizeof(decoded),
+                        &path_size);
     if (rc == -EMSGSIZE)
         return problem(why, PATH_TOO_LONG, .size = strlen(slash),
                        .limit = PATH_BYTES);
@@ -189,6 +213,15 @@ static int place_url(const char *text, struct place *ret, struct problem *why)
                        .detail = "a '%' in an address is followed "
                                  "by two hexadecimal digits");
     ret->directory = path_size > 0 && path[path_size - 1] == '/';
+    /* As it is written: "/%40team" is a file of the home. */
+    if (slash && slash[1] == '@') {
+        path++;
+        path_size--;
+        rc = place_space(&path, &path_size, ret, why);
+        if (rc < 0)
+            return rc;
+        ret->directory |= path_size == 0;
+    }
     return path_parse(path, path_size, &ret->path, why);
 }
 
@@ -196,6 +229,7 @@ int place_parse(const char *text, struct place *ret, struct problem *why)
 {
     size_t before = strcspn(text, ":/"), size = strlen(text);
     const char *path;
+    int rc;
 
     memset(ret, 0, sizeof(*ret));
     if (text[before] != ':') {
@@ -210,6 +244,13 @@ int place_parse(const char *text, struct place *ret, struct problem *why)
         return problem(why, USAGE, .detail = "the profile's name is too long");
     memcpy(ret->profile, text, before);
     path = text + before + 1;
-    ret->directory = *path == 0 || text[size - 1] == '/';
-    return path_parse(path, strlen(path), &ret->path, why);
+    size -= before + 1;
+    ret->directory = size == 0 || path[size - 1] == '/';
+    if (path[0] == '@') {
+        rc = place_space(&path, &size, ret, why);
+        if (rc < 0)
+            return rc;
+        ret->directory |= size == 0;
+    }
+    return path_parse(path, size, &ret->path, why);
 }

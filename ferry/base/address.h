@@ -9,7 +9,9 @@
  *     ./a:b, /a:b, plain                             a local one
  *
  * A place is remote when a colon comes before the first slash.  In an URL the
- * path is percent-encoded (RFC 3986 2.1), elsewhere it is as it is. */
+ * path is percent-encoded (RFC 3986 2.1), elsewhere it is as it is.  A space
+ * stands right behind the colon: `:/@x` is the home's file "@x", as is `/%40x`
+ * in an URL. */
 #ifndef FERRY_ADDRESS_H
 #define FERRY_ADDRESS_H
 
@@ -56,6 +58,7 @@ struct place {
     bool directory;                   /* the text ends in '/' */
     const char *local;                /* local: the text itself, lent */
 };
+/* USAGE, SPACE_NAME, NAME_INVALID, PATH_TOO_LONG, PATH_TOO_DEEP */
 int place_parse(const char *text, struct place *ret, struct problem *why);
 
 #endif

@@ -111,6 +111,78 @@ static void an_url_is_decoded_once(void **state)
     assert_true(place_parse("ferry://host/x", &p, NULL) < 0);
 }
 
+static void an_at_behind_the_colon_is_a_space(void **state)
+{
+    static const struct {
+        const char *text, *profile, *user, *space, *path;
+        bool directory;
+    } good[] = {
+        {":@team/x", "", "", "team", "x", false},
+        {":@team/x/", "", "", "team", "x", true},
+        {":@team", "", "", "team", "", true},
+        {":@team/", "", "", "team", "", true},
+        {":@team//a//b", "", "", "team", "a/b", false},
+        {":@t-1_2.3/@u", "", "", "t-1_2.3", "@u", false},
+        {"profile:@team/x", "profile", "", "team", "x", false},
+        {"ferry://ada@host/@team/x", "", "ada", "team", "x", false},
+        {"ferry://ada@host/@team/x/", "", "ada", "team", "x", true},
+        {"ferry://ada@host/@team", "", "ada", "team", "", true},
+        {"ferry://ada@host/@team/%40x%20y", "", "ada", "team", "@x y", false},
+        {":/@x", "", "", "", "@x", false},
+        {":/@x/y", "", "", "", "@x/y", false},
+        {":x/@y", "", "", "", "x/@y", false},
+        {"ferry://ada@host/%40x", "", "ada", "", "@x", false},
+        {"ferry://ada@host//@x", "", "ada", "", "@x", false},
+    };
+    struct place p;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(good) / sizeof(*good); i++) {
+        assert_int_equal(place_parse(good[i].text, &p, NULL), 0);
+        assert_true(p.remote);
+        assert_string_equal(p.profile, good[i].profile);
+        assert_string_equal(p.login.user, good[i].user);
+        assert_string_equal(p.space, good[i].space);
+        assert_string_equal(p.path.text, good[i].path);
+        assert_int_equal(p.directory, good[i].directory);
+    }
+    assert_int_equal(place_parse("./@x", &p, NULL), 0);
+    assert_false(p.remote);
+    assert_string_equal(p.local, "./@x");
+    assert_int_equal(place_parse("@team/x", &p, NULL), 0);
+    assert_false(p.remote);
+    assert_int_equal(place_parse("./@team:x", &p, NULL), 0);
+    assert_false(p.remote);
+}
+
+static void a_space_with_a_bad_name_is_refused(void **state)
+{
+    static const char *const bad[] = {
+        ":@",        ":@/x",    ":@Team/x",        ":@a b/x",
+        ":@.x",      ":@a@b/x", "ferry://a@h/@/x", "ferry://a@h/@te%00am/x",
+        ":@..",      "p:@-",    ":@\xc3\xa9",      ":@team:x",
+        "p:@a\x1b/", ":@a%41",
+    };
+    char text[3 + SPACE_NAME_BYTES + 2];
+    struct problem why;
+    struct place p;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
+        assert_true(place_parse(bad[i], &p, &why) < 0);
+        assert_int_equal(why.id, PROBLEM_SPACE_NAME);
+    }
+    memset(text, 'a', sizeof(text));
+    memcpy(text, ":@", 2);
+    text[2 + SPACE_NAME_BYTES] = 0;
+    assert_int_equal(place_parse(text, &p, &why), 0);
+    assert_int_equal(strlen(p.space), SPACE_NAME_BYTES);
+    text[2 + SPACE_NAME_BYTES] = 'a';
+    text[2 + SPACE_NAME_BYTES + 1] = 0;
+    assert_true(place_parse(text, &p, &why) < 0);
+    assert_int_equal(why.id, PROBLEM_SPACE_NAME);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -120,6 +192,8 @@ int main(void)
         cmocka_unit_test(an_invite_cut_anywhere_is_refused),
         cmocka_unit_test(a_colon_before_the_first_slash_is_remote),
         cmocka_unit_test(an_url_is_decoded_once),
+        cmocka_unit_test(an_at_behind_the_colon_is_a_space),
+        cmocka_unit_test(a_space_with_a_bad_name_is_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

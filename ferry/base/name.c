@@ -117,15 +117,27 @@ int path_append(struct path *p, const char *name, struct problem *why)
     return path_add(p, name, strlen(name), why);
 }
 
-int account_name_check(const char *name, struct problem *why)
+static bool is_plain(const char *name, size_t most)
 {
     static const char first[] = "abcdefghijklmnopqrstuvwxyz0123456789";
     static const char rest[] = "abcdefghijklmnopqrstuvwxyz0123456789._-";
-    size_t size = strnlen(name, ACCOUNT_NAME_BYTES + 1);
+    size_t size = strnlen(name, most + 1);
 
-    if (size == 0 || size > ACCOUNT_NAME_BYTES || !strchr(first, name[0]) ||
-        strspn(name, rest) != size)
+    return size > 0 && size <= most && strchr(first, name[0]) &&
+           strspn(name, rest) == size;
+}
+
+int account_name_check(const char *name, struct problem *why)
+{
+    if (!is_plain(name, ACCOUNT_NAME_BYTES))
         return problem(why, ACCOUNT_NAME, .name = name);
+    return 0;
+}
+
+int space_name_check(const char *name, struct problem *why)
+{
+    if (!is_plain(name, SPACE_NAME_BYTES))
+        return problem(why, SPACE_NAME, .name = name);
     return 0;
 }
 

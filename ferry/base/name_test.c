@@ -126,6 +126,30 @@ static void account_names_are_short_and_plain(void **state)
         assert_int_equal(account_name_check(bad[i], NULL), -EINVAL);
 }
 
+static void space_names_are_a_bit_longer(void **state)
+{
+    static const char longest[] = "abcdefghijklmnopqrstuvwxyz012345"
+                                  "abcdefghijklmnopqrstuvwxyz012345";
+    static const char *const bad[] = {
+        "", ".a", "-a", "_a", "A", "@a", "a b", "a/b", "\xc3\xa9", "a\n", "a:b",
+    };
+    char longer[sizeof longest + 1];
+    struct problem why;
+
+    (void)state;
+    assert_int_equal(space_name_check("a", NULL), 0);
+    assert_int_equal(space_name_check("0a.b-c_d", NULL), 0);
+    assert_int_equal(strlen(longest), SPACE_NAME_BYTES);
+    assert_int_equal(space_name_check(longest, NULL), 0);
+    snprintf(longer, sizeof longer, "%sx", longest);
+    assert_true(space_name_check(longer, NULL) < 0);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        assert_true(space_name_check(bad[i], &why) < 0);
+        assert_int_equal(why.id, PROBLEM_SPACE_NAME);
+        assert_string_equal(why.name, bad[i]);
+    }
+}
+
 static void a_terminal_gets_nothing_but_text(void **state)
 {
     static const struct {
@@ -302,6 +326,7 @@ int main(void)
         cmocka_unit_test(limits_of_a_path_are_kept),
         cmocka_unit_test(append_extends_the_text),
         cmocka_unit_test(account_names_are_short_and_plain),
+        cmocka_unit_test(space_names_are_a_bit_longer),
         cmocka_unit_test(a_terminal_gets_nothing_but_text),
         cmocka_unit_test(a_text_without_room_ends_in_dots),
         cmocka_unit_test(sizes_read_well),
