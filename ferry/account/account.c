@@ -40,6 +40,9 @@ int accounts_open(const struct accounts_options *o, struct accounts **ret,
         return problem(why, NO_MEMORY);
     keel_assert(o->quota_bytes >= 0 && o->quota_files >= 0);
     a->options = *o;
+    keel_lock_init(&a->lock);
+    keel_cond_init(&a->loaded);
+    a->people = a->sharing = 1; /* what is empty is older */
     rc = ledger_secret(o->ledger, "decoy", a->decoy, why);
     if (rc < 0)
         return rc;
@@ -60,6 +63,9 @@ void accounts_close(struct accounts *a)
     if (a->library)
         gsasl_done(a->library);
     delays_free(a->delays);
+    sharing_free(a->shared);
+    keel_cond_fini(&a->loaded);
+    keel_lock_fini(&a->lock);
     keel_wipe(a, sizeof *a);
     keel_free(a);
 }
@@ -117,7 +123,7 @@ static int registration_open(const struct accounts *a, const char *invite,
 }
 
 /* One size of salt for all, which is the decoys', too. */
-static int scram_check(const struct ledger_scram *s, struct problem *why)
+int account_scram_check(const struct ledger_scram *s, struct problem *why)
 {
     if (s->iterations < SCRAM_ITERATIONS ||
         s->iterations > SCRAM_ITERATIONS_MOST)
@@ -147,7 +153,7 @@ int account_register(struct accounts *a, const char *name, const char *invite,
     if (rc == 0)
         rc = account_name_check(name, why);
     if (rc == 0)
-        rc = scram_check(scram, why);
+        rc = account_scram_check(scram, why);
     if (rc == 0 && invite) {
         rc = invite_hash(invite, hash, why);
         r.invite = hash;
@@ -199,8 +205,11 @@ int account_device_add(struct accounts *a, const struct actor *who,
 int account_device_remove(struct accounts *a, const struct actor *who,
                           int64_t id, struct problem *why)
 {
-    return ledger_device_remove(a->options.ledger, who->account,
-                                id ? id : who->device, why);
+    int rc = ledger_device_remove(a->options.ledger, who->account,
+                                  id ? id : who->device, why);
+
+    people_changed(a);
+    return rc;
 }
 
 int account_device_list(struct accounts *a, const struct actor *who,
@@ -216,43 +225,83 @@ int account_home(struct accounts *a, const struct actor *who,
     return ledger_space_get(a->options.ledger, who->home, ret, why);
 }
 
-/* ---- rights ------------------------------------------------------------------------------- */
-/* What somebody is to a space, and what that gives.  An admin's flag gives no
- * right to anybody's files. */
-enum relation { STRANGER, OWNER, RELATIONS };
-
-static const unsigned rights_of[RELATIONS] = {
-    [STRANGER] = RIGHT_NONE,
-    [OWNER] = RIGHT_READ | RIGHT_WRITE | RIGHT_LIST | RIGHT_DELETE | RIGHT_DROP,
-};
-
-static const struct {
-    enum right right;
-    const char *verb;
-} verbs[] = {
-    {RIGHT_READ, "read"},     {RIGHT_WRITE, "write"},
-    {RIGHT_LIST, "list"},     {RIGHT_DELETE, "remove"},
-    {RIGHT_DROP, "put into"}, {RIGHT_ADMIN, "administer"},
-};
-
-int account_may(struct accounts *a, const struct actor *who, int64_t space,
-                const struct path *path, enum right need, struct problem *why)
+int account_password(struct accounts *a, const struct actor *who,
+                     const struct ledger_scram *scram, struct problem *why)
 {
-    enum relation relation = space == who->home ? OWNER : STRANGER;
-    unsigned has = rights_of[relation] | (who->admin ? RIGHT_ADMIN : 0u);
-    unsigned missing = (unsigned)need & ~has;
-    const char *verb = "do that to";
+    int rc;
 
-    (void)a;
-    /* Nothing needed is a verb that nobody thought of: refused, too. */
-    if (!missing && need != RIGHT_NONE)
-        return 0;
-    for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) {
-        if (missing & (unsigned)verbs[i].right) {
-            verb = verbs[i].verb;
-            break;
-        }
+    if (who->device != 0)
+        return problem(why, PASSWORD_NEEDED);
+    rc = account_scram_check(scram, why);
+    if (rc == 0)
+        rc = account_still(a, who, why);
+    if (rc == 0)
+        rc = ledger_account_scram(a->options.ledger, who->account, scram, why);
+    return rc;
+}
+
+/* ---- still ------------------------------------------------------------------------------- */
+/* Who was looked up since the last change to people is in a table; another that
+ * falls on the same place is looked up again. */
+static struct still *still_slot(struct accounts *a, const struct actor *who)
+{
+    uint64_t n = (uint64_t)who->account * 0x9e3779b97f4a7c15u +
+                 (uint64_t)who->device * 0xc2b2ae3d27d4eb4fu;
+
+    return &a->still[(n >> 32) % STILL_SLOTS];
+}
+
+static int still_look(struct accounts *a, const struct actor *who,
+                      struct problem *why)
+{
+    struct ledger_account account;
+    struct ledger_device device;
+    struct problem said = {0};
+    int rc;
+
+    rc = ledger_account_get(a->options.ledger, who->account, &account, &said);
+    keel_wipe(&account.scram, sizeof account.scram);
+    if (rc < 0 && said.id == PROBLEM_ACCOUNT_UNKNOWN)
+        return problem(why, ACCOUNT_UNKNOWN, .name = who->name);
+    if (rc == 0 && account.disabled)
+        return problem(why, LOGIN_DISABLED, .name = who->name);
+    if (rc == 0 && who->device != 0) {
+        rc = ledger_device_find(a->options.ledger, who->device, &device, &said);
+        if (rc == 0 && device.account != who->account)
+            rc = problem(&said, DEVICE_UNKNOWN);
     }
-    return problem(why, RIGHT_MISSING, .detail = verb,
-                   .name = path && path->count ? path->text : "/");
+    if (rc < 0 && why)
+        *why = said;
+    return rc;
+}
+
+int account_still(struct accounts *a, const struct actor *who,
+                  struct problem *why)
+{
+    struct still *slot = still_slot(a, who), now = {who->account, who->device};
+    int rc;
+
+    {
+        keel_guard(&a->lock);
+
+        if (slot->people == a->people && slot->account == who->account &&
+            slot->device == who->device)
+            return 0;
+        /* A change that comes while we look makes the answer old at once. */
+        now.people = a->people;
+    }
+    rc = still_look(a, who, why);
+    if (rc == 0) {
+        keel_guard(&a->lock);
+
+        *slot = now;
+    }
+    return rc;
+}
+
+void people_changed(struct accounts *a)
+{
+    keel_guard(&a->lock);
+
+    a->people++;
 }

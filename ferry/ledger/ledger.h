@@ -146,6 +146,11 @@ int ledger_space_add(struct ledger *l, struct ledger_space *s,
 /* By its name.  SPACE_UNKNOWN */
 int ledger_space_find(struct ledger *l, const char *name,
                       struct ledger_space *ret, struct problem *why);
+/* Shared ones ordered by name, those after `after` ("" from the start); returns
+ * a count. */
+int ledger_space_shared(struct ledger *l, const char *after,
+                        struct ledger_space *ret, unsigned max,
+                        struct problem *why);
 /* A shared space with its grants and drafts.  SPACE_UNKNOWN, SPACE_NOT_EMPTY,
  * FILE_BUSY */
 int ledger_space_delete(struct ledger *l, int64_t space, struct problem *why);

@@ -46,6 +46,38 @@ int ledger_space_find(struct ledger *l, const char *name,
     return rc;
 }
 
+struct shared_call {
+    const char *after;
+    struct ledger_space *ret;
+    unsigned max;
+};
+
+static int space_shared_run(struct ledger *l, void *arg, struct problem *why)
+{
+    keel_auto(rows) sqlite3_stmt *q = NULL;
+    struct shared_call *c = arg;
+    int count = 0, rc;
+
+    rc = db_rows(l, SQL_SPACE_SHARED, &q, why, "ti", c->after, (int64_t)c->max);
+    while (rc > 0) {
+        rc = space_row(l, q, &c->ret[count], why);
+        if (rc < 0)
+            return rc;
+        count++;
+        rc = db_next(l, q, why);
+    }
+    return rc < 0 ? rc : count;
+}
+
+int ledger_space_shared(struct ledger *l, const char *after,
+                        struct ledger_space *ret, unsigned max,
+                        struct problem *why)
+{
+    struct shared_call c = {.after = after, .ret = ret, .max = max};
+
+    return max == 0 ? 0 : ledger_read(l, space_shared_run, &c, why);
+}
+
 static int space_add_run(struct ledger *l, void *arg, struct problem *why)
 {
     struct ledger_space *s = arg;
