@@ -182,6 +182,7 @@ struct ledger_draft {
     enum chunk_hash hash;
     uint8_t source[16]; /* the sender's fingerprint of the file, for resume */
     int64_t created, expires;
+    uint64_t reserved; /* in lists: what it holds of the quota */
 };
 /* Reserves in the space's quota by how much `size` is larger than what the file
  * of that name is charged for now; what is charged in the end is decided when it

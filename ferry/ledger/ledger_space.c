@@ -388,6 +388,7 @@ static int draft_list_run(struct ledger *l, void *arg, struct problem *why)
         d->hash = (enum chunk_hash)sqlite3_column_int64(q, 5);
         d->created = sqlite3_column_int64(q, 7);
         d->expires = sqlite3_column_int64(q, 8);
+        d->reserved = (uint64_t)sqlite3_column_int64(q, 9);
         rc = db_bytes(l, q, 0, d->id, sizeof d->id, why);
         if (rc == 0)
             rc = db_bytes(l, q, 6, d->source, sizeof d->source, why);

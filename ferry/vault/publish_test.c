@@ -306,7 +306,7 @@ static int count_draft_row(const struct ledger_draft *d, void *arg)
     struct statx x;
 
     c->drafts++;
-    c->reserved += d->size;
+    c->reserved += d->reserved;
     if (store_draft_look(c->world->vault->store, d->id, &x) < 0)
         broken(c->verdict, "a draft's row without its file");
     return 0;
