@@ -96,7 +96,10 @@ static int publish_failed(struct publish *p, int rc)
 {
     struct draft *d = p->draft;
 
-    p->rc = vault_problem(d->vault, &p->why, rc, d->path, d->size);
+    if (rc == -EEXIST)
+        p->rc = draft_refused(d, &p->why);
+    else
+        p->rc = vault_problem(d->vault, &p->why, rc, d->path, d->size);
     return p->rc;
 }
 
@@ -224,9 +227,9 @@ static int place_look(struct publish *p)
         return 0;
     if (rc < 0)
         return publish_failed(p, rc);
-    p->rc = store_may_replace(&there, shown.text, &p->why);
+    p->rc = d->drop ? 0 : store_may_replace(&there, shown.text, &p->why);
     if (p->rc == 0 && d->no_replace)
-        p->rc = problem(&p->why, FILE_EXISTS, .name = shown.text);
+        p->rc = draft_refused(d, &p->why);
     return p->rc;
 }
 

@@ -210,6 +210,16 @@ struct opening {
     bool exists;
 };
 
+int draft_refused(const struct draft *d, struct problem *why)
+{
+    struct shown shown = shown_path(d->path);
+
+    if (d->drop)
+        return problem(why, RIGHT_MISSING, .detail = "replace",
+                       .name = shown.text);
+    return problem(why, FILE_EXISTS, .name = shown.text);
+}
+
 /* A parent that is missing is named, not the file. */
 static int parent_problem(struct draft *d, struct problem *why, int rc)
 {
@@ -234,10 +244,10 @@ static int look_for_rivals(struct opening *o)
                             : 0;
     if (rc < 0)
         return vault_problem(d->vault, o->why, rc, d->path, d->size);
-    rc = store_may_replace(&there, shown.text, o->why);
+    rc = d->drop ? 0 : store_may_replace(&there, shown.text, o->why);
     if (rc < 0)
         return rc;
-    return d->no_replace ? problem(o->why, FILE_EXISTS, .name = shown.text) : 0;
+    return d->no_replace ? draft_refused(d, o->why) : 0;
 }
 
 static bool no_tmpfile(int rc)
@@ -403,16 +413,22 @@ int vault_draft_open(struct vault *v, const struct actor *who,
                      struct problem *why)
 {
     keel_auto(half_draft) struct draft *d = NULL;
+    bool drop = false;
     int rc = put_check(put, why);
 
     if (rc == 0)
-        rc = account_may(v->accounts, who, put->space ? put->space : who->home,
-                         put->path, RIGHT_WRITE, why);
+        rc = vault_may_add(v, who, put->space ? put->space : who->home,
+                           put->path, &drop, why);
     if (rc < 0)
         return rc;
+    if (drop && put->match) /* would tell what is there */
+        return problem(why, RIGHT_MISSING, .detail = "replace",
+                       .name = shown_path(put->path->text).text);
     d = draft_new(v, who, put);
     if (!d)
         return problem(why, NO_MEMORY);
+    d->drop = drop;
+    d->no_replace |= drop;
     rc = draft_place(d, why);
     if (rc == 0 && d->kind == DRAFT_REGISTERED)
         rc = draft_register(d, why);

@@ -35,6 +35,7 @@ struct vault {
     struct ledger *ledger;
     struct accounts *accounts;
     struct buffer_pool *buffers;
+    struct lists *lists;
     struct committer *committer;
     int64_t draft_ttl_s;
     _Atomic bool no_tmpfile; /* the file system refused one */
@@ -101,6 +102,7 @@ struct draft {
     mode_t mode;
     uint8_t source[16];
     bool no_replace, has_match;
+    bool drop; /* its sender may not replace, nor learn what is there */
     struct digest match;
     int dir;        /* the parent, as it was when the draft was opened */
     int drafts_dir; /* drafts/NN; -1 while it has no name there */
@@ -117,6 +119,8 @@ struct draft {
 struct ledger_draft draft_row(const struct draft *d);
 /* Opens d->drafts_dir, made if needed. */
 int draft_open_drafts_dir(struct draft *d);
+/* There is something under its name: FILE_EXISTS, or RIGHT_MISSING. */
+int draft_refused(const struct draft *d, struct problem *why);
 /* FILE_MATCH unless the name has the root that the sender expects. */
 int draft_match(struct draft *d, struct problem *why);
 /* After a failed sync: files, row and reservation go, `d` stays to be closed. */

@@ -73,7 +73,8 @@ enum mutation {
     NO_LEDGER_SYNC,
     NO_DIRECTORY_SYNC,
     NO_SPACES_SYNC,   /* of the directory in which a space's is made */
-    NO_RECOVERY_SYNC, /* of directories, while what was cut is recovered */
+    NO_RECOVERY_SYNC, /* of names, while what was cut is recovered */
+    NO_NAMES_SYNC,    /* the same, in force */
     NO_FIRST_SYNCFS,
     NO_SECOND_SYNCFS,
 };
@@ -127,6 +128,8 @@ static bool left_out(int fd)
     dir = S_ISDIR(x.stx_mode);
     if (layer.mutation == NO_SPACES_SYNC)
         return fd == layer.spaces_fd;
+    if (dir && layer.mutation == NO_NAMES_SYNC)
+        return true;
     return layer.mutation == (dir ? NO_DIRECTORY_SYNC : NO_DATA_SYNC);
 }
 
@@ -152,6 +155,8 @@ static int layer_syncfs(int fd)
 {
     unsigned n = layer.syncfs_count++;
 
+    if (layer.mutation == NO_NAMES_SYNC)
+        return 0;
     if (layer.mutation == (n ? NO_SECOND_SYNCFS : NO_FIRST_SYNCFS))
         return 0;
     return layer.disk->syncfs(fd);
@@ -539,7 +544,7 @@ static void judge(struct scenario *s, struct sweep *sweep, unsigned n,
     if (again) {
         test_disk_crash_at(again);
         if (sweep->mutation == NO_RECOVERY_SYNC)
-            layer.mutation = NO_DIRECTORY_SYNC;
+            layer.mutation = NO_NAMES_SYNC;
         if (world_open(&w, world_test_data(), NULL) == 0)
             world_close(&w);
         test_disk_reboot(seed == TEST_DISK_KEEP_ALL ? TEST_DISK_KEEP_NONE

@@ -5,12 +5,15 @@
  * it knew: device, inode, size, mtime and ctime are the same, and the ctime is
  * older than a tick of the clock, within which a change would not show. */
 #include <errno.h>
+#include <limits.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <keel/co.h>
 #include <keel/file.h>
 
 #include "inside.h"
+#include "lists.h"
 
 /* ---- digests -------------------------------------------------------------------- */
 
@@ -120,8 +123,8 @@ static char type_letter(mode_t mode)
     return S_ISLNK(mode) ? 'l' : '?';
 }
 
-static void entry_fill(struct vault *v, int64_t space, const char *path,
-                       const struct statx *x, struct vault_entry *ret)
+/* All but name and digest. */
+static void entry_facts(const struct statx *x, struct vault_entry *ret)
 {
     struct ledger_file f;
 
@@ -131,8 +134,35 @@ static void entry_fill(struct vault *v, int64_t space, const char *path,
     ret->mtime_ns = f.mtime_ns;
     ret->mode = x->stx_mode & 07777;
     ret->hash = 0;
+    ret->target = NULL;
+}
+
+static void entry_digest(struct vault *v, int64_t space, const char *path,
+                         const struct statx *x, struct vault_entry *ret)
+{
     if (ret->type == 'f')
         ret->hash = known_digest(v, space, path, x, &ret->root);
+}
+
+/* A link's text; one that went meanwhile has none. */
+static int entry_target(int dir, struct vault_entry *ret)
+{
+    keel_auto(mem) void *memory = keel_alloc(PATH_MAX + 1);
+    char *text = memory;
+    ssize_t size;
+
+    if (!text)
+        return -ENOMEM;
+    size = keel_file_readlink(dir, ret->name, text, PATH_MAX);
+    if (size == -ENOENT || size == -EINVAL) {
+        ret->type = '?';
+        return 0;
+    }
+    if (size < 0)
+        return (int)size;
+    text[size] = '\0';
+    ret->target = keel_strdup(text);
+    return ret->target ? 0 : -ENOMEM;
 }
 
 static void entry_name(struct vault_entry *e, const char *name)
@@ -145,7 +175,6 @@ static void entry_name(struct vault_entry *e, const char *name)
 
 struct stating {
     struct place place;
-    int64_t space;
     struct vault_entry *ret;
 };
 
@@ -154,6 +183,14 @@ static int stat_one(void *arg)
     struct stating *s = arg;
     int rc = place_find(&s->place);
 
+    if (rc == 0) {
+        entry_name(s->ret, leaf_of(s->place.path));
+        entry_facts(&s->place.there, s->ret);
+    }
+    if (rc == 0 && s->ret->type == 'l') {
+        rc = entry_target(s->place.dir, s->ret);
+        rc = rc < 0 ? place_problem(&s->place, rc) : 0;
+    }
     keel_file_close(s->place.dir);
     return rc;
 }
@@ -162,9 +199,11 @@ int vault_stat(struct vault *v, const struct actor *who, int64_t space_id,
                const struct path *path, struct vault_entry *ret,
                struct problem *why)
 {
+    struct vault_entry e = {.type = '?'};
     struct ledger_space space;
     struct stating s = {
         .place = {.vault = v, .path = path->text, .why = why, .dir = -1},
+        .ret = &e,
     };
     int rc = vault_may(v, who, space_id, path, RIGHT_LIST, &space, why);
 
@@ -174,123 +213,166 @@ int vault_stat(struct vault *v, const struct actor *who, int64_t space_id,
     rc = on_pool(stat_one, &s.place, &s);
     if (rc < 0)
         return rc;
-    memset(ret, 0, sizeof *ret);
-    entry_name(ret, path_leaf(path));
-    entry_fill(v, space.id, path->text, &s.place.there, ret);
+    entry_digest(v, space.id, path->text, &s.place.there, &e);
+    *ret = e;
     return 0;
 }
 
 /* ---- lists ----------------------------------------------------------------------------- */
 
-/* The first `most` names after `after`, in one walk and bounded memory.
- *
- * Until the walk ends `heap` is a heap with the greatest name on top: the next
- * one that is smaller takes its place. */
+enum { LIST_BATCH = 64 }; /* whose digests are asked for at once */
+
 struct listing {
     struct place place;
+    const struct actor *who;
     int64_t space;
     const char *after;
     struct vault_entry *ret;
-    unsigned *heap; /* numbers of entries in ret */
     unsigned count, most;
+    struct path *filter; /* NULL: all is shown; else for account_leads */
+    struct statx facts[LIST_BATCH];
 };
 
-static bool heap_less(const struct listing *l, unsigned a, unsigned b)
+/* Whether the actor may know of the name. */
+static bool is_shown(struct listing *l, const char *name)
 {
-    return strcmp(l->ret[l->heap[a]].name, l->ret[l->heap[b]].name) < 0;
+    struct path parent;
+    bool shown;
+
+    if (!l->filter)
+        return true;
+    if (path_append(l->filter, name, NULL) < 0)
+        return false;
+    shown =
+        account_leads(l->place.vault->accounts, l->who, l->space, l->filter);
+    path_parent(l->filter, &parent);
+    *l->filter = parent;
+    return shown;
 }
 
-static void heap_swap(struct listing *l, unsigned a, unsigned b)
+/* What is gone since the names were read is passed over. */
+static int list_look(struct listing *l, int dir, const char *name)
 {
-    unsigned kept = l->heap[a];
+    struct vault_entry *e = &l->ret[l->count];
+    struct statx *x = &l->facts[l->count % LIST_BATCH];
+    int rc = store_look(dir, name, x);
 
-    l->heap[a] = l->heap[b];
-    l->heap[b] = kept;
-}
-
-static void heap_up(struct listing *l, unsigned at)
-{
-    while (at > 0 && heap_less(l, (at - 1) / 2, at)) {
-        heap_swap(l, at, (at - 1) / 2);
-        at = (at - 1) / 2;
-    }
-}
-
-static void heap_down(struct listing *l, unsigned count)
-{
-    unsigned at = 0;
-
-    for (;;) {
-        unsigned child = 2 * at + 1;
-
-        if (child >= count)
-            return;
-        if (child + 1 < count && heap_less(l, child, child + 1))
-            child++;
-        if (!heap_less(l, at, child))
-            return;
-        heap_swap(l, at, child);
-        at = child;
-    }
-}
-
-static int list_name(const char *name, unsigned char type, void *arg)
-{
-    struct listing *l = arg;
-
-    (void)type;
-    if (strlen(name) > NAME_BYTES || strcmp(name, l->after) <= 0)
+    if (rc == -ENOENT)
         return 0;
-    if (l->count < l->most) {
-        l->heap[l->count] = l->count;
-        entry_name(&l->ret[l->count], name);
-        heap_up(l, l->count++);
-    } else if (strcmp(name, l->ret[l->heap[0]].name) < 0) {
-        entry_name(&l->ret[l->heap[0]], name);
-        heap_down(l, l->count);
+    if (rc < 0)
+        return place_problem(&l->place, rc);
+    entry_name(e, name);
+    entry_facts(x, e);
+    if (e->type == 'l')
+        rc = entry_target(dir, e);
+    if (rc < 0)
+        return place_problem(&l->place, rc);
+    return 1;
+}
+
+/* "directory/name" for each of the batch, in one piece of memory. */
+static int batch_paths(struct listing *l, unsigned from, const char **ret_paths,
+                       void **ret_memory)
+{
+    size_t top = strlen(l->place.path), size = 0;
+    char *at;
+
+    for (unsigned i = from; i < l->count; i++)
+        size += top + strlen(l->ret[i].name) + 2;
+    at = keel_alloc(size ? size : 1);
+    if (!at)
+        return problem(l->place.why, NO_MEMORY);
+    *ret_memory = at;
+    for (unsigned i = from; i < l->count; i++) {
+        size_t name = strlen(l->ret[i].name) + 1;
+
+        ret_paths[i - from] = at;
+        memcpy(at, l->place.path, top);
+        at += top;
+        if (top)
+            *at++ = '/';
+        memcpy(at, l->ret[i].name, name);
+        at += name;
     }
     return 0;
 }
 
-/* The heap's greatest to the end, one after the other; then the entries take
- * the places that `heap` gives them, cycle by cycle. */
-static void list_sort(struct listing *l)
+/* Their digests, from the ledger in one call. */
+static int list_digests(struct listing *l, unsigned from)
 {
-    for (unsigned n = l->count; n-- > 1;) {
-        heap_swap(l, 0, n);
-        heap_down(l, n);
-    }
-    for (unsigned start = 0; start < l->count; start++) {
-        struct vault_entry first = l->ret[start];
-        unsigned at = start;
+    keel_auto(mem) void *memory = NULL;
+    keel_auto(mem) void *rows = NULL;
+    struct ledger_file *files, there;
+    const char *paths[LIST_BATCH];
+    unsigned count = l->count - from;
+    int rc = batch_paths(l, from, paths, &memory);
 
-        while (l->heap[at] != start) {
-            unsigned from = l->heap[at];
+    if (rc < 0)
+        return rc;
+    files = rows = keel_alloc((count + 1) * sizeof *files);
+    if (!files)
+        return problem(l->place.why, NO_MEMORY);
+    rc = ledger_files_get(l->place.vault->ledger, l->space, paths, count, files,
+                          l->place.why);
+    for (unsigned i = 0; i < count && rc == 0; i++) {
+        struct vault_entry *e = &l->ret[from + i];
 
-            l->ret[at] = l->ret[from];
-            l->heap[at] = at;
-            at = from;
-        }
-        l->ret[at] = first;
-        l->heap[at] = at;
+        store_identity(&l->facts[(from + i) % LIST_BATCH], &there);
+        if (e->type != 'f' || !files[i].hash || !ctime_counts(&there) ||
+            !same_file(&files[i], &there))
+            continue;
+        e->hash = files[i].hash;
+        e->root = files[i].root;
     }
+    return rc;
 }
 
-static void list_entry(struct listing *l, int dir, struct vault_entry *e)
+/* Entries of what one list has; 1: there may be more behind it. */
+static int list_some(struct listing *l, int dir, const struct name_list *names)
 {
-    char path[PATH_BYTES + NAME_BYTES + 2];
-    size_t size = strlen(l->place.path);
-    struct statx x;
+    unsigned i = list_after(names, l->after), from = l->count;
+    int rc = 0;
 
-    if (store_look(dir, e->name, &x) < 0) {
-        e->type = '?'; /* gone meanwhile */
-        return;
+    for (; i < list_count(names) && l->count < l->most && rc >= 0; i++) {
+        l->after = list_name(names, i);
+        if (!is_shown(l, l->after))
+            continue;
+        rc = list_look(l, dir, l->after);
+        l->count += rc > 0;
+        if (rc > 0 && l->count % LIST_BATCH == 0) {
+            rc = list_digests(l, from);
+            from = l->count;
+        }
     }
-    memcpy(path, l->place.path, size);
-    if (size)
-        path[size++] = '/';
-    memcpy(path + size, e->name, strlen(e->name) + 1);
-    entry_fill(l->place.vault, l->space, path, &x, e);
+    if (rc >= 0 && from < l->count)
+        rc = list_digests(l, from);
+    if (rc < 0)
+        return rc;
+    return i < list_count(names) || !list_whole(names);
+}
+
+static int list_pages(struct listing *l, int dir)
+{
+    struct lists *lists = l->place.vault->lists;
+    char after[NAME_BYTES + 1];
+    struct statx now;
+    int rc = keel_file_stat(dir, NULL, &now), more = 1;
+
+    if (rc < 0)
+        return place_problem(&l->place, rc);
+    while (more > 0 && l->count < l->most) {
+        struct name_list *names;
+
+        rc = list_get(lists, dir, &now, l->after, &names);
+        if (rc < 0)
+            return place_problem(&l->place, rc);
+        more = list_some(l, dir, names);
+        /* The name that it points to is the list's. */
+        (void)snprintf(after, sizeof after, "%s", l->after);
+        l->after = after;
+        list_put(lists, names, more > 0);
+    }
+    return more < 0 ? more : (int)l->count;
 }
 
 static int list_dir(struct listing *l)
@@ -298,17 +380,8 @@ static int list_dir(struct listing *l)
     const char *path = l->place.path;
     keel_auto(file) int dir = store_dir(l->place.vault->store,
                                         l->place.space_dir, path, strlen(path));
-    int rc;
 
-    if (dir < 0)
-        return place_problem(&l->place, dir);
-    rc = keel_file_list(dir, list_name, l);
-    if (rc < 0)
-        return place_problem(&l->place, rc);
-    list_sort(l);
-    for (unsigned i = 0; i < l->count; i++)
-        list_entry(l, dir, &l->ret[i]);
-    return (int)l->count;
+    return dir < 0 ? place_problem(&l->place, dir) : list_pages(l, dir);
 }
 
 static int list_one(void *arg)
@@ -317,50 +390,64 @@ static int list_one(void *arg)
     int rc = place_find(&l->place);
     const char *leaf = leaf_of(l->place.path);
 
+    if (rc == 0 && S_ISDIR(l->place.there.stx_mode)) {
+        rc = list_dir(l);
+    } else if (rc == 0 && strcmp(leaf, l->after) > 0) {
+        rc = list_look(l, l->place.dir, leaf);
+        if (rc > 0)
+            entry_digest(l->place.vault, l->space, l->place.path, &l->facts[0],
+                         l->ret);
+    }
     keel_file_close(l->place.dir);
-    if (rc < 0)
-        return rc;
-    if (S_ISDIR(l->place.there.stx_mode))
-        return list_dir(l);
-    if (strcmp(leaf, l->after) <= 0)
-        return 0;
-    entry_name(l->ret, leaf);
-    entry_fill(l->place.vault, l->space, l->place.path, &l->place.there,
-               l->ret);
-    return 1;
+    return rc;
+}
+
+/* What leads to a grant is all that is shown above it. */
+static struct path *list_filter(struct vault *v, const struct actor *who,
+                                int64_t space, const struct path *path,
+                                struct path *room)
+{
+    if (account_list_all(v->accounts, who, space, path))
+        return NULL;
+    *room = *path;
+    return room;
 }
 
 int vault_list(struct vault *v, const struct actor *who, int64_t space_id,
                const struct path *path, const char *after,
                struct vault_entry *ret, unsigned max, struct problem *why)
 {
-    keel_auto(mem) void *heap = NULL;
+    keel_auto(mem) void *memory = NULL;
     struct ledger_space space;
+    struct path filter;
+    struct listing *l;
     int rc = vault_may(v, who, space_id, path, RIGHT_LIST, &space, why);
 
     if (rc < 0 || max == 0)
         return rc;
-    heap = keel_alloc(max * sizeof(unsigned));
-    if (!heap)
+    l = memory = keel_calloc(1, sizeof *l);
+    if (!l)
         return problem(why, NO_MEMORY);
     memset(ret, 0, max * sizeof *ret);
-    struct listing l = {
-        .place = {.vault = v,
-                  .path = path->text,
-                  .space_dir = space.dir,
-                  .why = why,
-                  .dir = -1},
-        .space = space.id,
-        .after = after,
-        .ret = ret,
-        .heap = heap,
-        .most = max,
-    };
-
-    return on_pool(list_one, &l.place, &l);
+    l->place = (struct place){.vault = v,
+                              .path = path->text,
+                              .space_dir = space.dir,
+                              .why = why,
+                              .dir = -1};
+    l->who = who;
+    l->space = space.id;
+    l->after = after;
+    l->ret = ret;
+    l->most = max;
+    l->filter = list_filter(v, who, space.id, path, &filter);
+    rc = on_pool(list_one, &l->place, l);
+    if (rc < 0)
+        for (unsigned i = 0; i < max; i++)
+            vault_entry_fini(&ret[i]);
+    return rc;
 }
 
-/* ---- opening and hashing ------------------------------------------------------------------ */
+/* ---- reading files ------------------------------------------------------------------------ */
 
 struct reading {
     struct place place;
@@ -424,7 +511,8 @@ int vault_file_open(struct vault *v, const struct actor *who, int64_t space_id,
         return rc;
     memset(ret_entry, 0, sizeof *ret_entry);
     entry_name(ret_entry, path_leaf(path));
-    entry_fill(v, space.id, path->text, source_stat(s), ret_entry);
+    entry_facts(source_stat(s), ret_entry);
+    entry_digest(v, space.id, path->text, source_stat(s), ret_entry);
     *ret = s;
     return 0;
 }

@@ -12,6 +12,13 @@
  *   UNDO    neither, or the redo is refused for good: row, quota and outbox
  *           are taken back.  It was never acknowledged.
  *
+ * Each change of names likewise, by the inode it is about:
+ *
+ *   a move is done when the inode is at its target; whether it still shows at
+ *   its old name as well (as above), that link goes
+ *   a removal is done when it is not at its name any more
+ *   else nothing happened, and the ledger hears that
+ *
  * Finished and redone ones are settled when their directories are synced.
  * Undo takes evidence: a disk that does not answer fails the start instead.
  * All of it may be cut short at any point and started again. */
@@ -40,12 +47,20 @@ struct intent {
     int64_t ctime_ns;
 };
 
+struct kept_change {
+    struct ledger_change change; /* its paths are our own */
+    char *path, *to;
+};
+
 struct recovery {
     struct vault *vault;
     struct problem *why;
     unsigned finished, redone, undone, dropped;
     struct intent *intents;
     size_t count, room;
+    struct kept_change *changes;
+    size_t change_count, change_room;
+    unsigned changed, unchanged;
     /* ids of drafts: those that have a row; those found on the disk */
     uint8_t (*rows)[DRAFT_ID_BYTES];
     size_t row_count, row_room;
@@ -297,6 +312,112 @@ static int recover_intents(struct recovery *r)
     return rc < 0 ? rc : 0;
 }
 
+/* ---- changes of names -------------------------------------------------------------- */
+
+static int change_keep(const struct ledger_change *c, void *arg)
+{
+    struct recovery *r = arg;
+    void *array = r->changes;
+    struct kept_change *kept;
+    int rc = grow(&array, r->change_count, &r->change_room, sizeof *r->changes);
+
+    if (rc < 0)
+        return rc;
+    r->changes = array;
+    kept = &r->changes[r->change_count];
+    *kept = (struct kept_change){
+        .change = *c,
+        .path = keel_strdup(c->path),
+        .to = c->kind == LEDGER_MOVE ? keel_strdup(c->to) : NULL,
+    };
+    r->change_count++;
+    return kept->path && (kept->to || c->kind != LEDGER_MOVE) ? 0 : -ENOMEM;
+}
+
+/* The parent of a path into `ret_dir`, -1 when there is surely none; 1 when the
+ * change's inode is under the leaf. */
+static int change_look(struct recovery *r, const struct kept_change *k,
+                       const char *path, int *ret_dir, struct statx *ret)
+{
+    struct ledger_file there;
+    struct ledger_space s;
+    int rc = vault_space(r->vault, k->change.space, false, &s, r->why);
+
+    if (rc < 0)
+        return rc;
+    *ret_dir = store_dir(r->vault->store, s.dir, path, parent_size(path));
+    if (*ret_dir < 0 && is_nowhere(*ret_dir)) {
+        *ret_dir = -1;
+        return 0;
+    }
+    rc = *ret_dir < 0 ? *ret_dir : store_look(*ret_dir, leaf_of(path), ret);
+    if (rc == -ENOENT)
+        return 0;
+    if (rc < 0)
+        return vault_problem(r->vault, r->why, rc, path, 0);
+    store_identity(ret, &there);
+    return there.device == k->change.device && there.inode == k->change.inode;
+}
+
+static int change_sync(struct recovery *r, int dir)
+{
+    int rc = dir < 0 ? 0 : keel_file_sync(dir);
+
+    return rc < 0
+               ? problem(r->why, SYNC_FAILED, .errno_ = -rc, .name = "spaces")
+               : 0;
+}
+
+/* Whether it happened, into *ret; what shows twice is put right. */
+static int change_decide(struct recovery *r, const struct kept_change *k,
+                         int from, bool at_from, bool at_to, bool *ret)
+{
+    int rc = 0;
+
+    *ret = k->change.kind == LEDGER_MOVE ? at_to : !at_from;
+    if (k->change.kind == LEDGER_MOVE && at_to && at_from)
+        rc = keel_file_unlink(from, leaf_of(k->path));
+    return rc < 0 ? vault_problem(r->vault, r->why, rc, k->path, 0) : 0;
+}
+
+static int recover_change(struct recovery *r, const struct kept_change *k)
+{
+    keel_auto(file) int from = -1;
+    keel_auto(file) int to = -1;
+    struct statx x;
+    int at_from, at_to = 0, rc;
+    bool done;
+
+    at_from = change_look(r, k, k->path, &from, &x);
+    if (at_from >= 0 && k->to)
+        at_to = change_look(r, k, k->to, &to, &x);
+    if (at_from < 0 || at_to < 0)
+        return at_from < 0 ? at_from : at_to;
+    rc = change_decide(r, k, from, at_from, at_to, &done);
+    if (rc == 0)
+        rc = change_sync(r, from);
+    if (rc == 0)
+        rc = change_sync(r, to);
+    if (rc == 0)
+        rc = change_sync(r, store_trash(r->vault->store));
+    if (rc < 0)
+        return rc;
+    r->changed += done;
+    r->unchanged += !done;
+    return ledger_change_end(r->vault->ledger, k->change.id, done, r->why);
+}
+
+static int recover_changes(struct recovery *r)
+{
+    int rc = ledger_change_list(r->vault->ledger, change_keep, r, r->why);
+
+    if (rc == -ENOMEM)
+        return problem(r->why, NO_MEMORY);
+    for (size_t i = 0; i < r->change_count && rc >= 0; i++)
+        rc = recover_change(r, &r->changes[i]);
+    return rc < 0 ? rc : 0;
+}
+
 /* ---- drafts ----------------------------------------------------------------------- */
 
 static int row_keep(const struct ledger_draft *d, void *arg)
@@ -381,11 +502,27 @@ static int recover_drafts(struct recovery *r)
     return rc < 0 ? rc : 0;
 }
 
+/* A process that was killed may have left directories that only the page cache
+ * knows; what is put into them now must not lose its ground. */
+static int recover_ground(struct recovery *r)
+{
+    int rc = store_sync_all(r->vault->store);
+
+    return rc < 0
+               ? problem(r->why, SYNC_FAILED, .errno_ = -rc, .name = "spaces")
+               : 0;
+}
+
 static void recovery_free(struct recovery *r)
 {
     for (size_t k = 0; k < r->count; k++)
         keel_free(r->intents[k].path);
     keel_free(r->intents);
+    for (size_t k = 0; k < r->change_count; k++) {
+        keel_free(r->changes[k].path);
+        keel_free(r->changes[k].to);
+    }
+    keel_free(r->changes);
     keel_free(r->rows);
     keel_free(r->orphans);
 }
@@ -393,14 +530,19 @@ static void recovery_free(struct recovery *r)
 int vault_recover(struct vault *v, struct problem *why)
 {
     struct recovery r = {.vault = v, .why = why};
-    int rc = recover_intents(&r);
+    int rc = recover_ground(&r);
 
     if (rc == 0)
+        rc = recover_intents(&r);
+    if (rc == 0)
+        rc = recover_changes(&r);
+    if (rc == 0)
         rc = recover_drafts(&r);
-    if (r.finished + r.redone + r.undone + r.dropped)
+    if (r.finished + r.redone + r.undone + r.dropped + r.changed + r.unchanged)
         log_info("vault: recovered: %u finished, %u redone, %u taken back, "
-                 "%u drafts dropped",
-                 r.finished, r.redone, r.undone, r.dropped);
+                 "%u drafts dropped, %u changes of names done, %u not",
+                 r.finished, r.redone, r.undone, r.dropped, r.changed,
+                 r.unchanged);
     recovery_free(&r);
     return rc;
 }

@@ -8,6 +8,7 @@
 #include <keel/file.h>
 
 #include "inside.h"
+#include "lists.h"
 
 enum { BUFFERS = 16 };
 static const int64_t draft_ttl_s = 7 * 24 * 3600;
@@ -134,6 +135,8 @@ int vault_open(const struct vault_options *o, struct vault **ret,
     if (rc == 0 &&
         buffer_pool_new(o->buffers ? o->buffers : BUFFERS, &v->buffers) < 0)
         rc = problem(why, NO_MEMORY);
+    if (rc == 0 && lists_new(&v->lists) < 0)
+        rc = problem(why, NO_MEMORY);
     if (rc == 0)
         rc = vault_recover(v, why);
     if (rc == 0)
@@ -157,6 +160,7 @@ void vault_close(struct vault *v)
     keel_assert(v->open_drafts == 0);
     if (v->buffers)
         buffer_pool_free(v->buffers);
+    lists_free(v->lists);
     store_close(v->store);
     keel_lock_fini(&v->lock);
     keel_free(v);

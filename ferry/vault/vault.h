@@ -88,8 +88,10 @@ struct vault_put {
     const struct digest *match; /* NULL, or the root the name must have */
 };
 /* A new draft, or the one that was left, with what it has.  One open at a time
- * for one draft: FILE_BUSY, unless its holder can be asked to let go.  RIGHT_MISSING, QUOTA_*, DISK_FULL, FILE_EXISTS,
- * FILE_MISSING (a parent), FILE_IS_DIRECTORY ... */
+ * for one draft: FILE_BUSY, unless its holder can be asked to let go.  With the
+ * right to drop only, a name that exists is RIGHT_MISSING, here and at
+ * publishing.  RIGHT_MISSING, QUOTA_*, DISK_FULL, FILE_EXISTS, FILE_MISSING (a
+ * parent), FILE_IS_DIRECTORY ... */
 int vault_draft_open(struct vault *v, const struct actor *who,
                      const struct vault_put *put, struct draft **ret,
                      struct problem *why);
@@ -183,10 +185,12 @@ struct vault_removed {
 int vault_remove(struct vault *v, const struct actor *who, int64_t space,
                  const struct path *path, bool recursive,
                  struct vault_removed *ret, struct problem *why);
-/* Compares ledger and disk of one space; repairs what `repair` asks for: rows
- * without a file, quota that is not the sum of its files.  Each finding is told. */
+/* Compares ledger and disk of one space, in use or not; `repair` puts right rows
+ * without a file, and quota that is not the sum of its files.  Files without a
+ * row are in order.  Each finding is told; a negative value of `each` ends it,
+ * and is returned. */
 struct vault_finding {
-    const char *path, *what;
+    const char *path, *what; /* path "": the space */
     bool repaired;
 };
 int vault_check(struct vault *v, int64_t space, bool repair,
