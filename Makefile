@@ -6,7 +6,8 @@
 #   make check-asan     the same under the address and undefined sanitizers
 #   make check-tsan     unit tests and the service's under the thread sanitizer
 #   make check-long     valgrind, fault sweeps, seeds, soak
-#   make bench          bench-keel and bench-transfer (installs the peers)
+#   make bench          bench-keel, bench-transfer and bench-trees (installs the
+#                       peers)
 #   make lint           both compilers with -Werror, formatting, layers
 #   make fmt            format the sources
 #   make docs           what is generated: docs/errors.md
@@ -51,11 +52,13 @@ check-tsan:
 check-long: all
 	@scripts/check-long.sh $(BUILD)
 
-bench: bench-keel bench-transfer
+bench: bench-keel bench-transfer bench-trees
 bench-keel: all
 	@bench/keel.sh $(BUILD)
 bench-transfer: all
 	@bench/transfer.sh $(BUILD)
+bench-trees: all
+	@bench/trees.sh $(BUILD)
 
 lint:
 	@scripts/lint.sh
@@ -76,4 +79,4 @@ install: all
 	@meson install -C $(BUILD)/obj --no-rebuild --quiet $(if $(DESTDIR),--destdir $(abspath $(DESTDIR)))
 
 .PHONY: all check check-asan check-tsan check-long bench bench-keel \
-    bench-transfer lint fmt docs fuzz fresh install
+    bench-transfer bench-trees lint fmt docs fuzz fresh install

@@ -163,6 +163,7 @@ http {{
         uwsgi_temp_path {tmp}/t3;
         scgi_temp_path {tmp}/t4;
         dav_methods PUT;
+        create_full_put_path on;
     }}
 }}
 """

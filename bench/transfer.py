@@ -8,43 +8,18 @@ congestion control for all.  First from tmpfs to tmpfs, then onto a disk.
 import argparse
 import contextlib
 import filecmp
-import mmap
 import os
 import pathlib
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
-import time
 
 import peers
 from figures import Figures, conditions
+from measure import congestion_control, end_with_servers, run, touch_memory
 
-CONTROL = pathlib.Path("/proc/sys/net/ipv4/tcp_congestion_control")
 MIB = 1 << 20
-
-
-@contextlib.contextmanager
-def congestion_control(wanted):
-    """Sets it for everybody, as peers cannot be told; yields what holds."""
-    before = CONTROL.read_text().strip()
-    try:
-        CONTROL.write_text(wanted)
-    except OSError as e:
-        print(f"bench: congestion control stays {before}: {e.strerror}",
-              file=sys.stderr)
-    try:
-        yield CONTROL.read_text().strip()
-    finally:
-        if CONTROL.read_text().strip() != before:
-            CONTROL.write_text(before)
-
-
-def touch_memory(size):
-    """A virtual machine's host takes free pages back: have them again."""
-    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | mmap.MAP_POPULATE
-    mmap.mmap(-1, size, flags=flags).close()
 
 
 def make_payload(path, size):
@@ -58,24 +33,6 @@ def make_payload(path, size):
             while left > 0:
                 left -= f.write(p.stdout.read(min(left, MIB)))
         p.kill()
-
-
-def run(peer, command):
-    """Seconds and processor seconds of client and server."""
-    server = peer.cpu()
-    begun = time.monotonic()
-    p = subprocess.Popen(command, stdin=subprocess.DEVNULL,
-                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                         env=getattr(peer, "env", None))
-    said = p.stdout.read()
-    _, status, used = os.wait4(p.pid, 0)
-    took = time.monotonic() - begun
-    p.returncode = os.waitstatus_to_exitcode(status)
-    p.stdout.close()
-    if p.returncode != 0:
-        raise SystemExit(f"bench: {' '.join(command)} ended with "
-                         f"{p.returncode}:\n{said.decode(errors='replace')}")
-    return took, used.ru_utime + used.ru_stime, peer.cpu() - server
 
 
 class Transfers:
@@ -194,9 +151,7 @@ def measure(o, figures):
 
 
 def main():
-    # Whatever ends us, the servers end too.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda n, _: sys.exit(128 + n))
+    end_with_servers()
     o = options()
     enough_room(o)
     figures = Figures()

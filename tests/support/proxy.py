@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""A TCP proxy that counts bytes and cuts the line where it is told.
+"""A TCP proxy that counts bytes and cuts or holds the line where it is told.
 
     with Proxy(server.address) as line:
         line.cut(up=30 << 20)       # after so many bytes from the client
+        ...
+        line.hold(up=30 << 20)      # nothing more comes through from there
+        line.held.wait()            # until it does not
         ...
         line.mend()                 # whole again, counters at zero
 """
@@ -20,16 +23,26 @@ class Proxy:
         self.lock = threading.Lock()
         self.open = set()
         self.threads = []
+        self.held, self.flows = threading.Event(), threading.Event()
         self.mend()
 
     def cut(self, up=None, down=None):
         self.mend()
         self.limit = {"up": up, "down": down}
 
+    def hold(self, up=None, down=None):
+        self.mend()
+        with self.lock:
+            self.holds = {"up": up, "down": down}
+            self.flows.clear()
+
     def mend(self):
         with self.lock:
             self.limit = {"up": None, "down": None}
+            self.holds = {"up": None, "down": None}
             self.moved = {"up": 0, "down": 0}
+            self.held.clear()
+            self.flows.set()
 
     def __enter__(self):
         self._thread(self._accept)
@@ -39,6 +52,7 @@ class Proxy:
         # Wakes accept, which close alone does not.
         self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
+        self.mend()
         for pair in list(self.open):
             for s in pair:
                 self._reset(s)
@@ -76,6 +90,11 @@ class Proxy:
                         data = data[: max(0, limit - self.moved[way])]
                     self.moved[way] += len(data)
                     over = limit is not None and self.moved[way] >= limit
+                    hold = self.holds[way]
+                    hold = hold is not None and self.moved[way] >= hold
+                if hold:
+                    self.held.set()
+                    self.flows.wait()
                 try:
                     sink.sendall(data)
                 except OSError:
