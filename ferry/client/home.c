@@ -377,7 +377,7 @@ int pin_load(const struct home *h, const char *server, bool *ret_known,
              uint8_t ret[32], struct problem *why)
 {
     const char *text;
-    json_t *j;
+    json_t *j, *pin;
     int rc = json_load(h->fd, pins, &j, why);
 
     *ret_known = false;
@@ -385,10 +385,11 @@ int pin_load(const struct home *h, const char *server, bool *ret_known,
         return 0;
     if (rc < 0)
         return rc;
-    text = json_string_value(json_object_get(j, server));
+    pin = json_object_get(j, server);
+    text = json_string_value(pin);
     /* A pin that cannot be read is not "no pin". */
-    if (text &&
-        base64_decode(BASE64_STANDARD, text, strlen(text), ret, 32) != 32)
+    if (pin && (!text || base64_decode(BASE64_STANDARD, text, strlen(text), ret,
+                                       32) != 32))
         rc = problem(why, SETTING_INVALID, .name = pins, .limit = 1,
                      .detail = "a pin is damaged");
     else
