@@ -83,6 +83,11 @@ int log_file(const char *path)
     return 0;
 }
 
+bool log_wanted(enum log_level level)
+{
+    return (int)level <= to.most;
+}
+
 void log_most(enum log_level most)
 {
     to.most = (int)most;

@@ -28,6 +28,8 @@ void log_open(int fd, enum log_level most);
  * standard error.  The same path again opens it anew, as after a rotation.  At
  * any time, by one thread.  On an error all stays as it was. */
 int log_file(const char *path);
+/* Whether a line of that level is written, for those that cost something. */
+bool log_wanted(enum log_level level);
 /* At any time. */
 void log_most(enum log_level most);
 /* Lines dropped since the start. */

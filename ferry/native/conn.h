@@ -3,6 +3,7 @@
 #ifndef FERRY_CONN_H
 #define FERRY_CONN_H
 
+#include <stdatomic.h>
 #include <sys/queue.h>
 
 #include <keel/lock.h>
@@ -12,15 +13,31 @@
 #include "wire/link.h"
 #include "wire/room.h"
 
+/* What may be changed while it runs; under native's lock, and in each
+ * connection as it was when that began. */
+struct native_limits {
+    enum registration registration;
+    unsigned connections_max, sessions_max;
+    keel_ns handshake_timeout, login_timeout;
+};
+
 /* Invariants:
  *   `actor.account` is 0 until a login verb succeeded, and then stays
  *   `login` is the one exchange of SCRAM messages in progress, or NULL
  *   `puts` holds the open uploads, by the id of their `put` request
- * All but `node` and `loop` is touched by the connection's own loop only. */
+ *   `transfers` holds the transfers that conn_watch looks after; it runs while
+ *   there are any, and is one of the holders
+ * All is touched by the connection's own loop only, but what is said to be
+ * under a lock: `actor` is written under native's lock, and `counted` is the
+ * link from its opening until the connection leaves native's list. */
 struct put;
+struct watched;
 struct conn {
     TAILQ_ENTRY(conn) node; /* under native's lock */
+    struct link *counted;   /* likewise */
+    int64_t since;          /* seconds since 1970 */
     struct native *native;
+    struct native_limits limits;
     struct keel_loop *loop;
     struct keel_co *co;         /* conn_run's, while it runs */
     struct keel_stream *stream; /* until the link has it */
@@ -29,25 +46,76 @@ struct conn {
     char id[9]; /* in log lines */
     struct actor actor;
     struct login *login;
-    unsigned holders;        /* conn_run, a farewell; under native's lock */
-    unsigned requests;       /* in progress */
-    struct keel_event quiet; /* set while there is none */
+    unsigned holders;          /* conn_run, a farewell; under native's lock */
+    _Atomic unsigned requests; /* in progress; written by its loop */
+    struct keel_event quiet;   /* set while there is none */
     struct keel_semaphore
         hashing; /* verbs that read whole files: 2 at a time */
     struct keel_semaphore large;
     struct keel_semaphore moving; /* transfers that move data: 16 at a time */
     LIST_HEAD(, put) puts;
+    LIST_HEAD(, watched) transfers;
+    bool watching;
+    uint64_t watched;            /* so far */
+    struct keel_event unwatched; /* set while `transfers` is empty */
+    struct keel_lock look;       /* for what follows */
+    const struct verb *verb;     /* of the request that began last */
+    char shown[48];              /* the beginning of its path */
 };
+
+/* A transfer whose rights are looked at while it runs: its coroutine is
+ * cancelled when they have gone, and finds in `why` what for. */
+struct watched {
+    LIST_ENTRY(watched) node;
+    struct keel_co *co;
+    uint64_t number;
+    bool looked; /* at, in this round */
+    int64_t space;
+    const struct path *path;
+    enum right need;
+    struct problem why; /* PROBLEM_NONE: it goes on */
+};
+/* `w` is the caller's, filled but for `node`, `co` and `why`, until conn_unwatch,
+ * which returns `rc`, or the refusal if there was one. */
+void conn_watch(struct conn *c, struct watched *w);
+int conn_unwatch(struct conn *c, struct watched *w, int rc,
+                 struct problem *why);
+/* The account, its device and a right, as they are now. */
+int conn_still(struct conn *c, int64_t space, const struct path *path,
+               enum right need, struct problem *why);
+/* The last one to let go closes the link, which joins its handlers: these find
+ * that there is nothing to hold any more. */
+bool conn_hold(struct conn *c);
+void conn_drop(struct conn *c);
+/* For link_options.request. */
+int conn_request(struct exchange *x, const char *verb, const json_t *body,
+                 void *arg, struct problem *why);
+void native_limits(struct native *n, const struct native_options *o);
+/* The actor of `c`, from here on; SESSIONS_MOST. */
+int conn_logged_in(struct conn *c, const struct actor *who,
+                   struct problem *why);
+/* Tells the peer `why` and ends the connection; under native's lock, from any
+ * loop.  -ENOMEM, -EAGAIN: its loop is ending, and with it the connection. */
+int conn_dismiss(struct conn *c, enum problem_id why, keel_ns quiet_by);
 
 struct native {
     struct native_options o;
     struct keel_lock
         lock; /* conns, count, stopping; never held across a wait */
     TAILQ_HEAD(, conn) conns;
+    struct native_limits limits;
+    uint64_t bytes_in, bytes_out; /* of the connections that are over */
     unsigned count;
     bool stopping;
     struct keel_event changed; /* count went down */
     struct room small;         /* for small files on their way in */
+    struct {
+        _Atomic uint64_t accepted, refused, logins, logins_refused, requests;
+        _Atomic uint64_t puts, gets;
+        struct {
+            _Atomic uint64_t ok, refused, cut;
+        } verbs[NATIVE_VERBS];
+    } counters;
 };
 
 /* A verb: who may use it, and what it does.  A handler ends in
@@ -59,10 +127,17 @@ struct verb {
     const char *name;
     enum verb_needs needs;
     verb_fn *run;
+    enum verb_log {
+        LOG_ALWAYS, /* a line when it has ended well: it changed something */
+        LOG_LARGE,  /* when it moved more than a small file */
+        LOG_NEVER,  /* a debug line */
+    } log;
     bool large; /* its answer may be: one at a time on a connection, since a
                    client that does not read lets all of them wait in memory */
 };
 const struct verb *verb_find(const char *name);
+/* Its place in the counters; NULL: of what names no verb. */
+unsigned verb_number(const struct verb *v);
 
 /* verbs_people.c */
 verb_fn verb_register, verb_login_start, verb_login_finish, verb_login_device,

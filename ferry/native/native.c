@@ -19,6 +19,28 @@
 #define SMALL_ROOM ((size_t)24 << 20)
 #define SMALL_COST ((size_t)24 << 10)
 
+void native_limits(struct native *n, const struct native_options *o)
+{
+    struct native_limits l = {
+        .registration = o->registration,
+        .connections_max = o->connections_max ? o->connections_max : 1000,
+        .sessions_max = o->sessions_max,
+        .handshake_timeout =
+            o->handshake_timeout ? o->handshake_timeout : 10 * KEEL_SECOND,
+        .login_timeout = o->login_timeout ? o->login_timeout : 30 * KEEL_SECOND,
+    };
+
+    n->limits = l;
+}
+
+/* Of a connection that begins now. */
+static struct native_limits limits_now(struct native *n)
+{
+    keel_guard(&n->lock);
+
+    return n->limits;
+}
+
 int native_new(const struct native_options *o, struct native **ret)
 {
     struct native *n;
@@ -28,12 +50,7 @@ int native_new(const struct native_options *o, struct native **ret)
     if (!n)
         return -ENOMEM;
     n->o = *o;
-    if (!n->o.connections_max)
-        n->o.connections_max = 1000;
-    if (!n->o.handshake_timeout)
-        n->o.handshake_timeout = 10 * KEEL_SECOND;
-    if (!n->o.login_timeout)
-        n->o.login_timeout = 30 * KEEL_SECOND;
+    native_limits(n, o);
     keel_lock_init(&n->lock);
     keel_event_init(&n->changed);
     room_init(&n->small, SMALL_ROOM);
@@ -90,74 +107,12 @@ void conn_hashing_end(struct conn *c)
     keel_semaphore_give(&c->hashing);
 }
 
-/* A request in progress keeps a stopping connection open. */
-static void conn_busy(struct conn *c)
-{
-    if (c->requests++ == 0)
-        keel_event_clear(&c->quiet);
-}
-
-static void conn_idle(struct conn *c)
-{
-    keel_assert(c->requests > 0);
-    if (--c->requests == 0)
-        keel_event_set(&c->quiet);
-}
-
-/* The one place that asks for a login. */
-static int conn_verb(struct conn *c, const struct verb *v, struct exchange *x,
-                     const json_t *body, struct problem *why)
-{
-    bool in = c->actor.account != 0;
-    int rc;
-
-    if (v->needs == VERB_LOGIN && !in)
-        return problem(why, LOGIN_NEEDED);
-    if (v->needs == VERB_EARLY && in)
-        return problem(why, REQUEST_INVALID, .detail = "already logged in");
-    conn_busy(c);
-    rc = v->large ? keel_semaphore_take(&c->large, KEEL_FOREVER) : 0;
-    if (rc == 0) {
-        rc = v->run(c, x, body, why);
-        if (v->large)
-            keel_semaphore_give(&c->large);
-    }
-    conn_idle(c);
-    return rc;
-}
-
-/* Every request comes through here. */
-static int conn_request(struct exchange *x, const char *verb,
-                        const json_t *body, void *arg, struct problem *why)
-{
-    struct conn *c = arg;
-    const struct verb *v = verb_find(verb);
-    bool in = c->actor.account != 0;
-    int rc = v ? conn_verb(c, v, x, body, why)
-               : problem(why, REQUEST_UNKNOWN, .name = verb);
-
-    if (rc < 0 && rc != -ECANCELED) {
-        char words[512];
-
-        /* The link broke under the verb: nobody is left to be told why. */
-        if (why->id == PROBLEM_NONE)
-            snprintf(words, sizeof(words), "%s", strerror(-rc));
-        else
-            problem_sentence(why, words, sizeof(words));
-        log_info("conn=%s peer=%s account=%s request=%" PRIu32 " %s: %s: %s",
-                 c->id, c->peer, in ? c->actor.name : "-", exchange_id(x),
-                 v ? v->name : "?",
-                 why->id == PROBLEM_NONE ? "cut" : problem_code(why), words);
-    }
-    return rc;
-}
-
 static json_t *conn_hello(const struct conn *c)
 {
     static const char *const word[] = {"open", "invite", "closed"};
 
-    return json_one("registration",
-                    json_string(word[c->native->o.registration]));
+    return json_pack("{s:s, s:s}", "registration", word[c->limits.registration],
+                     "connection", c->id);
 }
 
 /* TLS, then HELLO: the link owns the stream afterwards. */
@@ -168,7 +123,7 @@ static int conn_shake(struct conn *c, struct problem *why)
         .server = true,
         .agent = n->o.agent,
         .requests_max = 256,
-        .hello_timeout = n->o.handshake_timeout,
+        .hello_timeout = c->limits.handshake_timeout,
         .request = conn_request,
         .inline_bytes = verb_put_inline,
         .room = &n->small,
@@ -181,7 +136,7 @@ static int conn_shake(struct conn *c, struct problem *why)
         struct keel_stream *tls;
 
         rc = keel_tls_accept(n->o.tls, c->stream,
-                             keel_after(n->o.handshake_timeout), &tls);
+                             keel_after(c->limits.handshake_timeout), &tls);
         if (rc < 0)
             return problem(why, CONNECT_TLS, .errno_ = -rc, .name = c->peer,
                            .detail = keel_tls_error());
@@ -192,34 +147,54 @@ static int conn_shake(struct conn *c, struct problem *why)
         return problem(why, NO_MEMORY);
     rc = link_open(c->stream, &o, &c->link, why);
     json_decref(o.hello);
-    if (rc == 0)
-        c->stream = NULL;
-    return rc;
+    if (rc < 0)
+        return rc;
+    c->stream = NULL;
+    keel_guard(&n->lock);
+    c->counted = c->link;
+    return 0;
 }
 
 /* Serves until the peer leaves, breaks the protocol, does not log in in time,
  * or conn_farewell ends the link. */
 static int conn_serve(struct conn *c, struct problem *why)
 {
-    int rc = link_wait(c->link, keel_after(c->native->o.login_timeout), why);
+    int rc = link_wait(c->link, keel_after(c->limits.login_timeout), why);
 
     if (rc != -ETIMEDOUT)
         return rc;
     if (c->actor.account != 0)
         return link_wait(c->link, KEEL_FOREVER, why);
-    rc = problem(why, LOGIN_SLOW,
-                 .when = c->native->o.login_timeout / KEEL_SECOND);
+    rc =
+        problem(why, LOGIN_SLOW, .when = c->limits.login_timeout / KEEL_SECOND);
     link_goodbye(c->link, why, keel_after(KEEL_SECOND));
     return rc;
 }
 
-static void conn_hold(struct conn *c)
+bool conn_hold(struct conn *c)
 {
+    keel_guard(&c->native->lock);
+
+    if (c->holders == 0)
+        return false;
     c->holders++;
+    return true;
 }
 
-/* The last one to let go closes the link, which joins its handlers. */
-static void conn_drop(struct conn *c)
+/* It is no longer counted among those that are here. */
+static void conn_leave(struct native *n, struct conn *c)
+{
+    uint64_t in = 0, out = 0;
+
+    if (c->counted)
+        link_counters(c->counted, &in, &out);
+    c->counted = NULL;
+    n->bytes_in += in;
+    n->bytes_out += out;
+    TAILQ_REMOVE(&n->conns, c, node);
+}
+
+void conn_drop(struct conn *c)
 {
     struct native *n = c->native;
     bool last;
@@ -228,18 +203,20 @@ static void conn_drop(struct conn *c)
         keel_guard(&n->lock);
         last = --c->holders == 0;
         if (last)
-            TAILQ_REMOVE(&n->conns, c, node);
+            conn_leave(n, c);
     }
     if (!last)
         return;
     link_close(c->link);
     keel_stream_close(c->stream);
     login_free(c->login);
-    keel_assert(LIST_EMPTY(&c->puts));
+    keel_assert(LIST_EMPTY(&c->puts) && LIST_EMPTY(&c->transfers));
     keel_semaphore_fini(&c->hashing);
     keel_semaphore_fini(&c->moving);
     keel_semaphore_fini(&c->large);
     keel_event_fini(&c->quiet);
+    keel_event_fini(&c->unwatched);
+    keel_lock_fini(&c->look);
     keel_free(c);
     /* Under the lock: native_free may follow the last one at once. */
     keel_guard(&n->lock);
@@ -272,6 +249,39 @@ static int conn_run(void *arg)
     return 0;
 }
 
+/* Under native's lock. */
+static unsigned sessions_of(const struct native *n, int64_t account)
+{
+    unsigned count = 0;
+    struct conn *c;
+
+    TAILQ_FOREACH (c, &n->conns, node)
+        count += c->actor.account == account;
+    return count;
+}
+
+int conn_logged_in(struct conn *c, const struct actor *who, struct problem *why)
+{
+    struct native *n = c->native;
+    unsigned most;
+
+    {
+        keel_guard(&n->lock);
+        most = n->limits.sessions_max;
+        if (most == 0 || sessions_of(n, who->account) < most) {
+            c->actor = *who;
+            most = 0;
+        }
+    }
+    if (most > 0)
+        return problem(why, SESSIONS_MOST, .limit = most, .name = who->name);
+    n->counters.logins++;
+    link_trust(c->link);
+    log_info("conn=%s peer=%s account=%s logged in %s", c->id, c->peer,
+             who->name, who->device ? "by device" : "by password");
+    return 0;
+}
+
 /* ---- accepting --------------------------------------------------------------- */
 
 static struct keel_loop *least_loaded(const struct native *n)
@@ -292,10 +302,12 @@ static int native_admit(struct native *n, struct conn *c)
 
     if (n->stopping)
         return -ESHUTDOWN;
-    if (n->count >= n->o.connections_max)
+    if (n->count >= n->limits.connections_max)
         return -EUSERS;
     __atomic_store_n(&n->count, n->count + 1, __ATOMIC_RELAXED);
+    c->limits = n->limits;
     TAILQ_INSERT_TAIL(&n->conns, c, node);
+    n->counters.accepted++;
     return 0;
 }
 
@@ -312,6 +324,10 @@ int native_connection(struct native *n, struct keel_stream *stream)
     c->stream = stream;
     c->holders = 1;
     LIST_INIT(&c->puts);
+    LIST_INIT(&c->transfers);
+    keel_lock_init(&c->look);
+    keel_event_init(&c->unwatched);
+    c->since = keel_wall_ns() / KEEL_SECOND;
     keel_event_init(&c->quiet);
     keel_semaphore_init(&c->hashing, HASHING_MOST, HASHING_MOST);
     keel_semaphore_init(&c->moving, MOVING_MOST, MOVING_MOST);
@@ -369,7 +385,8 @@ int native_accept(struct native *n, struct keel_listener *l)
             keel_stream_close(s);
             if (rc == -EUSERS && !full)
                 log_warn("full: %u connections, the limit",
-                         n->o.connections_max);
+                         limits_now(n).connections_max);
+            n->counters.refused += rc == -EUSERS;
         }
         full = rc == -EUSERS;
     }
@@ -379,19 +396,20 @@ int native_accept(struct native *n, struct keel_listener *l)
 
 struct farewell {
     struct conn *conn;
-    keel_ns deadline;
+    enum problem_id why;
+    keel_ns quiet_by; /* until then, requests in progress are waited for */
 };
 
 static int conn_farewell(void *arg)
 {
     struct farewell f = *(struct farewell *)arg;
     struct conn *c = f.conn;
-    struct problem bye;
+    struct problem bye = {.id = f.why};
 
     keel_free(arg);
     if (c->link) {
-        keel_event_wait(&c->quiet, f.deadline);
-        problem(&bye, SERVER_STOPPING);
+        if (f.quiet_by != KEEL_NOW)
+            keel_event_wait(&c->quiet, f.quiet_by);
         link_goodbye(c->link, &bye, keel_after(KEEL_SECOND));
     } else if (c->co) {
         keel_cancel(c->co);
@@ -400,25 +418,33 @@ static int conn_farewell(void *arg)
     return 0;
 }
 
+int conn_dismiss(struct conn *c, enum problem_id why, keel_ns quiet_by)
+{
+    struct keel_spawn how = {.name = "farewell", .loop = c->loop};
+    struct farewell *f = keel_alloc(sizeof(*f));
+    int rc;
+
+    if (!f)
+        return -ENOMEM;
+    *f = (struct farewell){c, why, quiet_by};
+    c->holders++;
+    rc = keel_spawn(&how, conn_farewell, f, NULL);
+    if (rc < 0) {
+        c->holders--;
+        keel_free(f);
+    }
+    return rc;
+}
+
 void native_drain(struct native *n, keel_ns deadline)
 {
     struct conn *c;
 
     keel_lock_hold(&n->lock);
     n->stopping = true;
-    TAILQ_FOREACH (c, &n->conns, node) {
-        struct keel_spawn how = {.name = "farewell", .loop = c->loop};
-        struct farewell *f = keel_alloc(sizeof(*f));
-
-        if (!f)
-            continue; /* its loop's end will cancel it */
-        *f = (struct farewell){c, deadline};
-        conn_hold(c);
-        if (keel_spawn(&how, conn_farewell, f, NULL) < 0) {
-            c->holders--;
-            keel_free(f);
-        }
-    }
+    /* One that cannot be told is cancelled by its loop's end. */
+    TAILQ_FOREACH (c, &n->conns, node)
+        (void)conn_dismiss(c, PROBLEM_SERVER_STOPPING, deadline);
     keel_lock_drop(&n->lock);
 
     for (;;) {

@@ -6,32 +6,46 @@
 #include "native/conn.h"
 
 static const struct verb table[] = {
-    {"register", VERB_EARLY, verb_register},
-    {"login.start", VERB_EARLY, verb_login_start},
-    {"login.finish", VERB_EARLY, verb_login_finish},
-    {"login.device", VERB_EARLY, verb_login_device},
-    {"device.add", VERB_LOGIN, verb_device_add},
-    {"device.remove", VERB_LOGIN, verb_device_remove},
-    {"device.list", VERB_LOGIN, verb_device_list},
-    {"whoami", VERB_LOGIN, verb_whoami},
-    {"ping", VERB_LOGIN, verb_ping},
-    {"list", VERB_LOGIN, verb_list, .large = true},
-    {"stat", VERB_LOGIN, verb_stat},
-    {"hash", VERB_LOGIN, verb_hash},
-    {"leaves", VERB_LOGIN, verb_leaves, .large = true},
-    {"get", VERB_LOGIN, verb_get},
-    {"put", VERB_LOGIN, verb_put},
-    {"put.commit", VERB_LOGIN, verb_put_commit},
-    {"put.leaves", VERB_LOGIN, verb_put_leaves},
+    {"register", VERB_EARLY, verb_register, LOG_ALWAYS},
+    {"login.start", VERB_EARLY, verb_login_start, LOG_NEVER},
+    {"login.finish", VERB_EARLY, verb_login_finish, LOG_NEVER},
+    {"login.device", VERB_EARLY, verb_login_device, LOG_NEVER},
+    {"device.add", VERB_LOGIN, verb_device_add, LOG_ALWAYS},
+    {"device.remove", VERB_LOGIN, verb_device_remove, LOG_ALWAYS},
+    {"device.list", VERB_LOGIN, verb_device_list, LOG_NEVER},
+    {"whoami", VERB_LOGIN, verb_whoami, LOG_NEVER},
+    {"ping", VERB_LOGIN, verb_ping, LOG_NEVER},
+    {"list", VERB_LOGIN, verb_list, LOG_NEVER, .large = true},
+    {"stat", VERB_LOGIN, verb_stat, LOG_NEVER},
+    {"hash", VERB_LOGIN, verb_hash, LOG_NEVER},
+    {"leaves", VERB_LOGIN, verb_leaves, LOG_NEVER, .large = true},
+    {"get", VERB_LOGIN, verb_get, LOG_LARGE},
+    {"put", VERB_LOGIN, verb_put, LOG_LARGE},
+    {"put.commit", VERB_LOGIN, verb_put_commit, LOG_NEVER},
+    {"put.leaves", VERB_LOGIN, verb_put_leaves, LOG_NEVER},
 };
+#define VERBS (sizeof(table) / sizeof(*table))
+_Static_assert(VERBS < NATIVE_VERBS, "the counters have a place for each");
 
 const struct verb *verb_find(const char *name)
 {
-    for (size_t i = 0; i < sizeof(table) / sizeof(*table); i++) {
+    for (size_t i = 0; i < VERBS; i++) {
         if (strcmp(table[i].name, name) == 0)
             return &table[i];
     }
     return NULL;
+}
+
+unsigned verb_number(const struct verb *v)
+{
+    return v ? (unsigned)(v - table) : VERBS;
+}
+
+const char *native_verb_name(unsigned i)
+{
+    if (i > VERBS)
+        return NULL;
+    return i < VERBS ? table[i].name : "other";
 }
 
 json_t *json_one(const char *key, json_t *value)

@@ -19,14 +19,6 @@ static int exporter_of(struct conn *c, uint8_t ret[32], struct problem *why)
     return 0;
 }
 
-static void conn_logged_in(struct conn *c, const struct actor *who)
-{
-    c->actor = *who;
-    link_trust(c->link);
-    log_info("conn=%s peer=%s account=%s logged in %s", c->id, c->peer,
-             who->name, who->device ? "by device" : "by password");
-}
-
 static int scram_from_json(const json_t *body, struct ledger_scram *ret,
                            struct problem *why)
 {
@@ -83,7 +75,9 @@ int verb_register(struct conn *c, struct exchange *x, const json_t *body,
     /* It waited: another request may have logged in meanwhile. */
     if (c->actor.account != 0)
         return problem(why, REQUEST_INVALID, .detail = "already logged in");
-    conn_logged_in(c, &who);
+    rc = conn_logged_in(c, &who, why);
+    if (rc < 0)
+        return rc;
     return answer(x, json_one("name", json_string(who.name)), why);
 }
 
@@ -141,7 +135,11 @@ int verb_login_finish(struct conn *c, struct exchange *x, const json_t *body,
     ok = json_pack("{s:s, s:s}", "final", server_final, "name", who.name);
     if (!ok)
         return problem(why, NO_MEMORY);
-    conn_logged_in(c, &who);
+    rc = conn_logged_in(c, &who, why);
+    if (rc < 0) {
+        json_decref(ok);
+        return rc;
+    }
     return exchange_answer(x, ok);
 }
 
@@ -172,7 +170,9 @@ int verb_login_device(struct conn *c, struct exchange *x, const json_t *body,
         return rc;
     if (c->actor.account != 0)
         return problem(why, REQUEST_INVALID, .detail = "already logged in");
-    conn_logged_in(c, &who);
+    rc = conn_logged_in(c, &who, why);
+    if (rc < 0)
+        return rc;
     return answer(x, json_one("name", json_string(who.name)), why);
 }
 

@@ -296,17 +296,14 @@ static int handler_run(void *arg)
 {
     struct exchange *x = arg;
     struct link *l = x->link;
-    const char *verb = request_verb(x->body);
+    const char *named = request_verb(x->body), *verb = named ? named : "";
     struct problem why = {.id = PROBLEM_NONE};
     int rc;
 
     x->co = keel_current();
     if (x->cancelled) /* before it ran */
         keel_cancel(x->co);
-    if (verb)
-        rc = l->request(x, verb, x->body, l->arg, &why);
-    else
-        rc = problem(&why, REQUEST_INVALID, .detail = "'do' is missing");
+    rc = l->request(x, verb, x->body, l->arg, &why);
     if (!x->answered)
         handler_refuse(x, verb, rc, &why);
     x->co = NULL;
@@ -416,6 +413,7 @@ static int inline_read(struct link *l, struct exchange *x, struct problem *why)
     if (rc < 0)
         return rc;
     __atomic_fetch_add(&l->bytes_in, x->inline_bytes, __ATOMIC_RELAXED);
+    x->moved += x->inline_bytes;
     if (!x->data)
         return data_drop(l, x->inline_bytes, why);
     rc = keel_stream_read_all(l->stream, x->data, x->inline_bytes, NULL,
@@ -760,6 +758,11 @@ void exchange_free(struct exchange *x)
 
 /* ---- both: data ----------------------------------------------------------- */
 
+uint64_t exchange_moved(const struct exchange *x)
+{
+    return x->moved;
+}
+
 uint32_t exchange_id(const struct exchange *x)
 {
     return x->id;
@@ -951,6 +954,8 @@ int exchange_data(struct link *l, const struct wire_frame *f,
     if (f->size > *credit)
         return problem(why, TRANSFER_CREDIT, .size = f->size, .limit = *credit);
     *credit -= f->size;
+    if (x)
+        x->moved += f->size;
     __atomic_fetch_add(&l->bytes_in, f->size, __ATOMIC_RELAXED);
     if (!x || !x->sink.place)
         return data_drop(l, f->size, why);

@@ -32,7 +32,7 @@ struct link_options {
     /* Server: called by the reader for each request, in a coroutine of its own
      * named after the verb; ends with exchange_answer or exchange_refuse (a
      * return value < 0 without either refuses with `why`).  `verb` and `body`
-     * are lent until it returns. */
+     * are lent until it returns; a request that names no verb has "". */
     int (*request)(struct exchange *x, const char *verb, const json_t *body,
                    void *arg, struct problem *why);
     /* Server, may be NULL: the data that comes right behind this REQUEST as its
@@ -129,6 +129,8 @@ void exchange_inline_drop(struct exchange *x);
 uint32_t exchange_id(const struct exchange *x);
 /* The open exchange with that id, whose handler runs; NULL: none. */
 struct exchange *link_exchange(struct link *l, uint32_t id);
+/* Bytes of data that have come or left for it. */
+uint64_t exchange_moved(const struct exchange *x);
 /* 1 while it is open; 0 when its REPLY came and is no refusal; negative: it was
  * refused (the REPLY's problem), cancelled, or the link is over. */
 int exchange_check(const struct exchange *x, struct problem *why);

@@ -80,6 +80,7 @@ struct exchange {
     struct bell bell;          /* NOTE, REPLY, credit, the end */
     size_t text_bytes;         /* of its REQUEST */
     uint32_t inline_bytes;     /* of the data that came with it */
+    uint64_t moved;            /* data, in and out */
     /* server */
     struct keel_co *co; /* the handler's, while it runs */
     json_t *body;

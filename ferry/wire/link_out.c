@@ -233,6 +233,7 @@ static void batch_done(struct link *l, struct batch *b, int rc)
         s->bytes += b->data_bytes;
         s->offset += b->data_bytes;
         s->left -= b->data_bytes;
+        s->x->moved += b->data_bytes;
         __atomic_fetch_add(&l->bytes_out, b->data_bytes, __ATOMIC_RELAXED);
     }
     if (s->left == 0 || s->withdrawn || rc < 0)

@@ -83,15 +83,19 @@ class House(Server):
     def lines_of(self, w):
         """What the log says of a connection, when it is over."""
         self.until("open", lambda: f"peer=127.0.0.1:{w.port} open" in self.log())
-        conn = re.findall(rf"(conn=\w+) peer=127.0.0.1:{w.port} open",
+        conn = re.findall(rf"conn=(\w+) peer=127.0.0.1:{w.port} open",
                           self.log())[-1]
-        self.until("closed", lambda: re.search(conn + ".* closed", self.log()))
+        self.until("closed", lambda: re.search(f"conn={conn}.* closed", self.log()))
         return [line for line in list(self.lines) if conn in line]
 
     def logged(self, w, code):
         """The connection is over, and its log has this code once."""
-        lines = [x for x in self.lines_of(w) if f": {code}:" in x]
-        assert len(lines) == 1, (code, self.lines_of(w))
+        assert len(self.said_of(w, code)) == 1, (code, self.lines_of(w))
+
+    def said_of(self, w, code):
+        """The lines with that code: of the connection's end, and of requests."""
+        return [x for x in self.lines_of(w)
+                if f": {code}:" in x or f" result={code} " in x]
 
     def check(self):
         for w in self.wires:
@@ -473,8 +477,7 @@ def test_a_path_that_is_none_is_refused_everywhere(house, name):
     for verb in ("put", "get", "list", "stat", "hash", "leaves"):
         assert w.refused(verb, **fields) == code, verb
     w.close()
-    lines = [x for x in house.lines_of(w) if f": {code}:" in x]
-    assert len(lines) == 6
+    assert len(house.said_of(w, code)) == 6
     spaces = pathlib.Path(house.data / "spaces")
     assert not [p for p in spaces.rglob("*") if p.name in ("passwd", "x", "b")]
 

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: MIT */
+/* A request, from its verb to its line in the log. */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <keel/base.h>
+
+#include "base/log.h"
+#include "native/conn.h"
+
+/* A request in progress keeps a stopping connection open. */
+static void conn_busy(struct conn *c, const struct verb *v, const json_t *body)
+{
+    const char *path = json_string_value(json_object_get(body, "path"));
+
+    if (c->requests++ == 0)
+        keel_event_clear(&c->quiet);
+    keel_guard(&c->look);
+    c->verb = v;
+    strncpy(c->shown, path ? path : "", sizeof(c->shown) - 1);
+}
+
+static void conn_idle(struct conn *c)
+{
+    keel_assert(c->requests > 0);
+    if (--c->requests == 0)
+        keel_event_set(&c->quiet);
+}
+
+static int conn_run_verb(struct conn *c, const struct verb *v,
+                         struct exchange *x, const json_t *body,
+                         struct problem *why)
+{
+    int rc = v->large ? keel_semaphore_take(&c->large, KEEL_FOREVER) : 0;
+
+    if (rc < 0)
+        return rc;
+    rc = v->run(c, x, body, why);
+    if (v->large)
+        keel_semaphore_give(&c->large);
+    return rc;
+}
+
+/* The one place that asks for a login, and whether it still holds. */
+static int conn_verb(struct conn *c, const struct verb *v, const char *verb,
+                     struct exchange *x, const json_t *body,
+                     struct problem *why)
+{
+    bool in = c->actor.account != 0;
+
+    if (!v && !json_is_string(json_object_get(body, "do")))
+        return problem(why, REQUEST_INVALID, .detail = "'do' is missing");
+    if (!v)
+        return problem(why, REQUEST_UNKNOWN, .name = verb);
+    if (v->needs == VERB_LOGIN && !in)
+        return problem(why, LOGIN_NEEDED);
+    if (v->needs == VERB_EARLY && in)
+        return problem(why, REQUEST_INVALID, .detail = "already logged in");
+    return conn_run_verb(c, v, x, body, why);
+}
+
+static bool worth_a_line(const struct verb *v, const struct exchange *x)
+{
+    return v->log == LOG_ALWAYS ||
+           (v->log == LOG_LARGE && exchange_moved(x) > SMALL_BYTES);
+}
+
+/* The peer's bytes, for the log: what stands under `key`, escaped. */
+static const char *shown_field(const json_t *body, const char *key, char *ret,
+                               size_t size)
+{
+    const json_t *j = json_object_get(body, key);
+    keel_auto(str) char *bytes = NULL;
+    size_t bytes_size;
+
+    *ret = 0;
+    if (j && text_from_json(j, PATH_BYTES, &bytes, &bytes_size) == 0)
+        text_escape(bytes, bytes_size, ret, size);
+    return ret;
+}
+
+/* One line a request, under the name that the client can show:
+ *     trace=1f00ab12-17 peer=... account=mara verb=get space=team path='/a/b'
+ *         bytes=4096 ms=2 result=ok */
+static void conn_log(struct conn *c, const struct verb *v, struct exchange *x,
+                     const json_t *body, keel_ns began, int rc,
+                     const struct problem *why)
+{
+    char path[256], space[80], words[512] = "";
+    bool told = why->id != PROBLEM_NONE;
+    bool line = rc < 0 || (v && worth_a_line(v, x));
+
+    if (!log_wanted(line ? LOG_INFO : LOG_DEBUG))
+        return;
+    if (rc < 0 && told)
+        problem_sentence(why, words, sizeof(words));
+    else if (rc < 0) /* the link broke: nobody is left to be told why */
+        snprintf(words, sizeof(words), "%s", strerror(-rc));
+    log_line(line ? LOG_INFO : LOG_DEBUG, __FILE__,
+             "trace=%s-%" PRIu32 " peer=%s account=%s verb=%s space=%s "
+             "path='%s' bytes=%" PRIu64 " ms=%" PRId64 " result=%s%s%s",
+             c->id, exchange_id(x), c->peer,
+             c->actor.account ? c->actor.name : "-", v ? v->name : "?",
+             shown_field(body, "space", space, sizeof(space)),
+             shown_field(body, "path", path, sizeof(path)), exchange_moved(x),
+             (keel_now() - began) / KEEL_MS,
+             rc >= 0 ? "ok"
+             : told  ? problem_code(why)
+                     : "cut",
+             rc < 0 ? " " : "", words);
+}
+
+static void conn_count(struct native *n, const struct verb *v, int rc,
+                       const struct problem *why)
+{
+    unsigned i = verb_number(v);
+
+    if (rc >= 0)
+        n->counters.verbs[i].ok++;
+    else if (why->id == PROBLEM_NONE)
+        n->counters.verbs[i].cut++;
+    else
+        n->counters.verbs[i].refused++;
+    if (rc < 0 && v && strncmp(v->name, "login.", 6) == 0)
+        n->counters.logins_refused++;
+}
+
+/* Every request comes through here. */
+int conn_request(struct exchange *x, const char *verb, const json_t *body,
+                 void *arg, struct problem *why)
+{
+    struct conn *c = arg;
+    struct native *n = c->native;
+    const struct verb *v = verb_find(verb);
+    keel_ns began = keel_now();
+    int rc;
+
+    conn_busy(c, v, body);
+    n->counters.requests++;
+    rc = conn_verb(c, v, verb, x, body, why);
+    n->counters.requests--;
+    conn_count(n, v, rc, why);
+    conn_log(c, v, x, body, began, rc, why);
+    conn_idle(c);
+    return rc;
+}
