@@ -182,6 +182,8 @@ static int serve_one(struct serve *s, struct exchange *x, const char *verb,
 {
     int rc;
 
+    if (!*verb)
+        return problem(why, REQUEST_INVALID, .detail = "'do' is missing");
     if (strcmp(verb, "echo") == 0)
         return exchange_answer(
             x, json_pack("{s:O}", "text", json_object_get(body, "text")));
