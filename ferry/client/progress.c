@@ -382,12 +382,12 @@ void progress_moved(void *progress, uint64_t bytes)
         p->done = p->total; /* a chunk that was sent twice */
 }
 
-void progress_skip(struct progress *p, uint64_t bytes)
+void progress_skip(struct progress *p, int64_t bytes)
 {
-    p->done += bytes;
-    p->began_with += bytes;
-    p->since_done += bytes;
-    p->mark_done += bytes;
+    p->done += (uint64_t)bytes;
+    p->began_with += (uint64_t)bytes;
+    p->since_done += (uint64_t)bytes;
+    p->mark_done += (uint64_t)bytes;
 }
 
 static void less(uint64_t *n, uint64_t by)

@@ -51,8 +51,9 @@ void progress_file_done(struct progress *p);
 
 /* Bytes moved; for transfer_watch. */
 void progress_moved(void *progress, uint64_t bytes);
-/* Bytes that need not move: they are there, or their file failed. */
-void progress_skip(struct progress *p, uint64_t bytes);
+/* Bytes that need not move: they are there, or their file failed.  Negative: it
+ * turned out otherwise. */
+void progress_skip(struct progress *p, int64_t bytes);
 /* Bytes moved in vain: they will move again. */
 void progress_back(struct progress *p, uint64_t bytes);
 /* Shows a countdown to `until` in place of the rest; NULL: it is over. */

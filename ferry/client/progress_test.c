@@ -76,12 +76,133 @@ static void nothing_done_yet_and_nothing_to_do(void **state)
     assert_non_null(strstr(line, "100%"));
 }
 
+static struct progress tree_half(const char *name)
+{
+    struct progress p = {.tree = true, .done = 18 * MIB, .files_done = 4503};
+
+    progress_count(&p, 10000, 40 * MIB);
+    progress_counted(&p);
+    snprintf(p.name, sizeof(p.name), "%s", name);
+    return p;
+}
+
+static void a_tree_tells_files_and_bytes(void **state)
+{
+    struct progress p = tree_half("src/a.c");
+    char line[512];
+
+    (void)state;
+    progress_line(&p, KEEL_SECOND, 99, line, sizeof(line));
+    assert_non_null(strstr(line, " 45% ["));
+    assert_non_null(strstr(line, "4,503/10,000 files"));
+    assert_non_null(strstr(line, "18 MiB/40 MiB"));
+    assert_non_null(strstr(line, "19 MB/s 0:01 src/a.c"));
+    /* Twenty columns have the most important of it. */
+    progress_line(&p, KEEL_SECOND, 19, line, sizeof(line));
+    assert_string_equal(line, " 45% 19 MB/s 0:01");
+}
+
+static void while_it_counts_it_says_so(void **state)
+{
+    struct progress p = tree_half("src/a.c");
+    char line[512];
+
+    (void)state;
+    progress_count(&p, 1, 0);
+    progress_line(&p, KEEL_SECOND, 79, line, sizeof(line));
+    assert_int_equal(strncmp(line, "counting", 8), 0);
+    assert_non_null(strstr(line, "4,503/10,001+ files"));
+    assert_null(strchr(line, '%'));
+    progress_line(&p, KEEL_SECOND, 19, line, sizeof(line));
+    assert_string_equal(line, "counting 19 MB/s");
+}
+
+/* Each is two columns wide, and three bytes long. */
+static unsigned columns_of(const char *line)
+{
+    unsigned columns = 0;
+
+    for (; *line; line++) {
+        if ((*line & 0xc0) != 0x80)
+            columns += (*line & 0x80) ? 2 : 1;
+    }
+    return columns;
+}
+
+static void wide_names_are_measured_in_columns(void **state)
+{
+    struct progress p = tree_half("\xe6\x96\x87\xe4\xbb\xb6"
+                                  "\xe6\x96\x87\xe4\xbb\xb6"
+                                  "\xe6\x96\x87\xe4\xbb\xb6"
+                                  "\xe6\x96\x87\xe4\xbb\xb6"
+                                  "\xe6\x96\x87\xe4\xbb\xb6");
+    char line[512];
+
+    (void)state;
+    for (unsigned columns = 0; columns < 200; columns++) {
+        progress_line(&p, KEEL_SECOND, columns, line, sizeof(line));
+        assert_true(columns_of(line) <= columns);
+    }
+    assert_non_null(strstr(line, p.name));
+    p.tree = false;
+    p.total = 36 * MIB;
+    for (unsigned columns = 0; columns < 200; columns++) {
+        progress_line(&p, KEEL_SECOND, columns, line, sizeof(line));
+        assert_true(columns_of(line) <= columns);
+    }
+}
+
+static void a_retry_takes_back_what_will_move_again(void **state)
+{
+    struct progress p = {.tree = true};
+    char line[512];
+
+    (void)state;
+    progress_count(&p, 2, 20 * MIB);
+    progress_counted(&p);
+    progress_skip(&p, 5 * MIB); /* there from before: no speed of ours */
+    progress_moved(&p, 5 * MIB);
+    progress_line(&p, KEEL_SECOND, 99, line, sizeof(line));
+    assert_non_null(strstr(line, "10 MiB/20 MiB 5 MB/s"));
+    progress_back(&p, 5 * MIB);
+    progress_skip(&p, -5 * (int64_t)MIB);
+    progress_line(&p, KEEL_SECOND, 99, line, sizeof(line));
+    assert_non_null(strstr(line, " 0%"));
+    assert_non_null(strstr(line, "0 bytes/20 MiB 0 MB/s --:--"));
+    progress_skip(&p, 10 * MIB); /* the first attempt's are there now */
+    progress_moved(&p, 10 * MIB);
+    progress_file_done(&p);
+    progress_file_done(&p);
+    progress_line(&p, 2 * KEEL_SECOND, 99, line, sizeof(line));
+    assert_non_null(strstr(line, "100%"));
+    assert_non_null(strstr(line, "2/2 files 20 MiB/20 MiB 5 MB/s 0:00"));
+}
+
+static void waiting_counts_down(void **state)
+{
+    struct progress p = tree_half("f");
+    char line[512];
+
+    (void)state;
+    snprintf(p.waiting, sizeof(p.waiting), "Cannot reach host.");
+    p.waiting_until = 100 * KEEL_SECOND;
+    progress_line(&p, 93 * KEEL_SECOND, 79, line, sizeof(line));
+    assert_string_equal(line, "Again in 0:07: Cannot reach host.");
+    progress_line(&p, 93 * KEEL_SECOND, 19, line, sizeof(line));
+    assert_string_equal(line, "Again in 0:07: Cann");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_line_says_what_a_person_asks),
         cmocka_unit_test(no_terminal_is_too_narrow),
         cmocka_unit_test(nothing_done_yet_and_nothing_to_do),
+        cmocka_unit_test(a_tree_tells_files_and_bytes),
+        cmocka_unit_test(while_it_counts_it_says_so),
+        cmocka_unit_test(wide_names_are_measured_in_columns),
+        cmocka_unit_test(a_retry_takes_back_what_will_move_again),
+        cmocka_unit_test(waiting_counts_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

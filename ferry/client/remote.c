@@ -149,9 +149,16 @@ int remote_entry_parse(const json_t *j, struct remote_entry *ret,
 int remote_stat(struct session *s, const struct path *path,
                 struct remote_entry *ret, struct problem *why)
 {
+    return remote_stat_in(s, "", path, ret, why);
+}
+
+int remote_stat_in(struct session *s, const char *space,
+                   const struct path *path, struct remote_entry *ret,
+                   struct problem *why)
+{
     json_t *ok;
-    int rc = link_ask(s->link, "stat", path_fields(path), keel_after(ASK_TIME),
-                      &ok, why);
+    int rc = link_ask(s->link, "stat", path_fields_in(space, path),
+                      keel_after(ASK_TIME), &ok, why);
 
     if (rc < 0)
         return rc;

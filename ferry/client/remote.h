@@ -20,6 +20,10 @@ int remote_entry_parse(const json_t *j, struct remote_entry *ret,
                        struct problem *why);
 int remote_stat(struct session *s, const struct path *path,
                 struct remote_entry *ret, struct problem *why);
+/* In the space of that name ("": the account's home). */
+int remote_stat_in(struct session *s, const char *space,
+                   const struct path *path, struct remote_entry *ret,
+                   struct problem *why);
 /* What `place` names.  `ret_target`, may be NULL: a link's text (keel_free),
  * NULL for anything else. */
 int remote_stat_place(struct session *s, const struct place *place,
