@@ -34,7 +34,7 @@ enum sql {
 /* Rows of files that a change moves or removes in one transaction: what a
  * transaction holds in memory is bounded, and others have their turn between
  * two of them. */
-#define LEDGER_CHANGE_ROWS 512
+#define LEDGER_CHANGE_ROWS 2048
 /* The newest rows of the audit that are kept; now and then a few old ones are
  * cut off, many enough that a longer table shrinks. */
 #define LEDGER_AUDIT_ROWS 100000
