@@ -83,6 +83,20 @@ static int see_event(const struct ledger_event *e, void *arg)
     return 0;
 }
 
+static int see_change(const struct ledger_change *c, void *arg)
+{
+    see(arg, "change %lld %s %s\n", (long long)c->id, c->path,
+        c->to ? c->to : "away");
+    return 0;
+}
+
+static int see_grant(const struct ledger_grant *g, void *arg)
+{
+    see(arg, "grant %lld %s %lld %u\n", (long long)g->space, g->path,
+        (long long)g->account, g->rights);
+    return 0;
+}
+
 static void see_people(struct ledger *l, struct view *v)
 {
     struct ledger_account a[8];
@@ -114,13 +128,14 @@ static void see_people(struct ledger *l, struct view *v)
 
 static void see_all(struct ledger *l, struct view *v)
 {
-    static const char *const paths[PATHS] = {"a", "b", "c", "d", "e"};
+    static const char *const paths[] = {"a",   "b",   "c", "d",   "e",
+                                        "x/1", "x/2", "y", "z/1", "z/2"};
     struct problem why = {0};
 
     v->size = 0;
     v->text[0] = '\0';
     see_people(l, v);
-    for (int i = 0; i < PATHS; i++) {
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
         struct ledger_file f;
 
         if (ledger_file_get(l, 1, paths[i], &f, NULL) == 0)
@@ -131,6 +146,8 @@ static void see_all(struct ledger *l, struct view *v)
     assert_int_equal(ledger_draft_list(l, INT64_MAX, see_draft, v, NULL), 0);
     assert_int_equal(ledger_intent_list(l, see_intent, v, NULL), 0);
     assert_int_equal(ledger_outbox_list(l, 0, see_event, v, NULL), 0);
+    assert_int_equal(ledger_change_list(l, see_change, v, NULL), 0);
+    assert_int_equal(ledger_grant_list(l, 0, -1, see_grant, v, NULL), 0);
     if (ledger_check(l, &why) < 0)
         fail_msg("not sound: %s", why.detail);
 }
@@ -199,11 +216,27 @@ static int settles(struct ledger *l, int64_t from, int64_t to,
     return ledger_settle(l, s, count, why);
 }
 
-enum { RESTART = 11, STEPS = 20 };
+static int begins(struct ledger *l, const char *path, const char *to,
+                  struct problem *why)
+{
+    struct ledger_change c = {.kind = to ? LEDGER_MOVE : LEDGER_REMOVE,
+                              .space = 1,
+                              .account = 1,
+                              .path = path,
+                              .to = to};
+
+    return ledger_change_begin(l, &c, why);
+}
+
+enum { RESTART = 11, STEPS = 32 };
 
 static int step(struct ledger *l, int k, struct problem *why)
 {
     static const char *const abc[] = {"a", "b", "c"}, *const de[] = {"d", "e"};
+    static const char *const xy[] = {"x/1", "x/2", "y"};
+    struct ledger_space team = {.name = "team", .owner = 2};
+    struct ledger_grant grant = {
+        .space = 3, .account = 1, .path = "in", .rights = 5};
     struct ledger_invite invite = {.hash = {1}, .uses = 2, .expires = 9};
     struct ledger_device device = {.account = 1, .name = "x"};
     struct ledger_scram scram = {.iterations = 7, .salt_size = 2};
@@ -252,6 +285,30 @@ static int step(struct ledger *l, int k, struct problem *why)
         return ledger_account_disable(l, 2, true, why);
     case 19:
         return ledger_space_quota(l, 1, 500, 9, why);
+    case 20:
+        return ledger_space_add(l, &team, why);
+    case 21:
+        return ledger_grant_set(l, &grant, why);
+    case 22:
+        return ledger_space_quota(l, 1, 0, 0, why);
+    case 23:
+        return publishes(l, xy, 3, 400, 0, 0, why);
+    case 24:
+        return settles(l, 7, 9, why);
+    case 25:
+        return begins(l, "x", "z", why);
+    case 26:
+        return begins(l, "y", NULL, why);
+    case 27:
+        return ledger_change_end(l, 2, false, why);
+    case 28:
+        return ledger_change_end(l, 1, true, why);
+    case 29:
+        return begins(l, "z", "y", why);
+    case 30:
+        return ledger_change_end(l, 3, true, why);
+    case 31:
+        return ledger_account_delete(l, 2, why);
     }
     keel_assert(k < STEPS);
     return 0;
@@ -367,7 +424,7 @@ static void what_was_acknowledged_survives_a_crash_anywhere(void **state)
 
     (void)state;
     while (crash_at(nth, is_long ? 20 : 3, NULL, &bad))
-        nth += is_long ? 1 : 2;
+        nth += is_long ? 1 : 3;
     assert_int_equal(bad, 0);
     assert_true(nth > 100);
 }
@@ -382,6 +439,197 @@ static void a_log_that_is_not_synced_is_noticed(void **state)
     for (unsigned nth = 40; nth < 200 && bad == 0; nth += 20)
         crash_at(nth, 1, "fdatasync", &bad);
     assert_true(bad > 0);
+}
+
+/* ---- changes of many rows --------------------------------------------------------- */
+enum { MANY = LEDGER_CHANGE_ROWS + 700, SMALL_DISK = 16 << 20 };
+
+/* MANY rows below "from" and as many below "to", on the disk. */
+static struct test_disk_image *many_rows(void)
+{
+    struct ledger_publish *p = calloc(2 * MANY, sizeof *p);
+    struct ledger_settle *s = calloc(2 * MANY, sizeof *s);
+    char(*paths)[16] = calloc(2 * MANY, sizeof *paths);
+    struct problem why = {0};
+    struct ledger *l = NULL;
+    struct test_disk_image *image;
+    int dir;
+
+    assert_true(p && s && paths);
+    test_disk_install(SMALL_DISK);
+    dir = root_open();
+    assert_int_equal(ledger_open(dir, &l, &why), 0);
+    assert_int_equal(registers(l, "anna", false, &why), 0);
+    assert_int_equal(ledger_space_quota(l, 1, 0, 0, &why), 0);
+    for (int i = 0; i < 2 * MANY; i++) {
+        snprintf(paths[i], sizeof paths[i], "%s/%d", i % 2 ? "from" : "to",
+                 i / 2);
+        p[i] = (struct ledger_publish){
+            .space = 1,
+            .account = 1,
+            .path = paths[i],
+            .file = {.size = i % 2 ? 3 : 2, .hash = CHUNK_SHA256}};
+    }
+    assert_int_equal(ledger_publish(l, p, 2 * MANY, NULL, 0, &why), 0);
+    for (int i = 0; i < 2 * MANY; i++) {
+        assert_int_equal(p[i].result, 0);
+        s[i].intent = p[i].intent;
+    }
+    assert_int_equal(ledger_settle(l, s, 2 * MANY, &why), 0);
+    ledger_close(l);
+    keel_file_close(dir);
+    free(p);
+    free(s);
+    free(paths);
+    image = test_disk_save();
+    return image;
+}
+
+static int count_live(const struct ledger_change *c, void *arg)
+{
+    assert_string_equal(c->path, "from");
+    assert_string_equal(c->to, "to");
+    ++*(int *)arg;
+    return 0;
+}
+
+static int64_t files_of(struct ledger *l, int64_t *ret_bytes)
+{
+    struct ledger_space s;
+
+    assert_int_equal(ledger_space_get(l, 1, &s, NULL), 0);
+    *ret_bytes = s.used_bytes;
+    return s.used_files;
+}
+
+/* From open to close: moves "from" to "to" until something fails.  How far it
+ * got: 1 begun, 2 ended. */
+static int move_many(struct problem *why)
+{
+    struct ledger_change c = {.kind = LEDGER_MOVE,
+                              .space = 1,
+                              .account = 1,
+                              .path = "from",
+                              .to = "to"};
+    int dir = root_open(), done = 0;
+    struct ledger *l = NULL;
+
+    if (ledger_open(dir, &l, why) == 0 &&
+        ledger_change_begin(l, &c, why) == 0) {
+        done = 1;
+        if (ledger_change_end(l, c.id, true, why) == 0)
+            done = 2;
+    }
+    ledger_close(l);
+    keel_file_close(dir);
+    return done;
+}
+
+/* Listed or ended, never both or neither; and what is listed is brought to its
+ * end, though it be said that nothing was done once rows have gone. */
+static int half_way; /* how often some rows had gone, and others not */
+
+static void look_at_many(int done, bool say_done)
+{
+    struct problem why = {0};
+    struct ledger *l = NULL;
+    int dir = root_open(), live = 0;
+    int64_t bytes, files;
+
+    assert_int_equal(ledger_open(dir, &l, &why), 0);
+    assert_int_equal(ledger_check(l, &why), 0);
+    assert_int_equal(ledger_change_list(l, count_live, &live, &why), 0);
+    files = files_of(l, &bytes);
+    if (live == 0) {
+        struct ledger_file f;
+        bool ended = ledger_file_get(l, 1, "from/0", &f, NULL) < 0;
+
+        assert_true(ended ? done >= 1 : done == 0);
+        assert_int_equal(files, ended ? MANY : 2 * MANY);
+    } else {
+        bool decided = files < 2 * MANY;
+
+        assert_true(done <= 1);
+        half_way += decided;
+        assert_int_equal(ledger_change_end(l, 1, say_done, &why), 0);
+        files = files_of(l, &bytes);
+        assert_int_equal(files, say_done || decided ? MANY : 2 * MANY);
+        assert_int_equal(bytes, say_done || decided ? 3 * MANY : 5 * MANY);
+        live = 0;
+        assert_int_equal(ledger_change_list(l, count_live, &live, &why), 0);
+        assert_int_equal(live, 0);
+        assert_int_equal(ledger_check(l, &why), 0);
+    }
+    ledger_close(l);
+    keel_file_close(dir);
+}
+
+static void a_change_of_many_rows_is_listed_or_ended(void **state)
+{
+    struct test_disk_image *start = many_rows();
+    struct problem why = {0};
+    unsigned tried = 0;
+    bool crashed = true;
+
+    (void)state;
+    for (unsigned nth = 1; crashed; nth += is_long ? 3 : 61) {
+        struct test_disk_image *image;
+        int done;
+
+        test_disk_load(start);
+        test_disk_crash_at(nth);
+        done = move_many(&why);
+        crashed = test_disk_crashed();
+        image = test_disk_save();
+        for (unsigned seed = 0; seed < 3; seed++) {
+            test_disk_load(image);
+            test_disk_reboot(seed == 0   ? TEST_DISK_KEEP_NONE
+                             : seed == 1 ? TEST_DISK_KEEP_ALL
+                                         : nth * 1000 + seed);
+            look_at_many(done, nth % 2 == 0);
+        }
+        test_disk_image_free(image);
+        tried++;
+    }
+
+    assert_true(tried > 5 && half_way > 0);
+    test_disk_image_free(start);
+}
+
+/* A fault that is no crash leaves it live, and to be ended again. */
+static void a_change_of_many_rows_survives_each_fault(void **state)
+{
+    static const struct {
+        enum keel_op op;
+        int error;
+        unsigned stride;
+    } orders[] = {{KEEL_OP_ALLOC, ENOMEM, 301},
+                  {KEEL_OP_WRITE, ENOSPC, 67},
+                  {KEEL_OP_WRITE, EIO, 71},
+                  {KEEL_OP_READ, EIO, 73}};
+    struct test_disk_image *start = many_rows();
+
+    (void)state;
+    for (size_t i = 0; i < sizeof orders / sizeof *orders; i++) {
+        bool fired = true;
+
+        for (unsigned nth = 1; fired; nth += orders[i].stride) {
+            struct problem why = {0};
+            int done;
+
+            test_disk_load(start);
+            if (orders[i].op == KEEL_OP_ALLOC)
+                fault_fail_alloc(nth);
+            else
+                fault_fail(orders[i].op, nth, orders[i].error);
+            done = move_many(&why);
+            fired = fault_fired();
+            fault_clear();
+            assert_true(fired || done == 2);
+            look_at_many(done, true);
+        }
+    }
+    test_disk_image_free(start);
 }
 
 /* ---- faults that are no crash ------------------------------------------------------------ */
@@ -642,6 +890,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(what_was_acknowledged_survives_a_crash_anywhere),
         T(a_log_that_is_not_synced_is_noticed),
+        T(a_change_of_many_rows_is_listed_or_ended),
+        T(a_change_of_many_rows_survives_each_fault),
         T(each_fault_leaves_what_was_acknowledged),
         T(a_full_disk_refuses_and_the_ledger_goes_on),
         T(a_failed_sync_is_the_last),
