@@ -45,10 +45,12 @@ struct cli {
     int argc;           /* what is no option */
     char **argv;
     struct problem *why;
+    struct session *kept; /* the prompt's, for one command after another */
 };
 
-/* What a command returns besides 0 and a negative errno with `why` filled:
- * some of its arguments failed, and were said. */
+/* What a command returns besides 0 and a negative errno with `why` filled: the
+ * exit status, when all has been said.  CLI_PARTLY: some of its arguments
+ * failed. */
 #define CLI_PARTLY 5
 
 /* A command's row in commands.c.  The help of a person, the completions of the
@@ -86,6 +88,8 @@ int cmd_register(struct cli *c), cmd_join(struct cli *c),
 /* cmd_people.c */
 int cmd_spaces(struct cli *c), cmd_passwd(struct cli *c),
     cmd_devices(struct cli *c), cmd_profiles(struct cli *c);
+/* shell.c */
+int cmd_shell(struct cli *c);
 /* cmd_put.c, cmd_get.c, cmd_look.c */
 int cmd_put(struct cli *c), cmd_get(struct cli *c), cmd_hash(struct cli *c),
     cmd_explain(struct cli *c);

@@ -179,6 +179,14 @@ static const struct command commands[] = {
                 "Without CODE it\nlists them all."),
      .examples = "    ferry explain quota.bytes\n",
      .arguments = ARGUMENT_CODE},
+    {.name = "shell",
+     .run = cmd_shell,
+     .usage = "",
+     .help = N_("Opens a prompt, as 'ferry' alone does at a terminal. Without "
+                "a terminal it reads\ncommands from standard input and ends at "
+                "the first that fails, unless its line\nbegins with '-'."),
+     .examples = "    ferry\n"
+                 "    echo 'put maps.tar' | ferry shell\n"},
     {.name = "help",
      .most = 1,
      .run = cmd_help,

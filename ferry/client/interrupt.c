@@ -9,6 +9,7 @@
 
 /* Written by the program, read by the handler. */
 static atomic_bool transfer, progress, terminal;
+static atomic_int told = -1;
 static int terminal_fd;
 static struct termios terminal_before, terminal_now;
 
@@ -19,8 +20,38 @@ static void say(const char *words)
     (void)ignored;
 }
 
+static void tell(char what)
+{
+    int fd = atomic_load(&told), error = errno;
+    ssize_t ignored = fd >= 0 ? write(fd, &what, 1) : 0;
+
+    (void)ignored; /* a full pipe wakes its reader all the same */
+    errno = error;
+}
+
+static void resized(int number)
+{
+    (void)number;
+    tell('w');
+}
+
+void interrupt_tell(int fd)
+{
+    struct sigaction action = {.sa_handler = fd >= 0 ? resized : SIG_DFL,
+                               .sa_flags = SA_RESTART};
+
+    atomic_store(&told, fd);
+    sigaction(SIGWINCH, &action, NULL);
+}
+
 static void interrupted(int number)
 {
+    if (number == SIGINT && atomic_load(&told) >= 0) {
+        if (atomic_load(&progress))
+            say("\r\x1b[K");
+        tell('i');
+        return;
+    }
     if (atomic_load(&terminal)) {
         tcsetattr(terminal_fd, TCSANOW, &terminal_before);
         say("\n");
@@ -55,6 +86,7 @@ static void stopped(int number)
     /* In the background again the terminal would stop us once more. */
     if (changed && tcgetpgrp(terminal_fd) == getpgrp())
         tcsetattr(terminal_fd, TCSANOW, &terminal_now);
+    tell('c');
     errno = error;
 }
 

@@ -15,6 +15,10 @@ void interrupt_transfer(bool under_way, bool line);
  * program is stopped (SIGTSTP) it is as it was before, too. */
 void interrupt_terminal(int fd, const struct termios *before,
                         const struct termios *now);
+/* The prompt: from now on an interrupt ends nothing, but is told to the pipe `fd`
+ * (non-blocking) as a byte 'i'; a terminal of another size is 'w', and going on
+ * after a stop 'c'.  -1: as before. */
+void interrupt_tell(int fd);
 /* Stops as ^Z does, and returns when it goes on. */
 void interrupt_suspend(void);
 

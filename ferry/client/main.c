@@ -2,6 +2,7 @@
 /* ferry: reads the command line, runs the command, says how it ended. */
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <keel/co.h>
 
@@ -49,10 +50,8 @@ static int command_run(struct cli *c, const struct command *k)
 
     interrupt_install();
     rc = keel_run(run, &r);
-    if (rc == CLI_PARTLY)
-        return CLI_PARTLY;
     if (rc >= 0)
-        return 0;
+        return rc;
     if (c->why->id == PROBLEM_NONE)
         problem(c->why, INTERNAL, .errno_ = -rc, .detail = k->name);
     cli_problem(c, c->why);
@@ -74,6 +73,9 @@ int main(int argc, char **argv)
         puts("ferry " FERRY_VERSION);
         return 0;
     }
+    /* Nothing but ferry, at a terminal: the prompt. */
+    if (!k && !c.help && isatty(0) && isatty(1))
+        k = command_find("shell");
     if (c.help || !k) {
         cli_help(k, c.help ? stdout : stderr);
         return c.help ? 0 : 2;

@@ -359,23 +359,21 @@ int session_add_device(struct session *s, struct problem *why)
 
 /* ---- the whole ----------------------------------------------------------------------------- */
 
-static int session_profile(struct cli *c, const struct place *place,
-                           struct session *s, struct problem *why)
+int session_profile(struct cli *c, const struct home *h,
+                    const struct place *place, struct profile *ret,
+                    struct problem *why)
 {
     const char *name = place && place->profile[0] ? place->profile : c->profile;
 
     if (!place || !place->login.user[0])
-        return profile_load(&s->home, name, &s->profile, why);
+        return profile_load(h, name, ret, why);
     /* ferry://USER@HOST/...: the profile of that login if there is one. */
-    snprintf(s->profile.name, sizeof(s->profile.name), "%.31s",
-             place->login.user);
-    if (profile_load(&s->home, name ? name : place->login.user, &s->profile,
-                     NULL) == 0 &&
-        strcmp(s->profile.login.user, place->login.user) == 0 &&
-        strcmp(s->profile.login.server, place->login.server) == 0)
+    if (profile_load(h, name ? name : place->login.user, ret, NULL) == 0 &&
+        strcmp(ret->login.user, place->login.user) == 0 &&
+        strcmp(ret->login.server, place->login.server) == 0)
         return 0;
-    memset(&s->profile, 0, sizeof(s->profile));
-    s->profile.login = place->login;
+    memset(ret, 0, sizeof(*ret));
+    ret->login = place->login;
     return 0;
 }
 
@@ -395,15 +393,15 @@ static int session_login(struct cli *c, struct session *s, struct problem *why)
     return rc;
 }
 
-int session_open(struct cli *c, const struct place *place, struct session *ret,
-                 struct problem *why)
+static int session_open_own(struct cli *c, const struct place *place,
+                            struct session *ret, struct problem *why)
 {
     struct session s = {.home = {-1, -1, -1}};
     int rc = home_open(&s.home, why);
 
     if (rc < 0)
         return rc;
-    rc = session_profile(c, place, &s, why);
+    rc = session_profile(c, &s.home, place, &s.profile, why);
     if (rc == 0)
         rc = session_connect(c, &s, NULL, why);
     if (rc == 0)
@@ -419,8 +417,57 @@ int session_open(struct cli *c, const struct place *place, struct session *ret,
     return rc;
 }
 
+/* Whether `kept` would be that session; false also when it cannot be said. */
+static bool kept_fits(struct cli *c, const struct place *place,
+                      const struct session *kept)
+{
+    struct home h = {-1, -1, -1};
+    struct profile p;
+    bool fits = false;
+
+    if (home_open(&h, NULL) < 0)
+        return false;
+    if (session_profile(c, &h, place, &p, NULL) == 0)
+        fits = strcmp(p.login.user, kept->profile.login.user) == 0 &&
+               strcmp(p.login.server, kept->profile.login.server) == 0 &&
+               p.device == kept->profile.device;
+    keel_wipe(p.key, sizeof(p.key));
+    home_close(&h);
+    return fits;
+}
+
+int session_open(struct cli *c, const struct place *place, struct session *ret,
+                 struct problem *why)
+{
+    struct session *kept = c->kept;
+    int rc;
+
+    if (!kept || kept->lent)
+        return session_open_own(c, place, ret, why);
+    if (kept->link && !kept_fits(c, place, kept))
+        return session_open_own(c, place, ret, why);
+    if (kept->link && link_wait(kept->link, KEEL_NOW, NULL) != -ETIMEDOUT) {
+        cli_trace(c, "the connection was lost; once more");
+        session_close(kept);
+    }
+    if (!kept->link) {
+        rc = session_open_own(c, place, kept, why);
+        if (rc < 0)
+            return rc;
+    }
+    *ret = *kept;
+    ret->lender = kept;
+    kept->lent = true;
+    return 0;
+}
+
 void session_close(struct session *s)
 {
+    if (s->lender) {
+        s->lender->lent = false;
+        keel_wipe(s, sizeof(*s));
+        return;
+    }
     keel_group_free(s->watch);
     s->watch = NULL;
     if (s->link) {
@@ -430,4 +477,5 @@ void session_close(struct session *s)
     s->link = NULL;
     keel_wipe(s->profile.key, sizeof(s->profile.key));
     home_close(&s->home);
+    s->home = (struct home){-1, -1, -1};
 }

@@ -16,14 +16,23 @@ struct session {
     struct link *link;
     uint8_t exporter[32];
     struct keel_group *watch; /* over the link, once logged in */
+    struct session *lender;   /* of a borrowed one; else NULL */
+    bool lent;
 };
 
 /* Opens the home, loads the profile of `place` (or of --as, or the default) and
  * logs in: by its device key, else by the password. */
 int session_open(struct cli *c, const struct place *place, struct session *ret,
                  struct problem *why);
-/* Says goodbye and lets go.  A session stays where it was opened: `ret`. */
+/* With c->kept (the prompt's) a session of the same login is opened there once
+ * and lent to one command after another, until its link is over; a second one
+ * at the same time is opened anew. */
+/* Says goodbye and lets go, of a borrowed one without goodbye.  A session stays where it was opened: `ret`. */
 void session_close(struct session *s);
+/* The profile a place is reached by, and its login. */
+int session_profile(struct cli *c, const struct home *h,
+                    const struct place *place, struct profile *ret,
+                    struct problem *why);
 
 /* For register, join and login: connects to s->profile.login.server without
  * logging in.  `pin` NULL: the stored one, else the user is asked (or

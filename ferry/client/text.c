@@ -30,7 +30,7 @@ void text_begin(bool plain)
     textdomain("ferry");
 }
 
-static wchar_t decode(const char *text, size_t size)
+wchar_t text_decode(const char *text, size_t size)
 {
     const uint8_t *b = (const uint8_t *)text;
 
@@ -54,7 +54,7 @@ unsigned text_columns(const char *text)
 
     while (left > 0) {
         size_t size = text_utf8(text, left);
-        int width = size ? wcwidth(decode(text, size)) : 1;
+        int width = size ? wcwidth(text_decode(text, size)) : 1;
 
         /* What libc does not know takes a column on most terminals. */
         columns += width < 0 ? 1 : (unsigned)width;

@@ -11,6 +11,7 @@
 #include <libintl.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <wchar.h>
 
 #define _(text) gettext(text)
 #define N_(text) text
@@ -19,6 +20,8 @@
 void text_begin(bool plain);
 /* Columns of UTF-8 text that is escaped already. */
 unsigned text_columns(const char *text);
+/* The character of `size` bytes, as text_utf8 counts them. */
+wchar_t text_decode(const char *text, size_t size);
 /* Blanks behind `text`, printed already, up to `columns`, at least one. */
 void text_pad(const char *text, unsigned columns, FILE *to);
 /* Of the terminal at `fd`; 0: it is none. */
