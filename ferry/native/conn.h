@@ -118,20 +118,30 @@ struct native {
     } counters;
 };
 
+/* A request.  `space` and `path` are those of verbs that name a right, which
+ * the actor has been found to have there. */
+struct request {
+    const json_t *body;
+    int64_t space;
+    struct path path;
+};
+
 /* A verb: who may use it, and what it does.  A handler ends in
  * exchange_answer, or returns a negative errno with `why` filled. */
-typedef int verb_fn(struct conn *c, struct exchange *x, const json_t *body,
+typedef int verb_fn(struct conn *c, struct exchange *x, const struct request *q,
                     struct problem *why);
 enum verb_needs { VERB_EARLY, /* before login only */ VERB_LOGIN };
+enum verb_log {
+    LOG_LOUD,  /* an info line when it has ended well: it changed something */
+    LOG_LARGE, /* when it moved more than a small file */
+    LOG_QUIET, /* a debug line */
+};
 struct verb {
     const char *name;
     enum verb_needs needs;
+    enum right right; /* at the request's "path"; the vault may want more */
+    enum verb_log log;
     verb_fn *run;
-    enum verb_log {
-        LOG_ALWAYS, /* a line when it has ended well: it changed something */
-        LOG_LARGE,  /* when it moved more than a small file */
-        LOG_NEVER,  /* a debug line */
-    } log;
     bool large; /* its answer may be: one at a time on a connection, since a
                    client that does not read lets all of them wait in memory */
 };
@@ -142,9 +152,11 @@ unsigned verb_number(const struct verb *v);
 /* verbs_people.c */
 verb_fn verb_register, verb_login_start, verb_login_finish, verb_login_device,
     verb_device_add, verb_device_remove, verb_device_list, verb_whoami,
-    verb_ping;
+    verb_password, verb_spaces, verb_ping;
 /* verbs_files.c */
 verb_fn verb_list, verb_stat, verb_hash, verb_leaves, verb_get;
+/* verbs_names.c */
+verb_fn verb_mkdir, verb_link, verb_set, verb_move, verb_remove;
 /* verbs_put.c */
 verb_fn verb_put, verb_put_commit, verb_put_leaves;
 /* For link_options.inline_bytes. */
@@ -159,7 +171,15 @@ int conn_transfer_begin(struct conn *c, struct problem *why);
 void conn_transfer_end(struct conn *c);
 
 /* Fields that several verbs have. */
-int field_path(const json_t *body, struct path *ret, struct problem *why);
+int field_path(const json_t *body, const char *key, struct path *ret,
+               struct problem *why);
+/* "space": absent is the actor's home. */
+int field_space(struct conn *c, const json_t *body, int64_t *ret,
+                struct problem *why);
+/* Bytes as a string or {"b64"}, `least` to `most` of them, no NUL inside; for
+ * keel_free. */
+int field_raw(const json_t *body, const char *key, size_t least, size_t most,
+              char **ret, struct problem *why);
 int field_hash(const json_t *body, enum chunk_hash *ret, struct problem *why);
 /* "match": absent leaves *ret_given false. */
 int field_match(const json_t *body, enum chunk_hash hash, bool *ret_given,

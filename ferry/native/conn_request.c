@@ -29,26 +29,46 @@ static void conn_idle(struct conn *c)
         keel_event_set(&c->quiet);
 }
 
-static int conn_run_verb(struct conn *c, const struct verb *v,
-                         struct exchange *x, const json_t *body,
-                         struct problem *why)
+static int run_verb(struct conn *c, const struct verb *v, struct exchange *x,
+                    const struct request *q, struct problem *why)
 {
     int rc = v->large ? keel_semaphore_take(&c->large, KEEL_FOREVER) : 0;
 
     if (rc < 0)
         return rc;
-    rc = v->run(c, x, body, why);
+    rc = v->run(c, x, q, why);
     if (v->large)
         keel_semaphore_give(&c->large);
     return rc;
 }
 
-/* The one place that asks for a login, and whether it still holds. */
+/* Whose place it is, and whether the actor may do this there. */
+static int verb_place(struct conn *c, const struct verb *v, struct request *q,
+                      struct problem *why)
+{
+    struct accounts *a = c->native->o.accounts;
+    int rc = account_still(a, &c->actor, why);
+
+    if (rc < 0 || v->right == RIGHT_NONE)
+        return rc;
+    rc = field_path(q->body, "path", &q->path, why);
+    if (rc < 0)
+        return rc;
+    rc = field_space(c, q->body, &q->space, why);
+    if (rc < 0)
+        return rc;
+    return account_may(a, &c->actor, q->space, &q->path, v->right, why);
+}
+
+/* The one place that asks for a login, whether it still holds, and for the
+ * right. */
 static int conn_verb(struct conn *c, const struct verb *v, const char *verb,
                      struct exchange *x, const json_t *body,
                      struct problem *why)
 {
     bool in = c->actor.account != 0;
+    struct request q;
+    int rc;
 
     if (!v && !json_is_string(json_object_get(body, "do")))
         return problem(why, REQUEST_INVALID, .detail = "'do' is missing");
@@ -58,12 +78,14 @@ static int conn_verb(struct conn *c, const struct verb *v, const char *verb,
         return problem(why, LOGIN_NEEDED);
     if (v->needs == VERB_EARLY && in)
         return problem(why, REQUEST_INVALID, .detail = "already logged in");
-    return conn_run_verb(c, v, x, body, why);
+    q.body = body;
+    rc = v->needs == VERB_LOGIN ? verb_place(c, v, &q, why) : 0;
+    return rc < 0 ? rc : run_verb(c, v, x, &q, why);
 }
 
 static bool worth_a_line(const struct verb *v, const struct exchange *x)
 {
-    return v->log == LOG_ALWAYS ||
+    return v->log == LOG_LOUD ||
            (v->log == LOG_LARGE && exchange_moved(x) > SMALL_BYTES);
 }
 

@@ -5,24 +5,33 @@
 
 #include "native/conn.h"
 
+/* RIGHT_NONE: nothing of a space is touched, or an upload that was looked at
+ * when it was opened. */
 static const struct verb table[] = {
-    {"register", VERB_EARLY, verb_register, LOG_ALWAYS},
-    {"login.start", VERB_EARLY, verb_login_start, LOG_NEVER},
-    {"login.finish", VERB_EARLY, verb_login_finish, LOG_NEVER},
-    {"login.device", VERB_EARLY, verb_login_device, LOG_NEVER},
-    {"device.add", VERB_LOGIN, verb_device_add, LOG_ALWAYS},
-    {"device.remove", VERB_LOGIN, verb_device_remove, LOG_ALWAYS},
-    {"device.list", VERB_LOGIN, verb_device_list, LOG_NEVER},
-    {"whoami", VERB_LOGIN, verb_whoami, LOG_NEVER},
-    {"ping", VERB_LOGIN, verb_ping, LOG_NEVER},
-    {"list", VERB_LOGIN, verb_list, LOG_NEVER, .large = true},
-    {"stat", VERB_LOGIN, verb_stat, LOG_NEVER},
-    {"hash", VERB_LOGIN, verb_hash, LOG_NEVER},
-    {"leaves", VERB_LOGIN, verb_leaves, LOG_NEVER, .large = true},
-    {"get", VERB_LOGIN, verb_get, LOG_LARGE},
-    {"put", VERB_LOGIN, verb_put, LOG_LARGE},
-    {"put.commit", VERB_LOGIN, verb_put_commit, LOG_NEVER},
-    {"put.leaves", VERB_LOGIN, verb_put_leaves, LOG_NEVER},
+    {"register", VERB_EARLY, RIGHT_NONE, LOG_LOUD, verb_register},
+    {"login.start", VERB_EARLY, RIGHT_NONE, LOG_QUIET, verb_login_start},
+    {"login.finish", VERB_EARLY, RIGHT_NONE, LOG_QUIET, verb_login_finish},
+    {"login.device", VERB_EARLY, RIGHT_NONE, LOG_QUIET, verb_login_device},
+    {"device.add", VERB_LOGIN, RIGHT_NONE, LOG_LOUD, verb_device_add},
+    {"device.remove", VERB_LOGIN, RIGHT_NONE, LOG_LOUD, verb_device_remove},
+    {"device.list", VERB_LOGIN, RIGHT_NONE, LOG_QUIET, verb_device_list},
+    {"whoami", VERB_LOGIN, RIGHT_NONE, LOG_QUIET, verb_whoami},
+    {"password", VERB_LOGIN, RIGHT_NONE, LOG_LOUD, verb_password},
+    {"spaces", VERB_LOGIN, RIGHT_NONE, LOG_QUIET, verb_spaces},
+    {"ping", VERB_LOGIN, RIGHT_NONE, LOG_QUIET, verb_ping},
+    {"list", VERB_LOGIN, RIGHT_LIST, LOG_QUIET, verb_list, .large = true},
+    {"stat", VERB_LOGIN, RIGHT_LIST, LOG_QUIET, verb_stat},
+    {"hash", VERB_LOGIN, RIGHT_READ, LOG_QUIET, verb_hash},
+    {"leaves", VERB_LOGIN, RIGHT_READ, LOG_QUIET, verb_leaves, .large = true},
+    {"get", VERB_LOGIN, RIGHT_READ, LOG_LARGE, verb_get},
+    {"put", VERB_LOGIN, RIGHT_DROP, LOG_LARGE, verb_put},
+    {"put.commit", VERB_LOGIN, RIGHT_NONE, LOG_QUIET, verb_put_commit},
+    {"put.leaves", VERB_LOGIN, RIGHT_NONE, LOG_QUIET, verb_put_leaves},
+    {"mkdir", VERB_LOGIN, RIGHT_DROP, LOG_QUIET, verb_mkdir},
+    {"link", VERB_LOGIN, RIGHT_DROP, LOG_QUIET, verb_link},
+    {"set", VERB_LOGIN, RIGHT_WRITE, LOG_QUIET, verb_set},
+    {"move", VERB_LOGIN, RIGHT_DELETE, LOG_LOUD, verb_move},
+    {"remove", VERB_LOGIN, RIGHT_DELETE, LOG_LOUD, verb_remove},
 };
 #define VERBS (sizeof(table) / sizeof(*table))
 _Static_assert(VERBS < NATIVE_VERBS, "the counters have a place for each");
@@ -66,9 +75,15 @@ int answer(struct exchange *x, json_t *ok, struct problem *why)
     return exchange_answer(x, ok);
 }
 
-int field_path(const json_t *body, struct path *ret, struct problem *why)
+static int invalid(struct problem *why, const char *key)
 {
-    const json_t *j = json_object_get(body, "path");
+    return problem(why, REQUEST_INVALID, .detail = key);
+}
+
+int field_path(const json_t *body, const char *key, struct path *ret,
+               struct problem *why)
+{
+    const json_t *j = json_object_get(body, key);
     keel_auto(str) char *bytes = NULL;
     size_t size;
     int rc = j ? text_from_json(j, PATH_BYTES, &bytes, &size) : -EINVAL;
@@ -79,8 +94,49 @@ int field_path(const json_t *body, struct path *ret, struct problem *why)
     if (rc == -ENOMEM)
         return problem(why, NO_MEMORY);
     if (rc < 0)
-        return problem(why, REQUEST_INVALID, .detail = "path");
+        return invalid(why, key);
     return path_parse(bytes, size, ret, why);
+}
+
+#define SPACE_NAME_BYTES 64
+
+int field_space(struct conn *c, const json_t *body, int64_t *ret,
+                struct problem *why)
+{
+    const char *name;
+    int rc;
+
+    *ret = c->actor.home;
+    if (!json_object_get(body, "space"))
+        return 0;
+    rc = field_text(body, "space", SPACE_NAME_BYTES, &name, why);
+    if (rc < 0)
+        return rc;
+    if (!*name)
+        return invalid(why, "space");
+    return account_space(c->native->o.accounts, &c->actor, name, ret, why);
+}
+
+int field_raw(const json_t *body, const char *key, size_t least, size_t most,
+              char **ret, struct problem *why)
+{
+    const json_t *j = json_object_get(body, key);
+    keel_auto(str) char *bytes = NULL;
+    size_t size = 0;
+    int rc = j ? text_from_json(j, most, &bytes, &size) : -EINVAL;
+    char *text;
+
+    if (rc == -ENOMEM)
+        return problem(why, NO_MEMORY);
+    if (rc < 0 || size < least || memchr(bytes, 0, size))
+        return invalid(why, key);
+    text = keel_alloc(size + 1);
+    if (!text)
+        return problem(why, NO_MEMORY);
+    memcpy(text, bytes, size);
+    text[size] = 0;
+    *ret = text;
+    return 0;
 }
 
 int field_hash(const json_t *body, enum chunk_hash *ret, struct problem *why)

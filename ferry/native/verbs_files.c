@@ -21,34 +21,42 @@ static json_t *entry_to_json(const struct vault_entry *e)
             return NULL;
         }
     }
+    if (j && e->target &&
+        json_object_set_new(j, "target",
+                            text_to_json(e->target, strlen(e->target))) < 0) {
+        json_decref(j);
+        return NULL;
+    }
     return j;
 }
 
-int verb_stat(struct conn *c, struct exchange *x, const json_t *body,
+int verb_stat(struct conn *c, struct exchange *x, const struct request *q,
               struct problem *why)
 {
     struct vault_entry e;
-    struct path path;
-    int rc = field_path(body, &path, why);
+    json_t *ok;
+    int rc =
+        vault_stat(c->native->o.vault, &c->actor, q->space, &q->path, &e, why);
 
     if (rc < 0)
         return rc;
-    rc = vault_stat(c->native->o.vault, &c->actor, 0, &path, &e, why);
-    if (rc < 0)
-        return rc;
-    return answer(x, entry_to_json(&e), why);
+    ok = entry_to_json(&e);
+    vault_entry_fini(&e);
+    return answer(x, ok, why);
 }
 
 /* Entries asked of the vault at a time.  A page ends earlier where its JSON
- * might not fit a REPLY (1 MiB): a byte of a name takes six at worst (\u0001),
- * the rest of an entry (five fields, a hash) less than ENTRY_BYTES. */
+ * might not fit a REPLY (1 MiB): a byte of a name or
+ * target takes six at worst (\u0001),
+ * the rest of an entry (six fields, a hash) less than ENTRY_BYTES. */
 #define PAGE 1000
 #define PAGE_BYTES ((size_t)1000 << 10)
 #define ENTRY_BYTES 300
 
 static size_t entry_bytes_most(const struct vault_entry *e)
 {
-    return ENTRY_BYTES + 6 * strlen(e->name);
+    return ENTRY_BYTES + 6 * strlen(e->name) +
+           (e->target ? 6 * strlen(e->target) : 0);
 }
 
 static int field_after(const json_t *body, char ret[NAME_BYTES + 1],
@@ -68,25 +76,37 @@ static int field_after(const json_t *body, char ret[NAME_BYTES + 1],
     return 0;
 }
 
-int verb_list(struct conn *c, struct exchange *x, const json_t *body,
+static int list_page(const struct vault_entry *e, int count, int max,
+                     json_t *list, int *ret_given)
+{
+    size_t bytes = 0;
+    int given = 0;
+
+    while (given < count && given < max) {
+        bytes += entry_bytes_most(&e[given]);
+        if (bytes > PAGE_BYTES)
+            break;
+        if (json_array_append_new(list, entry_to_json(&e[given++])) < 0)
+            return -ENOMEM;
+    }
+    *ret_given = given;
+    return 0;
+}
+
+int verb_list(struct conn *c, struct exchange *x, const struct request *q,
               struct problem *why)
 {
     keel_auto(mem) void *memory = NULL;
     struct vault_entry *e;
     char after[NAME_BYTES + 1];
-    struct path path;
     uint64_t max;
     json_t *list;
-    size_t bytes = 0;
-    int rc, count, given = 0;
+    int rc, count, given;
 
-    rc = field_path(body, &path, why);
+    rc = field_after(q->body, after, why);
     if (rc < 0)
         return rc;
-    rc = field_after(body, after, why);
-    if (rc < 0)
-        return rc;
-    rc = field_u64_or(body, "max", PAGE, PAGE, &max, why);
+    rc = field_u64_or(q->body, "max", PAGE, PAGE, &max, why);
     if (rc < 0)
         return rc;
     if (max == 0)
@@ -98,51 +118,48 @@ int verb_list(struct conn *c, struct exchange *x, const json_t *body,
         json_decref(list);
         return problem(why, NO_MEMORY);
     }
-    count = vault_list(c->native->o.vault, &c->actor, 0, &path, after, e,
-                       (unsigned)max + 1, why);
+    count = vault_list(c->native->o.vault, &c->actor, q->space, &q->path, after,
+                       e, (unsigned)max + 1, why);
     if (count < 0) {
         json_decref(list);
         return count;
     }
-    while (given < count && (uint64_t)given < max &&
-           bytes + entry_bytes_most(&e[given]) <= PAGE_BYTES) {
-        bytes += entry_bytes_most(&e[given]);
-        if (json_array_append_new(list, entry_to_json(&e[given++])) < 0) {
-            json_decref(list);
-            return problem(why, NO_MEMORY);
-        }
+    rc = list_page(e, count, (int)max, list, &given);
+    for (int i = 0; i < count; i++)
+        vault_entry_fini(&e[i]);
+    if (rc < 0) {
+        json_decref(list);
+        return problem(why, NO_MEMORY);
     }
     return answer(
         x, json_pack("{s:o, s:b}", "entries", list, "more", count > given),
         why);
 }
 
-int verb_hash(struct conn *c, struct exchange *x, const json_t *body,
+int verb_hash(struct conn *c, struct exchange *x, const struct request *q,
               struct problem *why)
 {
     char text[DIGEST_TEXT_BYTES];
     enum chunk_hash hash;
     struct vault_entry e;
     struct digest root;
-    struct path path;
     int rc;
 
-    rc = field_path(body, &path, why);
-    if (rc < 0)
-        return rc;
-    rc = field_hash(body, &hash, why);
+    rc = field_hash(q->body, &hash, why);
     if (rc < 0)
         return rc;
     rc = conn_hashing_begin(c, why);
     if (rc < 0)
         return rc;
-    rc = vault_hash(c->native->o.vault, &c->actor, 0, &path, hash, &root, why);
+    rc = vault_hash(c->native->o.vault, &c->actor, q->space, &q->path, hash,
+                    &root, why);
     conn_hashing_end(c);
     if (rc < 0)
         return rc;
-    rc = vault_stat(c->native->o.vault, &c->actor, 0, &path, &e, why);
+    rc = vault_stat(c->native->o.vault, &c->actor, q->space, &q->path, &e, why);
     if (rc < 0)
         return rc;
+    vault_entry_fini(&e);
     digest_print(hash, &root, text);
     return answer(
         x, json_pack("{s:s, s:I}", "root", text, "size", (json_int_t)e.size),
@@ -153,31 +170,27 @@ int verb_hash(struct conn *c, struct exchange *x, const json_t *body,
  * and hashed anew, since the stored bytes may be what is damaged. */
 #define LEAVES_MOST 16384
 
-int verb_leaves(struct conn *c, struct exchange *x, const json_t *body,
+int verb_leaves(struct conn *c, struct exchange *x, const struct request *q,
                 struct problem *why)
 {
     keel_auto(source) struct source *s = NULL;
     uint64_t from, count, chunks;
     enum chunk_hash hash;
     struct vault_entry e;
-    struct path path;
     int rc;
 
-    rc = field_path(body, &path, why);
+    rc = field_hash(q->body, &hash, why);
     if (rc < 0)
         return rc;
-    rc = field_hash(body, &hash, why);
-    if (rc < 0)
-        return rc;
-    rc = vault_file_open(c->native->o.vault, &c->actor, 0, &path, hash, &s, &e,
-                         why);
+    rc = vault_file_open(c->native->o.vault, &c->actor, q->space, &q->path,
+                         hash, &s, &e, why);
     if (rc < 0)
         return rc;
     chunks = chunk_count(source_size(s));
-    rc = field_u64(body, "from", chunks, &from, why);
+    rc = field_u64(q->body, "from", chunks, &from, why);
     if (rc < 0)
         return rc;
-    rc = field_u64(body, "count", LEAVES_MOST, &count, why);
+    rc = field_u64(q->body, "count", LEAVES_MOST, &count, why);
     if (rc < 0)
         return rc;
     if (count > chunks - from)
@@ -215,7 +228,28 @@ static int get_tell(struct exchange *x, const struct vault_entry *e,
     return exchange_tell(x, note);
 }
 
-int verb_get(struct conn *c, struct exchange *x, const json_t *body,
+static int get_send(struct conn *c, struct exchange *x, const struct request *q,
+                    struct source *s, const struct range *ranges, size_t count,
+                    struct problem *why)
+{
+    struct native *n = c->native;
+    struct watched w = {
+        .space = q->space, .path = &q->path, .need = RIGHT_READ};
+    int rc;
+
+    conn_watch(c, &w);
+    n->counters.gets++;
+    rc = conn_transfer_begin(c, why);
+    if (rc == 0) {
+        rc = transfer_send(s, x, ranges, count, vault_buffers(n->o.vault), 0,
+                           NULL, why);
+        conn_transfer_end(c);
+    }
+    n->counters.gets--;
+    return conn_unwatch(c, &w, rc, why);
+}
+
+int verb_get(struct conn *c, struct exchange *x, const struct request *q,
              struct problem *why)
 {
     keel_auto(source) struct source *s = NULL;
@@ -223,30 +257,26 @@ int verb_get(struct conn *c, struct exchange *x, const json_t *body,
     struct range all, *ranges = &all;
     struct digest match, root;
     char text[DIGEST_TEXT_BYTES];
-    const json_t *chunks = json_object_get(body, "chunks");
+    const json_t *chunks = json_object_get(q->body, "chunks");
     enum chunk_hash hash;
     struct vault_entry e;
-    struct path path;
     size_t count = 1;
     bool matching;
     json_t *ok;
     int rc;
 
-    rc = field_path(body, &path, why);
+    rc = field_hash(q->body, &hash, why);
     if (rc < 0)
         return rc;
-    rc = field_hash(body, &hash, why);
+    rc = field_match(q->body, hash, &matching, &match, why);
     if (rc < 0)
         return rc;
-    rc = field_match(body, hash, &matching, &match, why);
-    if (rc < 0)
-        return rc;
-    rc = vault_file_open(c->native->o.vault, &c->actor, 0, &path, hash, &s, &e,
-                         why);
+    rc = vault_file_open(c->native->o.vault, &c->actor, q->space, &q->path,
+                         hash, &s, &e, why);
     if (rc < 0)
         return rc;
     if (matching && (e.hash != hash || memcmp(&e.root, &match, sizeof(match))))
-        return problem(why, FILE_MATCH, .name = path.text);
+        return problem(why, FILE_MATCH, .name = q->path.text);
     if (e.hash == hash) /* hashing again would find what the client finds */
         source_trust(s);
     all = (struct range){0, chunk_count(e.size)};
@@ -261,12 +291,7 @@ int verb_get(struct conn *c, struct exchange *x, const json_t *body,
     rc = get_tell(x, &e, why);
     if (rc < 0)
         return rc;
-    rc = conn_transfer_begin(c, why);
-    if (rc < 0)
-        return rc;
-    rc = transfer_send(s, x, ranges, count, vault_buffers(c->native->o.vault),
-                       0, NULL, why);
-    conn_transfer_end(c);
+    rc = get_send(c, x, q, s, ranges, count, why);
     if (rc < 0)
         return rc;
     /* The identity is compared also where the ledger knew the root. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Registering, logging in, devices. */
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -48,7 +49,7 @@ static int scram_from_json(const json_t *body, struct ledger_scram *ret,
     return 0;
 }
 
-int verb_register(struct conn *c, struct exchange *x, const json_t *body,
+int verb_register(struct conn *c, struct exchange *x, const struct request *q,
                   struct problem *why)
 {
     const char *name, *invite = NULL;
@@ -56,15 +57,15 @@ int verb_register(struct conn *c, struct exchange *x, const json_t *body,
     struct actor who;
     int rc;
 
-    rc = field_text(body, "name", ACCOUNT_NAME_BYTES, &name, why);
+    rc = field_text(q->body, "name", ACCOUNT_NAME_BYTES, &name, why);
     if (rc < 0)
         return rc;
-    if (json_object_get(body, "invite")) {
-        rc = field_text(body, "invite", INVITE_TEXT_BYTES, &invite, why);
+    if (json_object_get(q->body, "invite")) {
+        rc = field_text(q->body, "invite", INVITE_TEXT_BYTES, &invite, why);
         if (rc < 0)
             return rc;
     }
-    rc = scram_from_json(body, &scram, why);
+    rc = scram_from_json(q->body, &scram, why);
     if (rc < 0)
         return rc;
     rc = account_register(c->native->o.accounts, name, invite, &scram, &who,
@@ -81,8 +82,8 @@ int verb_register(struct conn *c, struct exchange *x, const json_t *body,
     return answer(x, json_one("name", json_string(who.name)), why);
 }
 
-int verb_login_start(struct conn *c, struct exchange *x, const json_t *body,
-                     struct problem *why)
+int verb_login_start(struct conn *c, struct exchange *x,
+                     const struct request *q, struct problem *why)
 {
     const char *name, *first;
     keel_auto(str) char *server_first = NULL;
@@ -91,10 +92,10 @@ int verb_login_start(struct conn *c, struct exchange *x, const json_t *body,
 
     if (c->login)
         return problem(why, REQUEST_INVALID, .detail = "a login is under way");
-    rc = field_text(body, "name", ACCOUNT_NAME_BYTES, &name, why);
+    rc = field_text(q->body, "name", ACCOUNT_NAME_BYTES, &name, why);
     if (rc < 0)
         return rc;
-    rc = field_text(body, "first", SCRAM_TEXT_BYTES, &first, why);
+    rc = field_text(q->body, "first", SCRAM_TEXT_BYTES, &first, why);
     if (rc < 0)
         return rc;
     rc = exporter_of(c, exporter, why);
@@ -112,8 +113,8 @@ int verb_login_start(struct conn *c, struct exchange *x, const json_t *body,
     return answer(x, json_one("first", json_string(server_first)), why);
 }
 
-int verb_login_finish(struct conn *c, struct exchange *x, const json_t *body,
-                      struct problem *why)
+int verb_login_finish(struct conn *c, struct exchange *x,
+                      const struct request *q, struct problem *why)
 {
     keel_auto(login) struct login *login = keel_take(c->login);
     keel_auto(str) char *server_final = NULL;
@@ -124,7 +125,7 @@ int verb_login_finish(struct conn *c, struct exchange *x, const json_t *body,
 
     if (!login)
         return problem(why, REQUEST_INVALID, .detail = "login.start first");
-    rc = field_text(body, "final", SCRAM_TEXT_BYTES, &final, why);
+    rc = field_text(q->body, "final", SCRAM_TEXT_BYTES, &final, why);
     if (rc < 0)
         return rc;
     rc = login_finish(login, final, &server_final, &who, why);
@@ -143,8 +144,8 @@ int verb_login_finish(struct conn *c, struct exchange *x, const json_t *body,
     return exchange_answer(x, ok);
 }
 
-int verb_login_device(struct conn *c, struct exchange *x, const json_t *body,
-                      struct problem *why)
+int verb_login_device(struct conn *c, struct exchange *x,
+                      const struct request *q, struct problem *why)
 {
     uint8_t exporter[32], signature[64];
     uint64_t device;
@@ -152,13 +153,13 @@ int verb_login_device(struct conn *c, struct exchange *x, const json_t *body,
     struct actor who;
     int rc;
 
-    rc = field_text(body, "name", ACCOUNT_NAME_BYTES, &name, why);
+    rc = field_text(q->body, "name", ACCOUNT_NAME_BYTES, &name, why);
     if (rc < 0)
         return rc;
-    rc = field_u64(body, "device", INT64_MAX, &device, why);
+    rc = field_u64(q->body, "device", INT64_MAX, &device, why);
     if (rc < 0)
         return rc;
-    rc = field_bytes(body, "signature", signature, sizeof(signature), why);
+    rc = field_bytes(q->body, "signature", signature, sizeof(signature), why);
     if (rc < 0)
         return rc;
     rc = exporter_of(c, exporter, why);
@@ -176,7 +177,7 @@ int verb_login_device(struct conn *c, struct exchange *x, const json_t *body,
     return answer(x, json_one("name", json_string(who.name)), why);
 }
 
-int verb_device_add(struct conn *c, struct exchange *x, const json_t *body,
+int verb_device_add(struct conn *c, struct exchange *x, const struct request *q,
                     struct problem *why)
 {
     uint8_t key[32];
@@ -184,26 +185,26 @@ int verb_device_add(struct conn *c, struct exchange *x, const json_t *body,
     int64_t id;
     int rc;
 
-    rc = field_text(body, "name", 64, &name, why);
+    rc = field_text(q->body, "name", 64, &name, why);
     if (rc < 0)
         return rc;
-    rc = field_bytes(body, "key", key, sizeof(key), why);
+    rc = field_bytes(q->body, "key", key, sizeof(key), why);
     if (rc < 0)
         return rc;
     rc = account_device_add(c->native->o.accounts, &c->actor, name, key, &id,
                             why);
     if (rc < 0)
         return rc;
-    log_info("conn=%s account=%s device %lld added", c->id, c->actor.name,
-             (long long)id);
+    log_info("trace=%s-%" PRIu32 " account=%s device %" PRId64 " added", c->id,
+             exchange_id(x), c->actor.name, id);
     return answer(x, json_one("device", json_integer(id)), why);
 }
 
-int verb_device_remove(struct conn *c, struct exchange *x, const json_t *body,
-                       struct problem *why)
+int verb_device_remove(struct conn *c, struct exchange *x,
+                       const struct request *q, struct problem *why)
 {
     uint64_t id;
-    int rc = field_u64(body, "device", INT64_MAX, &id, why);
+    int rc = field_u64(q->body, "device", INT64_MAX, &id, why);
 
     if (rc < 0)
         return rc;
@@ -213,15 +214,15 @@ int verb_device_remove(struct conn *c, struct exchange *x, const json_t *body,
                                why);
     if (rc < 0)
         return rc;
-    log_info("conn=%s account=%s device %llu removed", c->id, c->actor.name,
-             (unsigned long long)id);
+    log_info("trace=%s-%" PRIu32 " account=%s device %" PRIu64 " removed",
+             c->id, exchange_id(x), c->actor.name, id);
     return exchange_answer(x, NULL);
 }
 
 #define DEVICES_MOST 100
 
-int verb_device_list(struct conn *c, struct exchange *x, const json_t *body,
-                     struct problem *why)
+int verb_device_list(struct conn *c, struct exchange *x,
+                     const struct request *q, struct problem *why)
 {
     keel_auto(mem) void *memory =
         keel_calloc(DEVICES_MOST, sizeof(struct ledger_device));
@@ -229,7 +230,7 @@ int verb_device_list(struct conn *c, struct exchange *x, const json_t *body,
     json_t *list;
     int count;
 
-    (void)body;
+    (void)q;
     if (!d)
         return problem(why, NO_MEMORY);
     count = account_device_list(c->native->o.accounts, &c->actor, d,
@@ -251,13 +252,13 @@ int verb_device_list(struct conn *c, struct exchange *x, const json_t *body,
     return answer(x, json_one("devices", list), why);
 }
 
-int verb_whoami(struct conn *c, struct exchange *x, const json_t *body,
+int verb_whoami(struct conn *c, struct exchange *x, const struct request *q,
                 struct problem *why)
 {
     struct ledger_space home;
     int rc = account_home(c->native->o.accounts, &c->actor, &home, why);
 
-    (void)body;
+    (void)q;
     if (rc < 0)
         return rc;
     return answer(x,
@@ -272,11 +273,83 @@ int verb_whoami(struct conn *c, struct exchange *x, const json_t *body,
                   why);
 }
 
-int verb_ping(struct conn *c, struct exchange *x, const json_t *body,
+int verb_password(struct conn *c, struct exchange *x, const struct request *q,
+                  struct problem *why)
+{
+    struct ledger_scram scram;
+    int rc;
+
+    if (c->actor.device != 0)
+        return problem(why, PASSWORD_NEEDED);
+    rc = scram_from_json(q->body, &scram, why);
+    if (rc == 0)
+        rc = account_password(c->native->o.accounts, &c->actor, &scram, why);
+    keel_wipe(&scram, sizeof(scram));
+    return rc < 0 ? rc : exchange_answer(x, NULL);
+}
+
+/* What an account may enter is an operator's doing, not a client's. */
+#define SPACES_MOST 1000
+
+static json_t *rights_to_json(unsigned rights)
+{
+    char text[64], *rest = text, *word;
+    json_t *list = json_array();
+
+    rights_print(rights, text);
+    while (list && rights && (word = strsep(&rest, ","))) {
+        if (json_array_append_new(list, json_string(word)) < 0) {
+            json_decref(list);
+            return NULL;
+        }
+    }
+    return list;
+}
+
+static json_t *space_to_json(const struct conn *c, const struct space_entry *e)
+{
+    const struct ledger_space *s = &e->space;
+
+    return json_pack(
+        "{s:s, s:o, s:b, s:I, s:I, s:I, s:I, s:I}", "name", s->name, "rights",
+        rights_to_json(e->rights), "owner", s->owner == c->actor.account,
+        "used_bytes", (json_int_t)s->used_bytes, "used_files",
+        (json_int_t)s->used_files, "quota_bytes", (json_int_t)s->quota_bytes,
+        "quota_files", (json_int_t)s->quota_files, "reserved_bytes",
+        (json_int_t)s->reserved_bytes);
+}
+
+int verb_spaces(struct conn *c, struct exchange *x, const struct request *q,
+                struct problem *why)
+{
+    keel_auto(mem) void *memory =
+        keel_calloc(SPACES_MOST, sizeof(struct space_entry));
+    struct space_entry *e = memory;
+    json_t *list;
+    int count;
+
+    (void)q;
+    if (!e)
+        return problem(why, NO_MEMORY);
+    count =
+        account_spaces(c->native->o.accounts, &c->actor, e, SPACES_MOST, why);
+    if (count < 0)
+        return count;
+    list = json_array();
+    for (int i = 0; i < count; i++) {
+        if (json_array_append_new(list, space_to_json(c, &e[i])) < 0) {
+            json_decref(list);
+            return problem(why, NO_MEMORY);
+        }
+    }
+    return answer(x, json_one("spaces", list), why);
+}
+
+int verb_ping(struct conn *c, struct exchange *x, const struct request *q,
               struct problem *why)
 {
     (void)c;
-    (void)body;
+    (void)q;
     (void)why;
     return exchange_answer(x, NULL);
 }

@@ -23,6 +23,7 @@ enum put_state { PUT_RECEIVING, PUT_COMPLETE, PUT_PUBLISHING, PUT_DONE };
 
 struct put {
     LIST_ENTRY(put) node;
+    const struct request *q; /* its own, for the place */
     uint32_t id;
     enum put_state state;
     struct draft *draft;
@@ -95,19 +96,17 @@ size_t verb_put_inline(const json_t *body, void *arg)
     return (size_t)size;
 }
 
-static int put_fields(const json_t *body, struct vault_put *put,
-                      struct path *path, struct digest *match,
-                      struct problem *why)
+static int put_fields(const struct request *q, struct vault_put *put,
+                      struct digest *match, struct problem *why)
 {
+    const json_t *body = q->body;
     uint64_t mode, size;
     bool matching;
     int rc;
 
     memset(put, 0, sizeof(*put));
-    rc = field_path(body, path, why);
-    if (rc < 0)
-        return rc;
-    put->path = path;
+    put->space = q->space;
+    put->path = &q->path;
     rc = field_u64(body, "size", INT64_MAX, &size, why);
     if (rc < 0)
         return rc;
@@ -122,7 +121,10 @@ static int put_fields(const json_t *body, struct vault_put *put,
     if (rc < 0)
         return rc;
     put->mode = (mode_t)mode;
-    rc = field_bytes(body, "source", put->source, sizeof(put->source), why);
+    rc = at_once(body) && !json_object_get(body, "source")
+             ? 0
+             : field_bytes(body, "source", put->source, sizeof(put->source),
+                           why);
     if (rc < 0)
         return rc;
     rc = field_bool_or(body, "no_replace", false, &put->no_replace, why);
@@ -214,23 +216,21 @@ static int put_run(struct conn *c, struct put *p, struct exchange *x,
 }
 
 /* A line about an upload: which, whose, how far. */
-static void put_log(const struct conn *c, const struct put *p,
-                    const struct path *path, const char *what)
+static void put_log(const struct conn *c, const struct put *p, const char *what)
 {
     char name[256];
 
-    text_escape(path->text, path->size, name, sizeof(name));
-    log_info("conn=%s account=%s xfer=%02x%02x%02x%02x put '%s' %s: has "
-             "%" PRIu64 " of %" PRIu64 " bytes",
-             c->id, c->actor.name, p->draft_id[0], p->draft_id[1],
+    text_escape(p->q->path.text, p->q->path.size, name, sizeof(name));
+    log_info("trace=%s-%" PRIu32 " account=%s xfer=%02x%02x%02x%02x put '%s' "
+             "%s: has %" PRIu64 " of %" PRIu64 " bytes",
+             c->id, p->id, c->actor.name, p->draft_id[0], p->draft_id[1],
              p->draft_id[2], p->draft_id[3], name, what, p->bytes, p->size);
 }
 
 /* The end of a put, however it came: handlers that use it leave first.  A
  * publish in progress runs to its end, so this waits for the disk, not for
  * the peer.  True: another run of the same command has asked for the draft. */
-static bool put_end(struct conn *c, struct put *p, const struct path *path,
-                    const struct problem *why)
+static bool put_end(struct conn *c, struct put *p, const struct problem *why)
 {
     bool taken = false;
 
@@ -245,7 +245,7 @@ static bool put_end(struct conn *c, struct put *p, const struct path *path,
         p->bytes = part_bytes(draft_part(p->draft));
         taken = draft_taken(p->draft);
         draft_close(p->draft);
-        put_log(c, p, path, "kept for a resume");
+        put_log(c, p, "kept for a resume");
     }
     keel_unshield();
     return taken;
@@ -265,8 +265,8 @@ static int put_answer(struct exchange *x, enum vault_level level,
 }
 
 /* "At once": the bytes are here, and nothing of them is kept when it fails. */
-static int put_small(struct conn *c, struct exchange *x, const json_t *body,
-                     struct problem *why)
+static int put_small(struct conn *c, struct exchange *x,
+                     const struct request *q, struct problem *why)
 {
     enum vault_level level = VAULT_COMMITTED;
     struct digest match, root;
@@ -274,19 +274,18 @@ static int put_small(struct conn *c, struct exchange *x, const json_t *body,
     struct vault_put put;
     struct draft *draft;
     struct buffer data;
-    struct path path;
     size_t size;
     int rc;
 
-    rc = put_fields(body, &put, &path, &match, why);
+    rc = put_fields(q, &put, &match, why);
     if (rc < 0)
         return rc;
-    rc = field_root(body, &hash, &root, why);
+    rc = field_root(q->body, &hash, &root, why);
     if (rc < 0)
         return rc;
     if (hash != put.hash)
         return problem(why, REQUEST_INVALID, .detail = "root");
-    rc = field_level(body, &level, why);
+    rc = field_level(q->body, &level, why);
     if (rc < 0)
         return rc;
     if (put.size > SMALL_BYTES)
@@ -307,23 +306,46 @@ static int put_small(struct conn *c, struct exchange *x, const json_t *body,
     return put_answer(x, level, hash, &root, why);
 }
 
-int verb_put(struct conn *c, struct exchange *x, const json_t *body,
-             struct problem *why)
+/* From the opening to the end, looked at while it lasts. */
+static int put_large(struct conn *c, struct exchange *x, struct put *p,
+                     struct problem *why)
 {
-    struct put p = {.id = exchange_id(x), .state = PUT_RECEIVING};
-    struct vault_put put;
-    struct digest match;
-    struct path path;
+    struct watched w = {
+        .space = p->q->space, .path = &p->q->path, .need = RIGHT_DROP};
     bool taken;
     int rc;
 
-    if (at_once(body))
-        return put_small(c, x, body, why);
-    if (json_object_get(body, "root"))
+    memcpy(p->draft_id, draft_id(p->draft), sizeof(p->draft_id));
+    p->bytes = part_bytes(draft_part(p->draft));
+    keel_event_init(&p->changed);
+    LIST_INSERT_HEAD(&c->puts, p, node);
+    put_log(c, p, "opened");
+    conn_watch(c, &w);
+    rc = conn_unwatch(c, &w, put_run(c, p, x, why), why);
+    taken = put_end(
+        c, p,
+        rc < 0 && rc != -ECANCELED && why->id != PROBLEM_NONE ? why : NULL);
+    /* A publish runs to its end also when its put was cancelled meanwhile. */
+    if (p->state == PUT_DONE && rc < 0)
+        return exchange_answer(x, NULL);
+    if (taken)
+        return problem(why, TRANSFER_TAKEN, .name = p->q->path.text);
+    return rc;
+}
+
+static int put_begin(struct conn *c, struct exchange *x,
+                     const struct request *q, struct problem *why)
+{
+    struct put p = {.id = exchange_id(x), .q = q, .state = PUT_RECEIVING};
+    struct vault_put put;
+    struct digest match;
+    int rc;
+
+    if (json_object_get(q->body, "root"))
         return problem(why, REQUEST_INVALID, .detail = "'level' is missing");
-    if (json_object_get(body, "level"))
+    if (json_object_get(q->body, "level"))
         return problem(why, REQUEST_INVALID, .detail = "'root' is missing");
-    rc = put_fields(body, &put, &path, &match, why);
+    rc = put_fields(q, &put, &match, why);
     if (rc < 0)
         return rc;
     put.holder = keel_current();
@@ -331,21 +353,19 @@ int verb_put(struct conn *c, struct exchange *x, const json_t *body,
     if (rc < 0)
         return rc;
     p.hash = put.hash;
-    memcpy(p.draft_id, draft_id(p.draft), sizeof(p.draft_id));
     p.size = put.size;
-    p.bytes = part_bytes(draft_part(p.draft));
-    keel_event_init(&p.changed);
-    LIST_INSERT_HEAD(&c->puts, &p, node);
-    put_log(c, &p, &path, "opened");
-    rc = put_run(c, &p, x, why);
-    taken = put_end(
-        c, &p, &path,
-        rc < 0 && rc != -ECANCELED && why->id != PROBLEM_NONE ? why : NULL);
-    /* A publish runs to its end also when its put was cancelled meanwhile. */
-    if (p.state == PUT_DONE && rc < 0)
-        return exchange_answer(x, NULL);
-    if (taken)
-        return problem(why, TRANSFER_TAKEN, .name = path.text);
+    return put_large(c, x, &p, why);
+}
+
+int verb_put(struct conn *c, struct exchange *x, const struct request *q,
+             struct problem *why)
+{
+    struct native *n = c->native;
+    int rc;
+
+    n->counters.puts++;
+    rc = at_once(q->body) ? put_small(c, x, q, why) : put_begin(c, x, q, why);
+    n->counters.puts--;
     return rc;
 }
 
@@ -392,7 +412,7 @@ static void put_leave(struct put *p)
     keel_event_set(&p->changed);
 }
 
-int verb_put_commit(struct conn *c, struct exchange *x, const json_t *body,
+int verb_put_commit(struct conn *c, struct exchange *x, const struct request *q,
                     struct problem *why)
 {
     enum vault_level level = VAULT_COMMITTED;
@@ -401,13 +421,13 @@ int verb_put_commit(struct conn *c, struct exchange *x, const json_t *body,
     struct put *p;
     int rc;
 
-    rc = field_root(body, &hash, &root, why);
+    rc = field_root(q->body, &hash, &root, why);
     if (rc < 0)
         return rc;
-    rc = field_level(body, &level, why);
+    rc = field_level(q->body, &level, why);
     if (rc < 0)
         return rc;
-    rc = put_enter(c, body, &p, why);
+    rc = put_enter(c, q->body, &p, why);
     if (rc < 0)
         return rc;
     if (hash != p->hash) {
@@ -415,15 +435,16 @@ int verb_put_commit(struct conn *c, struct exchange *x, const json_t *body,
         return problem(why, REQUEST_INVALID, .detail = "root");
     }
     put_change(p, PUT_PUBLISHING);
-    rc = draft_publish(p->draft, &root, level, why);
+    /* A grant may have been withdrawn since the data came. */
+    rc = conn_still(c, p->q->space, &p->q->path, RIGHT_DROP, why);
+    if (rc == 0)
+        rc = draft_publish(p->draft, &root, level, why);
     if (rc < 0) {
         put_change(p, PUT_COMPLETE);
         put_leave(p);
         return rc;
     }
     p->draft = NULL; /* used up */
-    log_info("conn=%s account=%s put=%" PRIu32 " %s", c->id, c->actor.name,
-             p->id, vault_level_name(level));
     rc = put_answer(x, level, hash, &root, why);
     put_change(p, PUT_DONE);
     put_leave(p);
@@ -434,7 +455,7 @@ int verb_put_commit(struct conn *c, struct exchange *x, const json_t *body,
  * again.  {"put", "from", "leaves"} -> {"missing": ranges} */
 #define LEAVES_MOST 1024
 
-int verb_put_leaves(struct conn *c, struct exchange *x, const json_t *body,
+int verb_put_leaves(struct conn *c, struct exchange *x, const struct request *q,
                     struct problem *why)
 {
     keel_auto(mem) void *memory = NULL;
@@ -448,17 +469,17 @@ int verb_put_leaves(struct conn *c, struct exchange *x, const json_t *body,
     json_t *ok = NULL;
     int rc;
 
-    rc = field_u64(body, "from", INT64_MAX, &from, why);
+    rc = field_u64(q->body, "from", INT64_MAX, &from, why);
     if (rc < 0)
         return rc;
     theirs = memory = keel_calloc(LEAVES_MOST, sizeof(*theirs));
     if (!theirs)
         return problem(why, NO_MEMORY);
-    rc = field_blob(body, "leaves", sizeof(*theirs),
+    rc = field_blob(q->body, "leaves", sizeof(*theirs),
                     LEAVES_MOST * sizeof(*theirs), theirs, &size, why);
     if (rc < 0)
         return rc;
-    rc = put_enter(c, body, &p, why);
+    rc = put_enter(c, q->body, &p, why);
     if (rc < 0)
         return rc;
     part = draft_part(p->draft);
