@@ -1,10 +1,22 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# What takes an hour: check-long.sh BUILD [STEP]...  STEP is unit, faults,
-# memcheck, fuzz or soak (default: all).  A line for each step; the last line is
-# "N passed, N failed".
-#   FUZZ_SECONDS  for each harness (60)
-#   SOAK_SECONDS  (120)
+# What takes too long for ./check: check-long.sh BUILD [STEP]...
+# Half an hour to an hour on four processors that have nothing else to do.
+#
+#   unit      every unit test, and the sweeps of the test disk, the ledger's VFS,
+#             the ledger and publishing over every moment of a crash and several
+#             seeds for each, where ./check takes a share
+#   faults    each operation of the seam fails, at its every occurrence, in the
+#             start of ferryd, in ferry's put and get, and in ferryd while it
+#             serves them; strace kills ferryd at each system call of a put and
+#             of a recovery; 200 kills at random under load
+#   memcheck  the unit tests under valgrind, on the epoll poller
+#   fuzz      each parser's harness from its seeds, FUZZ_SECONDS each (60)
+#   soak      eight clients for SOAK_SECONDS (120): memory, descriptors and
+#             drafts may not grow
+#
+# Without a STEP all of them.  At the end a line for each step with its numbers
+# and seconds, and the last line is "N passed, N failed".
 set -u
 cd "$(dirname "$0")/.."
 root=$PWD
@@ -20,6 +32,17 @@ logs=$full/obj/meson-logs
 passed=0
 failed=0
 skipped=0
+summary=
+begun=$(date +%s)
+
+# A step's line, at once and again at the end.
+say() {
+    line="== $1, $(($(date +%s) - begun)) s"
+    begun=$(date +%s)
+    echo "$line"
+    summary="$summary$line
+"
+}
 
 # Meson's unit tests but those that valgrind 3.19 cannot run: it knows no
 # io_uring (and the test of both pollers needs it), and lets a program see other
@@ -43,16 +66,16 @@ add_tests() {
     passed=$((passed + ${p:-0}))
     failed=$((failed + ${f:-0}))
     skipped=$((skipped + ${s:-0}))
-    echo "== $1: ${p:-0} passed, ${f:-0} failed${s:+, $s skipped}"
+    say "$1: ${p:-0} passed, ${f:-0} failed${s:+, $s skipped}"
 }
 
 add_one() {
     if [ "$2" = 0 ]; then
         passed=$((passed + 1))
-        echo "== $1: passed"
+        say "$1: passed"
     else
         failed=$((failed + 1))
-        echo "== $1: FAILED"
+        say "$1: FAILED"
     fi
 }
 
@@ -73,7 +96,8 @@ for step in "$@"; do
         fresh_logs
         (cd tests/e2e && KEEL_TEST_LONG=1 FERRY_BUILD=$full \
             /usr/bin/python3 -m pytest -q -p no:cacheprovider -n "$(nproc)" \
-            --junit-xml="$full/e2e.xml" test_faults.py test_kill.py)
+            --junit-xml="$full/e2e.xml" test_faults.py test_kill.py \
+            test_crash.py)
         add_tests "faults and kills" $?
         ;;
     memcheck)
@@ -102,5 +126,7 @@ for step in "$@"; do
         ;;
     esac
 done
+echo
+printf '%s' "$summary"
 echo "$passed passed, $failed failed$([ "$skipped" = 0 ] || echo ", $skipped skipped")"
 [ "$failed" = 0 ] && [ "$passed" -gt 0 ]
