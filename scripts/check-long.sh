@@ -97,7 +97,7 @@ for step in "$@"; do
         (cd tests/e2e && KEEL_TEST_LONG=1 FERRY_BUILD=$full \
             /usr/bin/python3 -m pytest -q -p no:cacheprovider -n "$(nproc)" \
             --junit-xml="$full/e2e.xml" test_faults.py test_kill.py \
-            test_crash.py)
+            test_crash.py test_put_races.py)
         add_tests "faults and kills" $?
         ;;
     memcheck)

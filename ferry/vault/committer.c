@@ -83,6 +83,8 @@ static void publish_answer(struct publish *p, int result)
         return;
     p->heard = true;
     p->result = result;
+    if (result == 0 && p->draft)
+        draft_leave(p->draft);
     keel_lock_drop(&p->answered);
 }
 

@@ -81,6 +81,14 @@ static int claim_take(struct draft *d, struct problem *why)
     return 0;
 }
 
+void draft_leave(struct draft *d)
+{
+    keel_guard(&d->vault->lock);
+
+    d->holder = NULL;
+    d->leaving = true;
+}
+
 static void claim_drop(struct draft *d)
 {
     keel_guard(&d->vault->lock);

@@ -110,13 +110,16 @@ struct draft {
     bool claimed;
     bool sync_failed;       /* dropped: nothing that is left of it counts */
     struct keel_co *holder; /* NULL, or who can be asked to let go */
-    bool leaving;           /* and was */
+    bool leaving;           /* was asked, or has no more to do with it */
     struct draft *next_claim;
     char path[]; /* in the space */
 };
 
 /* Its row, as the ledger wants it. */
 struct ledger_draft draft_row(const struct draft *d);
+/* Its sender is about to be answered and has no more to do with it: the holder's
+ * coroutine may end, while the draft has still to go. */
+void draft_leave(struct draft *d);
 /* Opens d->drafts_dir, made if needed. */
 int draft_open_drafts_dir(struct draft *d);
 /* There is something under its name: FILE_EXISTS, or RIGHT_MISSING. */
