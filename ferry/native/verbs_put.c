@@ -273,7 +273,6 @@ static int put_small(struct conn *c, struct exchange *x,
     enum chunk_hash hash;
     struct vault_put put;
     struct draft *draft;
-    struct buffer data;
     size_t size;
     int rc;
 
@@ -290,15 +289,12 @@ static int put_small(struct conn *c, struct exchange *x,
         return rc;
     if (put.size > SMALL_BYTES)
         return problem(why, REQUEST_INVALID, .detail = "size");
+    put.content = exchange_inline(x, &size);
     rc = vault_draft_open(c->native->o.vault, &c->actor, &put, &draft, why);
+    exchange_inline_drop(x);
     if (rc < 0)
         return rc;
-    data.bytes = (uint8_t *)(uintptr_t)exchange_inline(x, &size);
-    if (size > 0)
-        rc = part_write(draft_part(draft), 0, &data, why);
-    exchange_inline_drop(x);
-    if (rc >= 0)
-        rc = draft_publish(draft, &root, level, why);
+    rc = draft_publish(draft, &root, level, why);
     if (rc < 0) {
         draft_drop(draft, NULL);
         return rc;

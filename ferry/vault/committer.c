@@ -378,12 +378,14 @@ static bool on_our_device(const struct publish *p)
 
 /* ---- step 1: data --------------------------------------------------------------------------------- */
 
-/* part_sync knows whether an earlier sync aside has failed; fdatasync leaves
- * out the times, keel_file_sync does not. */
+/* part_sync knows whether an earlier sync aside has failed (of small drafts
+ * there is none); fdatasync leaves out the times, keel_file_sync does not. */
 static int data_sync(struct publish *p)
 {
-    int rc = part_sync(p->draft->part, NULL);
+    int rc = 0;
 
+    if (p->draft->kind == DRAFT_REGISTERED)
+        rc = part_sync(p->draft->part, NULL);
     return rc < 0 ? rc : keel_file_sync(part_fd(p->draft->part));
 }
 

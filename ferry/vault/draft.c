@@ -214,9 +214,21 @@ static int draft_part_open(struct draft *d, int dir, const char *name,
 
 struct opening {
     struct draft *draft;
+    const struct vault_put *put;
     struct problem *why;
     bool exists;
 };
+
+/* What the sender gave along. */
+static int content_write(struct draft *d, const struct vault_put *put,
+                         struct problem *why)
+{
+    struct buffer b = {.bytes = (uint8_t *)(uintptr_t)put->content};
+
+    if (!put->content || put->size == 0 || part_has(d->part, 0))
+        return 0;
+    return part_write(d->part, 0, &b, why);
+}
 
 int draft_refused(const struct draft *d, struct problem *why)
 {
@@ -283,7 +295,7 @@ static int open_place(void *arg)
         d->kind = DRAFT_REGISTERED;
         return 0;
     }
-    return rc;
+    return rc < 0 ? rc : content_write(d, o->put, o->why);
 }
 
 /* Small drafts reserve nothing in the ledger: what their publishing would be
@@ -390,6 +402,8 @@ static int put_check(const struct vault_put *put, struct problem *why)
         return problem(why, FILE_IS_DIRECTORY, .name = "/");
     if (!chunk_hash_name(put->hash))
         return problem(why, REQUEST_INVALID, .detail = "unknown hash");
+    if (put->content && put->size > CHUNK_BYTES)
+        return problem(why, REQUEST_INVALID, .detail = "content");
     if (put->size > DRAFT_BYTES_MOST)
         return problem(why, FILE_TOO_LARGE, .size = put->size,
                        .limit = DRAFT_BYTES_MOST,
@@ -397,9 +411,10 @@ static int put_check(const struct vault_put *put, struct problem *why)
     return 0;
 }
 
-static int draft_place(struct draft *d, struct problem *why)
+static int draft_place(struct draft *d, const struct vault_put *put,
+                       struct problem *why)
 {
-    struct opening o = {.draft = d, .why = why};
+    struct opening o = {.draft = d, .put = put, .why = why};
     struct ledger_space s;
     int rc = vault_space(d->vault, d->space, false, &s, why);
 
@@ -437,9 +452,12 @@ int vault_draft_open(struct vault *v, const struct actor *who,
         return problem(why, NO_MEMORY);
     d->drop = drop;
     d->no_replace |= drop;
-    rc = draft_place(d, why);
-    if (rc == 0 && d->kind == DRAFT_REGISTERED)
+    rc = draft_place(d, put, why);
+    if (rc == 0 && d->kind == DRAFT_REGISTERED) {
         rc = draft_register(d, why);
+        if (rc == 0)
+            rc = content_write(d, put, why);
+    }
     if (rc < 0)
         return rc;
     *ret = keel_take(d);

@@ -86,6 +86,9 @@ struct vault_put {
     struct keel_co *holder;
     bool no_replace;
     const struct digest *match; /* NULL, or the root the name must have */
+    /* NULL, or all of the file, at most one chunk: written while it is opened,
+     * which is one step less than part_write. */
+    const void *content;
 };
 /* A new draft, or the one that was left, with what it has.  One open at a time
  * for one draft: FILE_BUSY, unless its holder can be asked to let go.  With the
