@@ -70,6 +70,15 @@ void accounts_close(struct accounts *a)
     keel_free(a);
 }
 
+void accounts_configure(struct accounts *a, const struct accounts_options *o)
+{
+    keel_assert(o->quota_bytes >= 0 && o->quota_files >= 0);
+    __atomic_store_n(&a->options.registration, o->registration,
+                     __ATOMIC_RELAXED);
+    __atomic_store_n(&a->options.quota_bytes, o->quota_bytes, __ATOMIC_RELAXED);
+    __atomic_store_n(&a->options.quota_files, o->quota_files, __ATOMIC_RELAXED);
+}
+
 /* ---- registering --------------------------------------------------------------------- */
 int account_invite_new(struct accounts *a, bool admin, int64_t uses,
                        int64_t lifetime_s, int64_t created_by,
@@ -115,9 +124,12 @@ static int invite_hash(const char *invite, uint8_t ret[32], struct problem *why)
 static int registration_open(const struct accounts *a, const char *invite,
                              struct problem *why)
 {
-    if (a->options.registration == REGISTRATION_CLOSED_)
+    enum registration now =
+        __atomic_load_n(&a->options.registration, __ATOMIC_RELAXED);
+
+    if (now == REGISTRATION_CLOSED_)
         return problem(why, REGISTRATION_CLOSED);
-    if (a->options.registration == REGISTRATION_INVITE_ONLY && !invite)
+    if (now == REGISTRATION_INVITE_ONLY && !invite)
         return problem(why, REGISTRATION_INVITE);
     return 0;
 }
@@ -140,11 +152,14 @@ int account_register(struct accounts *a, const char *name, const char *invite,
                      const struct ledger_scram *scram, struct actor *ret,
                      struct problem *why)
 {
-    struct ledger_registration r = {.name = name,
-                                    .scram = *scram,
-                                    .quota_bytes = a->options.quota_bytes,
-                                    .quota_files = a->options.quota_files,
-                                    .now = account_now()};
+    struct ledger_registration r = {
+        .name = name,
+        .scram = *scram,
+        .quota_bytes =
+            __atomic_load_n(&a->options.quota_bytes, __ATOMIC_RELAXED),
+        .quota_files =
+            __atomic_load_n(&a->options.quota_files, __ATOMIC_RELAXED),
+        .now = account_now()};
     struct ledger_account account;
     uint8_t hash[32];
     int rc;

@@ -34,6 +34,9 @@ struct accounts_options {
 int accounts_open(const struct accounts_options *o, struct accounts **ret,
                   struct problem *why);
 void accounts_close(struct accounts *a);
+/* Settings that may change while others call (a reload): registration and the
+ * quotas of new homes; the rest of `o` is not looked at. */
+void accounts_configure(struct accounts *a, const struct accounts_options *o);
 
 /* Somebody who is in.  Only the functions below make one; every call of the
  * vault wants it. */

@@ -37,7 +37,7 @@ struct vault {
     struct buffer_pool *buffers;
     struct lists *lists;
     struct committer *committer;
-    int64_t draft_ttl_s;
+    _Atomic int64_t draft_ttl_s;
     _Atomic bool no_tmpfile; /* the file system refused one */
     _Atomic unsigned open_drafts;
 

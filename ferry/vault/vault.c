@@ -166,6 +166,11 @@ void vault_close(struct vault *v)
     keel_free(v);
 }
 
+void vault_configure(struct vault *v, int64_t ttl_s)
+{
+    atomic_store(&v->draft_ttl_s, ttl_s ? ttl_s : draft_ttl_s);
+}
+
 struct buffer_pool *vault_buffers(struct vault *v)
 {
     return v->buffers;

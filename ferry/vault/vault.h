@@ -67,6 +67,9 @@ int vault_open(const struct vault_options *o, struct vault **ret,
 /* Publishes in progress are finished and settled first.  All drafts and
  * buffers must have been given back (asserted). */
 void vault_close(struct vault *v);
+/* Drafts that are opened or continued from now on are kept so long; while others
+ * call (a reload). */
+void vault_configure(struct vault *v, int64_t draft_ttl_s);
 struct buffer_pool *vault_buffers(struct vault *v);
 /* Removes drafts past their time; returns how many. */
 int vault_expire(struct vault *v, struct problem *why);
