@@ -17,72 +17,56 @@
 #define ADMIN_BYTES 65536
 #define ADMIN_TIME (10 * KEEL_SECOND)
 
-int admin_invite(struct house *h, bool admin, int64_t uses, int64_t lifetime_s,
-                 char ret_link[INVITE_LINK_BYTES], struct problem *why)
+int admin_row(const struct teller *t, json_t *row, struct problem *why)
 {
-    struct invite_link l;
-    int rc = account_invite_new(h->accounts, admin, uses, lifetime_s, 0,
-                                l.secret, why);
+    int rc = row ? t->row(row, t->arg) : -ENOMEM;
 
-    if (rc < 0)
-        return rc;
-    memcpy(l.server, h->server, sizeof(l.server));
-    memcpy(l.pin, h->pin, sizeof(l.pin));
-    invite_link_print(&l, ret_link);
-    keel_wipe(l.secret, sizeof(l.secret));
+    json_decref(row);
+    if (rc < 0 && why && why->id == PROBLEM_NONE)
+        problem(why, CONNECT_LOST, .errno_ = -rc);
+    return rc;
+}
+
+int admin_ok(json_t *ok, json_t **ret_ok, struct problem *why)
+{
+    if (!ok)
+        return problem(why, NO_MEMORY);
+    *ret_ok = ok;
     return 0;
 }
 
-static int answer_invite(struct house *h, const json_t *request,
-                         json_t **ret_ok, struct problem *why)
+int admin_quota(const json_t *request, struct ledger_space *space,
+                struct problem *why)
 {
-    char link[INVITE_LINK_BYTES];
-    uint64_t uses, lifetime;
-    bool admin;
-    int rc;
+    uint64_t bytes = 0, files = 0;
+    int rc = field_u64_or(request, "quota_bytes", INT64_MAX,
+                          (uint64_t)space->quota_bytes, &bytes, why);
 
-    rc = field_bool_or(request, "admin", false, &admin, why);
+    if (rc == 0)
+        rc = field_u64_or(request, "quota_files", INT64_MAX,
+                          (uint64_t)space->quota_files, &files, why);
     if (rc < 0)
         return rc;
-    rc = field_u64_or(request, "uses", 10000, 1, &uses, why);
-    if (rc < 0)
-        return rc;
-    rc = field_u64_or(request, "lifetime_s", 10 * 31536000, 7 * 86400,
-                      &lifetime, why);
-    if (rc < 0)
-        return rc;
-    if (uses == 0 || lifetime == 0)
-        return problem(why, REQUEST_INVALID,
-                       .detail = "an invite needs uses and time");
-    rc = admin_invite(h, admin, (int64_t)uses, (int64_t)lifetime, link, why);
-    if (rc < 0)
-        return rc;
-    log_info("made an invite%s, %llu uses",
-             admin ? " for an administrator" : "", (unsigned long long)uses);
-    *ret_ok = json_pack("{s:s}", "link", link);
-    keel_wipe(link, sizeof(link));
-    return *ret_ok ? 0 : problem(why, NO_MEMORY);
+    space->quota_bytes = (int64_t)bytes;
+    space->quota_files = (int64_t)files;
+    return 0;
 }
 
-static const struct {
-    const char *name;
-    int (*answer)(struct house *h, const json_t *request, json_t **ret_ok,
-                  struct problem *why);
-} requests[] = {
-    {"invite", answer_invite},
-};
-
-int admin_answer(struct house *h, const json_t *request, json_t **ret_ok,
-                 struct problem *why)
+int admin_answer(struct house *h, const json_t *request, const struct teller *t,
+                 json_t **ret_ok, struct problem *why)
 {
+    static const struct admin_request *const tables[] = {
+        people_requests, space_requests, look_requests};
     const char *name;
     int rc = field_text(request, "do", 32, &name, why);
 
     if (rc < 0)
         return rc;
-    for (size_t i = 0; i < sizeof(requests) / sizeof(*requests); i++) {
-        if (strcmp(requests[i].name, name) == 0)
-            return requests[i].answer(h, request, ret_ok, why);
+    for (size_t i = 0; i < sizeof(tables) / sizeof(*tables); i++) {
+        for (const struct admin_request *r = tables[i]; r->name; r++) {
+            if (strcmp(r->name, name) == 0)
+                return r->answer(h, request, t, ret_ok, why);
+        }
     }
     return problem(why, REQUEST_UNKNOWN, .name = name);
 }
@@ -117,21 +101,30 @@ static int frame_receive(struct keel_stream *s, json_t **ret, keel_ns deadline,
     return wire_json_parse(body, (size_t)size, ret, why);
 }
 
+static int visit_row(const json_t *row, void *arg)
+{
+    struct visit *v = arg;
+
+    return frame_send(v->stream,
+                      json_pack("{s:O}", "row", (json_t *)(uintptr_t)row),
+                      keel_after(ADMIN_TIME));
+}
+
 static int visit_run(void *arg)
 {
     struct visit *v = arg;
-    keel_ns deadline = keel_after(ADMIN_TIME);
+    struct teller t = {visit_row, v};
     json_t *request = NULL, *ok = NULL, *reply;
     struct problem why = {0};
-    int rc = frame_receive(v->stream, &request, deadline, &why);
+    int rc = frame_receive(v->stream, &request, keel_after(ADMIN_TIME), &why);
 
     if (rc == 0)
-        rc = admin_answer(v->house, request, &ok, &why);
+        rc = admin_answer(v->house, request, &t, &ok, &why);
     reply = rc == 0 ? json_pack("{s:o}", "ok", ok)
                     : json_pack("{s:o}", "problem", problem_to_json(&why));
-    rc = frame_send(v->stream, reply, deadline);
+    rc = frame_send(v->stream, reply, keel_after(ADMIN_TIME));
     if (rc == 0)
-        keel_stream_finish(v->stream, deadline);
+        keel_stream_finish(v->stream, keel_after(ADMIN_TIME));
     json_decref(request);
     keel_stream_close(v->stream);
     keel_free(v);
@@ -211,39 +204,57 @@ int admin_listen(int data_dir, struct keel_listener **ret, struct problem *why)
 
 /* ---- the command's side --------------------------------------------------------------- */
 
-int admin_ask(int data_dir, const json_t *request, json_t **ret_ok,
-              struct problem *why)
+/* One message of the answer: 1 for a row, 0 for the end. */
+static int answer_read(const json_t *reply, const struct teller *t,
+                       json_t **ret_ok, struct problem *why)
+{
+    json_t *row = json_object_get(reply, "row");
+    json_t *ok = json_object_get(reply, "ok");
+    json_t *trouble = json_object_get(reply, "problem");
+    struct problem p;
+
+    if (row && t->row) {
+        int rc = t->row(row, t->arg);
+
+        return rc < 0 ? rc : 1;
+    }
+    if (ok) {
+        *ret_ok = json_incref(ok);
+        return 0;
+    }
+    if (!trouble)
+        return problem(why, PROTOCOL_BROKEN,
+                       .detail = "no answer in the answer");
+    problem_from_json(trouble, &p);
+    if (why)
+        *why = p;
+    return -(p.errno_ ? p.errno_ : problem_row(p.id)->errno_);
+}
+
+/* There is no limit to the time of an answer: a check reads every file's row.
+ * A daemon that is gone ends the connection. */
+int admin_ask(int data_dir, const json_t *request, const struct teller *t,
+              json_t **ret_ok, struct problem *why)
 {
     keel_auto(stream) struct keel_stream *s = NULL;
-    keel_ns deadline = keel_after(ADMIN_TIME);
-    json_t *reply = NULL, *ok, *trouble;
     char address[64];
     int rc;
 
     socket_address(data_dir, address);
-    rc = keel_dial(address, deadline, &s);
+    rc = keel_dial(address, keel_after(ADMIN_TIME), &s);
     if (rc < 0)
         return problem(why, CONNECT_FAILED, .errno_ = -rc, .name = "ferryd");
-    rc = frame_send(s, json_copy((json_t *)(uintptr_t)request), deadline);
+    rc = frame_send(s, json_incref((json_t *)(uintptr_t)request),
+                    keel_after(ADMIN_TIME));
     if (rc < 0)
         return problem(why, CONNECT_LOST, .errno_ = -rc);
-    rc = frame_receive(s, &reply, deadline, why);
-    if (rc < 0)
-        return rc;
-    ok = json_object_get(reply, "ok");
-    trouble = json_object_get(reply, "problem");
-    if (trouble) {
-        struct problem p;
+    do {
+        json_t *reply = NULL;
 
-        problem_from_json(trouble, &p);
-        rc = -(p.errno_ ? p.errno_ : EIO);
-        if (why)
-            *why = p;
-    } else if (ok) {
-        *ret_ok = json_incref(ok);
-    } else {
-        rc = problem(why, PROTOCOL_BROKEN, .detail = "no answer in the answer");
-    }
-    json_decref(reply);
+        rc = frame_receive(s, &reply, KEEL_FOREVER, why);
+        if (rc == 0)
+            rc = answer_read(reply, t, ret_ok, why);
+        json_decref(reply);
+    } while (rc == 1);
     return rc;
 }

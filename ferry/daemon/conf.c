@@ -6,9 +6,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/name.h"
+#include "daemon/command.h"
+
 static const char help[] =
     "usage: ferryd --data DIR [option]...\n"
-    "       ferryd invite --data DIR [--admin] [--uses N] [--expires SPAN]\n"
+    "       ferryd COMMAND ... --data DIR\n"
     "\n"
     "Carries files between people and machines; speaks to ferry(1).\n"
     "\n"
@@ -21,32 +24,125 @@ static const char help[] =
     "  --public HOST[:PORT]    the address that invites carry\n"
     "  --allow-root            run as root all the same (containers, tests)\n"
     "  -v, -q                  log more, or problems only\n"
+    "  --settings              print a settings file with every setting\n"
     "  --help, --version\n"
     "\n"
+    "Administration, while it runs or not; each has a --help of its own:\n"
+    "  ferryd user add|list|passwd|disable|enable|delete|quota\n"
+    "  ferryd space add|list|grants|grant|revoke|quota|delete\n"
+    "  ferryd invite\n"
+    "  ferryd sessions [list|kick]\n"
+    "  ferryd check\n"
+    "  ferryd stats\n"
+    "\n"
     "The first start writes an invite for an administrator to\n"
-    "DATA/first-invite.  SIGTERM lets transfers finish and stops.\n";
+    "DATA/first-invite.  SIGTERM lets transfers finish and stops, a second "
+    "one\n"
+    "stops at once; SIGHUP reads the settings file again.\n"
+    "\n"
+    "Examples:\n"
+    "  ferryd --data /srv/ferry --public files.example.org\n"
+    "  ferryd --data /srv/ferry --config /etc/ferry/ferryd.conf\n"
+    "  ferryd invite --data /srv/ferry\n";
+
+/* ---- the table --------------------------------------------------------------- */
+
+static int refuse(char *ret_error, size_t error_size, const char *words)
+{
+    snprintf(ret_error, error_size, "%s", words);
+    return -EINVAL;
+}
+
+static int registration_parse(const char *word, enum registration *ret)
+{
+    if (strcmp(word, "open") == 0)
+        *ret = REGISTRATION_OPEN;
+    else if (strcmp(word, "invite") == 0)
+        *ret = REGISTRATION_INVITE_ONLY;
+    else if (strcmp(word, "closed") == 0)
+        *ret = REGISTRATION_CLOSED_;
+    else
+        return -EINVAL;
+    return 0;
+}
+
+static int read_registration(const struct setting *s, const char *value,
+                             void *field, char *ret_error, size_t error_size)
+{
+    (void)s;
+    if (registration_parse(value, field) < 0)
+        return refuse(ret_error, error_size,
+                      "registration is open, invite or closed");
+    return 0;
+}
+
+static int read_level(const struct setting *s, const char *value, void *field,
+                      char *ret_error, size_t error_size)
+{
+    (void)s;
+    if (log_level_parse(value, field) < 0)
+        return refuse(ret_error, error_size,
+                      "log_level is error, warn, info or debug");
+    return 0;
+}
+
+/* "ferry://" before it is fine; the address itself, or NULL. */
+static const char *listen_address(const char *word)
+{
+    static const char scheme[] = "ferry://";
+
+    if (strncmp(word, scheme, sizeof(scheme) - 1) == 0)
+        word += sizeof(scheme) - 1;
+    return strstr(word, "://") || !strchr(word, ':') ? NULL : word;
+}
+
+static int read_listen(const struct setting *s, const char *value, void *field,
+                       char *ret_error, size_t error_size)
+{
+    keel_auto(str) char *words = keel_strdup(value);
+    unsigned count = 0;
+    char *rest = NULL;
+
+    if (!words)
+        return -ENOMEM;
+    for (char *word = strtok_r(words, " ", &rest); word;
+         word = strtok_r(NULL, " ", &rest)) {
+        if (!listen_address(word))
+            return refuse(ret_error, error_size,
+                          "listen is HOST:PORT, several separated by blanks");
+        if (++count > CONF_LISTEN_MOST)
+            return refuse(ret_error, error_size, "more than 16 listeners");
+    }
+    return setting_text(s, value, field, ret_error, error_size);
+}
 
 #define ROW(section, key, read, field, low, high, help)                        \
     {                                                                          \
         section, key, read, offsetof(struct conf, field), low, high, help      \
     }
 static const struct setting table[] = {
-    ROW("server", "listen", setting_text, listen_setting, 0, 4096,
-        "HOST:PORT, several separated by spaces"),
+    ROW("server", "listen", read_listen, listen_setting, 0, 4096,
+        "where to listen: HOST:PORT, several separated by blanks"),
     ROW("server", "public", setting_text, public_address, 0, 262,
-        "the address that invites carry"),
-    ROW("server", "registration", setting_text, registration_word, 4, 6,
-        "open, invite or closed"),
+        "the address that invites carry: HOST[:PORT]"),
+    ROW("server", "registration", read_registration, registration, 0, 0,
+        "who may make an account: open, invite or closed"),
     ROW("server", "connections", setting_number, connections, 1, 1000000,
         "most connections at once"),
-    ROW("server", "loops", setting_number, loops, 1, 64,
-        "threads that serve connections; default: one per processor, up to 4"),
+    ROW("server", "sessions", setting_number, sessions, 0, 1000000,
+        "most connections of one account at once; 0: no limit"),
+    ROW("server", "loops", setting_number, loops, 0, 64,
+        "threads that serve connections; 0: one per processor, up to 4"),
     ROW("server", "grace", setting_span, grace_s, 0, 86400,
         "how long transfers may go on after SIGTERM"),
     ROW("server", "handshake_timeout", setting_span, handshake_s, 1, 3600,
         "how long a newcomer may take for TLS, and for its HELLO"),
     ROW("server", "login_timeout", setting_span, login_s, 1, 3600,
         "how long a newcomer may take to log in"),
+    ROW("server", "log", setting_text, log, 0, 4096,
+        "the log's file; without it, standard error"),
+    ROW("server", "log_level", read_level, level, 0, 0,
+        "how much is logged: error, warn, info or debug"),
     ROW("vault", "draft_ttl", setting_span, draft_ttl_s, 60, 31536000,
         "how long an unfinished upload is kept"),
     ROW("vault", "buffers", setting_number, buffers, 4, 4096,
@@ -57,11 +153,97 @@ static const struct setting table[] = {
         "files in a new home; 0: no limit"),
 };
 #undef ROW
+#define SETTINGS (sizeof(table) / sizeof(*table))
 
 const struct setting *conf_settings(size_t *ret_count)
 {
-    *ret_count = sizeof(table) / sizeof(*table);
+    *ret_count = SETTINGS;
     return table;
+}
+
+/* Sockets, threads and memory are made once. */
+bool conf_live(const struct setting *s)
+{
+    static const char *const fixed[] = {"listen", "public", "loops", "buffers"};
+
+    for (size_t i = 0; i < sizeof(fixed) / sizeof(*fixed); i++) {
+        if (strcmp(s->key, fixed[i]) == 0)
+            return false;
+    }
+    return true;
+}
+
+static bool is_text(const struct setting *s)
+{
+    return s->read == setting_text || s->read == read_listen;
+}
+
+static const void *field_of(const struct setting *s, const struct conf *c)
+{
+    return (const char *)c + s->field;
+}
+
+bool conf_differ(const struct setting *s, const struct conf *a,
+                 const struct conf *b)
+{
+    if (is_text(s)) {
+        const char *x = *(char *const *)field_of(s, a);
+        const char *y = *(char *const *)field_of(s, b);
+
+        return strcmp(x ? x : "", y ? y : "") != 0;
+    }
+    if (s->read == read_registration)
+        return a->registration != b->registration;
+    if (s->read == read_level)
+        return conf_level(a) != conf_level(b);
+    return *(const int64_t *)field_of(s, a) != *(const int64_t *)field_of(s, b);
+}
+
+static void default_print(const struct setting *s, const struct conf *c,
+                          char *ret, size_t size)
+{
+    static const char *const registrations[] = {
+        [REGISTRATION_OPEN] = "open",
+        [REGISTRATION_INVITE_ONLY] = "invite",
+        [REGISTRATION_CLOSED_] = "closed",
+    };
+
+    if (s->read == read_listen)
+        snprintf(ret, size, "[::]:9001");
+    else if (s->field == offsetof(struct conf, public_address))
+        snprintf(ret, size, "files.example.org");
+    else if (s->field == offsetof(struct conf, log))
+        snprintf(ret, size, "/var/log/ferry/ferryd.log");
+    else if (s->read == read_registration)
+        snprintf(ret, size, "%s", registrations[c->registration]);
+    else if (s->read == read_level)
+        snprintf(ret, size, "%s", log_level_name(c->level));
+    else
+        setting_print(s, field_of(s, c), ret, size);
+}
+
+void conf_example(FILE *out)
+{
+    const char *section = "";
+    struct conf c;
+
+    conf_init(&c);
+    fputs("# Settings of ferryd, each with its default; ferryd.conf(5).\n"
+          "# SIGHUP reads this file again, and what says \"at the start\" "
+          "counts at the\n# next one.  The command line wins over it.\n",
+          out);
+    for (size_t i = 0; i < SETTINGS; i++) {
+        const struct setting *s = &table[i];
+        char value[64];
+
+        if (strcmp(section, s->section) != 0)
+            fprintf(out, "\n[%s]\n", s->section);
+        section = s->section;
+        default_print(s, &c, value, sizeof(value));
+        fprintf(out, "# %s%s\n#%s = %s\n", s->help,
+                conf_live(s) ? "" : " (at the start)", s->key, value);
+    }
+    conf_fini(&c);
 }
 
 void conf_init(struct conf *c)
@@ -74,6 +256,7 @@ void conf_init(struct conf *c)
         .login_s = 30,
         .draft_ttl_s = 7 * 86400,
         .buffers = 16,
+        .level = LOG_INFO,
     };
 }
 
@@ -85,9 +268,16 @@ void conf_fini(struct conf *c)
         keel_free(c->listen[i]);
     keel_free(c->listen_setting);
     keel_free(c->public_address);
-    keel_free(c->registration_word);
+    keel_free(c->log);
     memset(c, 0, sizeof(*c));
 }
+
+enum log_level conf_level(const struct conf *c)
+{
+    return c->verbose > 0 ? LOG_DEBUG : c->verbose < 0 ? LOG_WARN : c->level;
+}
+
+/* ---- reading --------------------------------------------------------------------- */
 
 static int conf_text(char **field, const char *value, struct problem *why)
 {
@@ -100,15 +290,12 @@ static int conf_text(char **field, const char *value, struct problem *why)
     return 0;
 }
 
-static int conf_listen(struct conf *c, const char *address, struct problem *why)
+static int conf_listen(struct conf *c, const char *word, struct problem *why)
 {
-    static const char prefix[] = "ferry://";
+    const char *address = listen_address(word);
 
-    if (strncmp(address, prefix, sizeof(prefix) - 1) == 0)
-        address += sizeof(prefix) - 1;
-    if (strstr(address, "://"))
-        return problem(why, USAGE,
-                       .detail = "--listen knows the scheme ferry:// only");
+    if (!address)
+        return problem(why, USAGE, .detail = "--listen is HOST:PORT");
     if (c->listen_count == CONF_LISTEN_MOST)
         return problem(why, USAGE, .detail = "more than 16 --listen");
     c->listen[c->listen_count] = NULL;
@@ -116,39 +303,43 @@ static int conf_listen(struct conf *c, const char *address, struct problem *why)
     return conf_text(&c->listen[c->listen_count - 1], address, why);
 }
 
-static int conf_registration(struct conf *c, const char *word,
-                             struct problem *why)
+static void conf_unlisten(struct conf *c)
 {
-    if (strcmp(word, "open") == 0)
-        c->registration = REGISTRATION_OPEN;
-    else if (strcmp(word, "invite") == 0)
-        c->registration = REGISTRATION_INVITE_ONLY;
-    else if (strcmp(word, "closed") == 0)
-        c->registration = REGISTRATION_CLOSED_;
-    else
-        return problem(why, USAGE,
-                       .detail = "registration is open, invite or closed");
-    return 0;
+    while (c->listen_count > 0)
+        keel_free(c->listen[--c->listen_count]);
+    keel_free(c->listen_setting);
+    c->listen_setting = NULL;
+}
+
+/* An empty text means that there is none. */
+static void conf_empty(char **field)
+{
+    if (*field && !**field) {
+        keel_free(*field);
+        *field = NULL;
+    }
 }
 
 /* The file is read before the other options are looked at, so that these win
  * wherever they stand. */
 static int conf_file(struct conf *c, struct problem *why)
 {
+    keel_auto(str) char *words = NULL;
     char *rest = NULL;
-    int rc =
-        settings_read(c->config, table, sizeof(table) / sizeof(*table), c, why);
+    int rc = settings_read(c->config, table, SETTINGS, c, why);
 
     if (rc < 0)
         return rc;
-    if (c->registration_word) {
-        rc = conf_registration(c, c->registration_word, why);
-        if (rc < 0)
-            return rc;
-    }
-    for (char *word =
-             c->listen_setting ? strtok_r(c->listen_setting, " ", &rest) : NULL;
-         word; word = strtok_r(NULL, " ", &rest)) {
+    conf_empty(&c->log);
+    conf_empty(&c->public_address);
+    conf_empty(&c->listen_setting);
+    if (!c->listen_setting)
+        return 0;
+    words = keel_strdup(c->listen_setting);
+    if (!words)
+        return problem(why, NO_MEMORY);
+    for (char *word = strtok_r(words, " ", &rest); word;
+         word = strtok_r(NULL, " ", &rest)) {
         rc = conf_listen(c, word, why);
         if (rc < 0)
             return rc;
@@ -163,6 +354,7 @@ enum {
     REGISTRATION,
     PUBLIC,
     ALLOW_ROOT,
+    SETTINGS_FILE,
     HELP,
     VERSION
 };
@@ -173,6 +365,7 @@ static const struct option options[] = {
     {"registration", required_argument, NULL, REGISTRATION},
     {"public", required_argument, NULL, PUBLIC},
     {"allow-root", no_argument, NULL, ALLOW_ROOT},
+    {"settings", no_argument, NULL, SETTINGS_FILE},
     {"help", no_argument, NULL, HELP},
     {"version", no_argument, NULL, VERSION},
     {NULL, 0, NULL, 0},
@@ -186,59 +379,73 @@ static int conf_option(struct conf *c, int option, const char *value,
         return conf_text(&c->data, value, why);
     case LISTEN:
         /* The command line replaces the file's listeners, not adds to them. */
-        while (*first_listen && c->listen_count > 0)
-            keel_free(c->listen[--c->listen_count]);
+        if (*first_listen)
+            conf_unlisten(c);
         *first_listen = false;
         return conf_listen(c, value, why);
     case CONFIG:
         return 0; /* read before */
     case REGISTRATION:
-        return conf_registration(c, value, why);
+        if (registration_parse(value, &c->registration) < 0)
+            return problem(why, USAGE,
+                           .detail = "registration is open, invite or closed");
+        return 0;
     case PUBLIC:
         return conf_text(&c->public_address, value, why);
     case ALLOW_ROOT:
         c->allow_root = true;
         return 0;
-    case HELP:
-        fputs(help, stdout);
-        return 1;
-    case VERSION:
-        puts("ferryd " FERRYD_VERSION);
-        return 1;
     case 'v':
         c->verbose = 1;
         return 0;
-    case 'q':
+    default: /* -q; the others were answered before */
         c->verbose = -1;
         return 0;
-    default:
-        return problem(why, USAGE, .detail = "an option is wrong");
     }
 }
 
-/* One pass over argv; getopt itself says which word it does not know. */
-static int conf_pass(struct conf *c, int argc, char **argv, bool config_only,
+/* What needs nothing else: it is answered before a settings file is read. */
+static bool conf_answer(int option)
+{
+    if (option == HELP)
+        fputs(help, stdout);
+    else if (option == VERSION)
+        puts("ferryd " FERRYD_VERSION);
+    else if (option == SETTINGS_FILE)
+        conf_example(stdout);
+    else
+        return false;
+    return true;
+}
+
+/* One pass over argv: the first takes --config only. */
+static int conf_pass(struct conf *c, int argc, char **argv, bool first,
                      struct problem *why)
 {
     bool first_listen = true;
     int option, rc;
 
     optind = 0;
-    opterr = config_only;
-    while ((option = getopt_long(argc, argv, "+vq", options, NULL)) != -1) {
-        if (option == '?')
-            return problem(why, USAGE, .detail = "an option is wrong");
-        rc = config_only
-                 ? option == CONFIG ? conf_text(&c->config, optarg, why) : 0
-                 : conf_option(c, option, optarg, &first_listen, why);
-        if (rc != 0)
+    opterr = 0;
+    while ((option = getopt_long(argc, argv, "+:vq", options, NULL)) != -1) {
+        if (option == '?' || option == ':')
+            return option_wrong(option, argc, argv, why);
+        if (first && conf_answer(option))
+            return 1;
+        rc = 0;
+        if (!first)
+            rc = conf_option(c, option, optarg, &first_listen, why);
+        else if (option == CONFIG)
+            rc = conf_text(&c->config, optarg, why);
+        if (rc < 0)
             return rc;
     }
     if (optind < argc) {
-        char detail[128];
+        char word[128], detail[200];
 
-        snprintf(detail, sizeof(detail), "'%.60s' is not a command",
-                 argv[optind]);
+        text_escape(argv[optind], strnlen(argv[optind], 60), word,
+                    sizeof(word));
+        snprintf(detail, sizeof(detail), "'%s' is not a command", word);
         return problem(why, USAGE, .detail = detail);
     }
     return 0;
@@ -248,7 +455,7 @@ int conf_parse(struct conf *c, int argc, char **argv, struct problem *why)
 {
     int rc = conf_pass(c, argc, argv, true, why);
 
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     if (c->config) {
         rc = conf_file(c, why);
@@ -256,7 +463,7 @@ int conf_parse(struct conf *c, int argc, char **argv, struct problem *why)
             return rc;
     }
     rc = conf_pass(c, argc, argv, false, why);
-    if (rc != 0)
+    if (rc < 0)
         return rc;
     if (!c->data)
         return problem(why, USAGE, .detail = "--data DIR is needed");

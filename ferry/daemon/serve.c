@@ -11,7 +11,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #include <keel/co.h>
@@ -23,17 +22,26 @@
 
 #include "base/log.h"
 #include "daemon/admin.h"
+#include "daemon/conf.h"
 #include "daemon/data.h"
+#include "daemon/house.h"
+#include "daemon/service.h"
 #include "ledger/ledger.h"
 #include "native/native.h"
 #include "vault/vault.h"
 
 #define LOOPS_MOST 64
-#define EXPIRE_EVERY (3600 * KEEL_SECOND)
+/* An unfinished upload outlives its time by half of it, or an hour. */
+#define EXPIRE_EVERY_S 3600
 
-/* Closed in the opposite order of the fields. */
+/* Closed in the opposite order of the fields.  `conf` is what counts now,
+ * `first` what counted at the start; a reload replaces `conf`, which only
+ * coroutines of the main loop read. */
 struct server {
-    const struct conf *conf;
+    int argc;
+    char **argv;
+    struct conf first, later;
+    struct conf *conf;
     struct data data;
     struct keel_tls_config *tls;
     struct keel_listener *listeners[CONF_LISTEN_MOST];
@@ -51,23 +59,6 @@ struct server {
 };
 
 /* ---- before threads -------------------------------------------------------------- */
-
-/* Sockets of the service manager take the place of --listen. */
-static int server_adopt(struct server *s, struct problem *why)
-{
-    int count = sd_listen_fds(1);
-
-    for (int i = 0; i < count && s->listener_count < CONF_LISTEN_MOST; i++) {
-        int rc = keel_listener_adopt(SD_LISTEN_FDS_START + i,
-                                     &s->listeners[s->listener_count]);
-
-        if (rc < 0)
-            return problem(why, DATA_ACCESS, .errno_ = -rc,
-                           .name = "a socket of the service manager");
-        s->listener_count++;
-    }
-    return 0;
-}
 
 #define KILLED_TIME (3 * KEEL_SECOND)
 
@@ -90,10 +81,14 @@ static int server_listen(struct server *s, struct problem *why)
 {
     struct statx st;
     bool killed = keel_file_stat(s->data.fd, "admin.sock", &st) == 0;
-    int rc = server_adopt(s, why);
+    /* Sockets of the service manager take the place of --listen. */
+    int rc = service_sockets(s->listeners, CONF_LISTEN_MOST, why);
 
-    if (rc < 0 || s->listener_count > 0)
+    if (rc < 0)
         return rc;
+    s->listener_count = (unsigned)rc;
+    if (rc > 0)
+        return 0;
     for (unsigned i = 0; i < s->conf->listen_count; i++) {
         rc = listen_after(killed, s->conf->listen[i], &s->listeners[i]);
         if (rc == -EINVAL) {
@@ -131,9 +126,25 @@ static int server_public(struct server *s, struct problem *why)
     return server_parse(text, strlen(text), s->house.server, why);
 }
 
-/* DATA alone, and what the C library reads. */
+/* The directory that a file lies in: an editor or logrotate(8) puts another
+ * file under its name.  "/dev/null" for no file. */
+static void directory_of(const char *path, char ret[PATH_BYTES])
+{
+    const char *slash = path ? strrchr(path, '/') : NULL;
+
+    if (!path)
+        snprintf(ret, PATH_BYTES, "/dev/null");
+    else if (!slash)
+        snprintf(ret, PATH_BYTES, ".");
+    else
+        snprintf(ret, PATH_BYTES, "%.*s",
+                 slash == path ? 1 : (int)(slash - path), path);
+}
+
+/* DATA alone, the settings, the log, and what the C library reads. */
 static void server_confine(const struct server *s)
 {
+    char settings[PATH_BYTES], log[PATH_BYTES];
     const struct keel_place places[] = {
         {s->conf->data, true},
         {"/proc", false},
@@ -145,11 +156,15 @@ static void server_confine(const struct server *s)
         {"/usr/share/zoneinfo", false},
         {"/usr/lib", false},
         {"/lib", false},
-        {s->conf->config ? s->conf->config : "/dev/null", false},
+        {settings, false},
+        {log, true},
         {"/dev/null", true},
     };
-    int rc = keel_confine(places, sizeof(places) / sizeof(*places));
+    int rc;
 
+    directory_of(s->conf->config, settings);
+    directory_of(s->conf->log, log);
+    rc = keel_confine(places, sizeof(places) / sizeof(*places));
     if (rc < 0)
         log_warn("not confined to %s: Landlock: %s", s->conf->data,
                  strerror(-rc));
@@ -209,6 +224,7 @@ static int server_open(struct server *s, struct problem *why)
         .tls = s->tls,
         .loops = s->loops,
         .connections_max = (unsigned)s->conf->connections,
+        .sessions_max = (unsigned)s->conf->sessions,
         .handshake_timeout = s->conf->handshake_s * KEEL_SECOND,
         .login_timeout = s->conf->login_s * KEEL_SECOND,
         .agent = "ferryd " FERRYD_VERSION,
@@ -237,7 +253,17 @@ static int server_open(struct server *s, struct problem *why)
     no.vault = s->vault;
     no.loop_count = s->loop_count;
     rc = native_new(&no, &s->native);
-    return rc < 0 ? problem(why, NO_MEMORY) : 0;
+    if (rc < 0)
+        return problem(why, NO_MEMORY);
+    s->house.dir = s->data.fd;
+    s->house.vault = s->vault;
+    s->house.native = s->native;
+    s->house.loops = s->loops;
+    s->house.loop_count = s->loop_count;
+    s->house.started = keel_now();
+    s->house.quota_bytes = s->conf->quota_bytes;
+    s->house.quota_files = s->conf->quota_files;
+    return 0;
 }
 
 static void server_close(struct server *s)
@@ -312,12 +338,111 @@ static int run_expire(void *arg)
     for (;;) {
         struct problem why;
         int count = vault_expire(s->vault, &why);
+        int64_t every_s = s->conf->draft_ttl_s / 2;
 
         if (count > 0)
             log_info("removed %d unfinished uploads past their time", count);
-        if (count == -ECANCELED || keel_sleep(keel_after(EXPIRE_EVERY)) < 0)
+        if (every_s > EXPIRE_EVERY_S)
+            every_s = EXPIRE_EVERY_S;
+        if (count == -ECANCELED ||
+            keel_sleep(keel_after(every_s * KEEL_SECOND)) < 0)
             return -ECANCELED;
     }
+}
+
+static int run_watchdog(void *arg)
+{
+    struct server *s = arg;
+
+    return service_watch(s->loops, s->loop_count);
+}
+
+/* ---- reload --------------------------------------------------------------------------- */
+
+/* What changed, by name; what counts at the next start only is compared with
+ * what counted at this one. */
+static void reload_tell(const struct server *s, const struct conf *next)
+{
+    size_t count;
+    const struct setting *table = conf_settings(&count);
+
+    for (size_t i = 0; i < count; i++) {
+        const struct setting *t = &table[i];
+
+        if (conf_live(t) && conf_differ(t, s->conf, next))
+            log_info("settings: %s.%s changed", t->section, t->key);
+        if (!conf_live(t) && conf_differ(t, &s->first, next))
+            log_warn("settings: %s.%s changed, and counts at the next start",
+                     t->section, t->key);
+    }
+}
+
+/* An open file is left where it is when the new one cannot be had. */
+static void reload_log(const struct conf *c)
+{
+    char path[512];
+    int rc = log_file(c->log);
+
+    if (rc == 0)
+        return;
+    text_escape(c->log, strlen(c->log), path, sizeof(path));
+    log_error("log: %s: %s; it stays where it was%s", path, strerror(-rc),
+              rc == -EACCES ? " (a running ferryd reaches the directory of the "
+                              "log it started with, and no other)"
+                            : "");
+}
+
+static void reload_apply(struct server *s)
+{
+    const struct conf *c = s->conf;
+    const struct accounts_options ao = {
+        .registration = c->registration,
+        .quota_bytes = c->quota_bytes,
+        .quota_files = c->quota_files,
+    };
+    const struct native_options no = {
+        .registration = c->registration,
+        .connections_max = (unsigned)c->connections,
+        .sessions_max = (unsigned)c->sessions,
+        .handshake_timeout = c->handshake_s * KEEL_SECOND,
+        .login_timeout = c->login_s * KEEL_SECOND,
+    };
+
+    log_most(conf_level(c));
+    accounts_configure(s->accounts, &ao);
+    native_configure(s->native, &no);
+    vault_configure(s->vault, c->draft_ttl_s);
+    s->house.quota_bytes = c->quota_bytes;
+    s->house.quota_files = c->quota_files;
+}
+
+/* A file that is not right in every line changes nothing. */
+static void server_reload(struct server *s)
+{
+    struct conf next;
+    struct problem why = {0};
+    char words[1024];
+    int rc;
+
+    service_reloading();
+    conf_init(&next);
+    rc = conf_parse(&next, s->argc, s->argv, &why);
+    if (rc < 0) {
+        problem_sentence(&why, words, sizeof(words));
+        log_error("settings: refused, and left as they were: %s", words);
+        conf_fini(&next);
+        reload_log(s->conf);
+    } else {
+        reload_tell(s, &next);
+        conf_fini(&s->later);
+        s->later = next;
+        s->conf = &s->later;
+        reload_log(s->conf);
+        reload_apply(s);
+        log_info("settings: read again");
+    }
+    service_ready(rc < 0 ? "serving; the settings file was refused"
+                         : "serving");
 }
 
 /* Waits for the signal that ends it. */
@@ -328,7 +453,7 @@ static int server_watch(struct server *s)
 
         if (signal != SIGHUP)
             return signal;
-        log_info("SIGHUP: settings are read at the next start");
+        server_reload(s);
     }
 }
 
@@ -337,7 +462,12 @@ static int run_second_signal(void *arg)
 {
     struct server *s = arg;
 
-    if (server_watch(s) > 0) {
+    int signal;
+
+    do
+        signal = keel_signals_wait(s->signals, KEEL_FOREVER);
+    while (signal == SIGHUP); /* too late for settings */
+    if (signal > 0) {
         log_warn("stopped at once");
         _exit(1);
     }
@@ -351,12 +481,14 @@ static void server_announce(struct server *s)
     fflush(stdout);
     log_info("serving %s, %s, %u loops", s->conf->data, keel_poller_name(),
              s->loop_count);
-    sd_notify(0, "READY=1");
+    service_ready("serving");
 }
 
 static int server_run(struct server *s, struct problem *why)
 {
-    keel_auto(group) struct keel_group *work = NULL;
+    keel_auto(group) struct keel_group *work = NULL, *last = NULL;
+    keel_ns grace;
+    char status[64];
     struct accepting accepting[CONF_LISTEN_MOST];
     struct keel_spawn how = {.name = "accept"};
     int rc;
@@ -365,6 +497,8 @@ static int server_run(struct server *s, struct problem *why)
     if (rc < 0)
         return rc;
     rc = keel_group_new(0, &work);
+    if (rc == 0)
+        rc = keel_group_new(0, &last);
     how.group = work;
     for (unsigned i = 0; i < s->listener_count && rc == 0; i++) {
         accepting[i] = (struct accepting){s, s->listeners[i]};
@@ -376,6 +510,11 @@ static int server_run(struct server *s, struct problem *why)
     how.name = "expire";
     if (rc == 0)
         rc = keel_spawn(&how, run_expire, s, NULL);
+    /* Draining may take longer than a watchdog waits. */
+    how.name = "watchdog";
+    how.group = last;
+    if (rc == 0)
+        rc = keel_spawn(&how, run_watchdog, s, NULL);
     if (rc < 0)
         return problem(why, NO_MEMORY);
     server_announce(s);
@@ -384,13 +523,16 @@ static int server_run(struct server *s, struct problem *why)
     log_info("%s: draining %u connections",
              rc < 0 ? "signals cannot be heard" : strsignal(rc),
              native_connections(s->native));
-    sd_notify(0, "STOPPING=1");
+    grace = s->conf->grace_s * KEEL_SECOND;
+    snprintf(status, sizeof(status), "draining %u connections",
+             native_connections(s->native));
+    service_stopping(grace + 30 * KEEL_SECOND, status);
     keel_group_cancel(work);
     keel_group_join(work, KEEL_FOREVER);
     how.name = "signal";
     if (keel_spawn(&how, run_second_signal, s, NULL) < 0)
         log_warn("a second SIGTERM will not be heard");
-    native_drain(s->native, keel_after(s->conf->grace_s * KEEL_SECOND));
+    native_drain(s->native, keel_after(grace));
     return rc < 0 ? rc : 0; /* not because somebody asked: a failure */
 }
 
@@ -405,27 +547,47 @@ static int server_main(void *arg)
     return rc;
 }
 
-int serve(const struct conf *c, struct problem *why)
+static int server_serve(struct server *s, struct problem *why)
 {
-    struct server s = {.conf = c, .data = {-1, -1}, .why = why};
     int rc;
 
-    if (keel_is_root() && !c->allow_root)
+    if (keel_is_root() && !s->conf->allow_root)
         return problem(why, ROOT_REFUSED);
-    rc = server_prepare(&s, why);
+    rc = s->conf->log ? log_file(s->conf->log) : 0;
+    if (rc < 0)
+        return problem(why, FILE_LOCAL, .errno_ = -rc, .name = s->conf->log);
+    rc = server_prepare(s, why);
     if (rc == 0) {
         keel_dump_on_signal(SIGQUIT);
-        rc = keel_run(server_main, &s);
+        rc = keel_run(server_main, s);
         if (rc < 0 && why->id == PROBLEM_NONE)
             problem(why, INTERNAL, .errno_ = -rc, .detail = "the loop");
     }
-    keel_signals_close(s.signals);
-    keel_listener_close(s.admin);
-    for (unsigned i = 0; i < s.listener_count; i++)
-        keel_listener_close(s.listeners[i]);
-    keel_tls_config_free(s.tls);
-    data_close(&s.data);
+    keel_signals_close(s->signals);
+    keel_listener_close(s->admin);
+    for (unsigned i = 0; i < s->listener_count; i++)
+        keel_listener_close(s->listeners[i]);
+    keel_tls_config_free(s->tls);
+    data_close(&s->data);
     if (rc == 0)
         log_info("stopped");
+    return rc;
+}
+
+int serve(int argc, char **argv, struct problem *why)
+{
+    struct server s = {
+        .argc = argc, .argv = argv, .data = {-1, -1}, .why = why};
+    int rc;
+
+    s.conf = &s.first;
+    conf_init(&s.first);
+    rc = conf_parse(&s.first, argc, argv, why);
+    if (rc == 0) {
+        log_open(2, conf_level(&s.first));
+        rc = server_serve(&s, why);
+    }
+    conf_fini(&s.later);
+    conf_fini(&s.first);
     return rc;
 }

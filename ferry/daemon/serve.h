@@ -4,12 +4,9 @@
 #define FERRY_SERVE_H
 
 #include "base/problem.h"
-#include "daemon/conf.h"
 
-/* Serves until SIGTERM or SIGINT. */
-int serve(const struct conf *c, struct problem *why);
-
-/* `ferryd invite ...`: argv from the word "invite" on; prints the link. */
-int command_invite(int argc, char **argv, struct problem *why);
+/* Reads the command line and serves until SIGTERM or SIGINT.  argv is read
+ * again at a reload.  Returns 0, 1 after help, or a problem. */
+int serve(int argc, char **argv, struct problem *why);
 
 #endif
