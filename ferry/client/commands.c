@@ -68,12 +68,19 @@ static const struct command commands[] = {
      .most = -1,
      .run = cmd_get,
      .usage = "REMOTE... [DEST]",
-     .help = N_("Fetches files. Without DEST they come to the current "
-                "directory. A transfer\nthat was cut is continued by the same "
-                "command."),
+     .help = N_(
+         "Fetches files, with -r also directories. Without DEST they come to "
+         "the current\ndirectory; several need a directory. Links come as "
+         "links, permissions less the\numask, times as they were. What is here "
+         "with the same size and time is taken\nfor the same: a transfer that "
+         "was cut is continued by the same command. Each\nfile is verified, "
+         "and "
+         "what is told as fetched is on stable storage."),
      .examples = "    ferry get :/maps.tar\n"
-                 "    ferry get :/2026/maps.tar /tmp/\n",
-     .options = TREES,
+                 "    ferry get :/2026/maps.tar /tmp/\n"
+                 "    ferry get -r :/photos --exclude '*.raw' ~/\n"
+                 "    ferry get -r :@team/ backup\n",
+     .options = TREES | OPTION_NO_REPLACE,
      .arguments = ARGUMENT_BOTH},
     {.name = "ls",
      .most = -1,
