@@ -11,6 +11,7 @@
 #   make lint           both compilers with -Werror, formatting, layers
 #   make fmt            format the sources
 #   make docs           what is generated: docs/errors.md
+#   make picture        records docs/progress.svg
 #   make fuzz           every libFuzzer harness for FUZZ_SECONDS (30) each
 #   make fresh          the README's commands in a bare Debian 12 root
 #   make install        PREFIX= DESTDIR=
@@ -69,6 +70,9 @@ fmt:
 docs: all
 	@$(BUILD)/obj/ferry/base/errors_doc > docs/errors.md
 
+picture: all
+	@root=. && . scripts/need.sh && need picture && scripts/picture.py $(BUILD)
+
 fuzz:
 	@scripts/fuzz.sh $(FUZZ_SECONDS)
 
@@ -79,4 +83,4 @@ install: all
 	@meson install -C $(BUILD)/obj --no-rebuild --quiet $(if $(DESTDIR),--destdir $(abspath $(DESTDIR)))
 
 .PHONY: all check check-asan check-tsan check-long bench bench-keel \
-    bench-transfer bench-trees lint fmt docs fuzz fresh install
+    bench-transfer bench-trees lint fmt docs picture fuzz fresh install

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""A TCP proxy that counts bytes and cuts or holds the line where it is told.
+"""A TCP proxy that counts bytes, is as slow as it is told, and cuts or holds the
+line where it is told.
 
     with Proxy(server.address) as line:
         line.cut(up=30 << 20)       # after so many bytes from the client
@@ -12,10 +13,12 @@
 import socket
 import struct
 import threading
+import time
 
 
 class Proxy:
-    def __init__(self, address):
+    def __init__(self, address, rate=None):
+        self.rate = rate  # bytes a second, each way
         host, port = address.rsplit(":", 1)
         self.target = (host, int(port))
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -99,6 +102,8 @@ class Proxy:
                     sink.sendall(data)
                 except OSError:
                     continue  # cut: what still comes is lost
+                if self.rate:
+                    time.sleep(len(data) / self.rate)
                 if over:
                     # What was counted arrives; then the line is dead.
                     sink.shutdown(socket.SHUT_WR)
