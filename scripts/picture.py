@@ -13,6 +13,8 @@ import shlex
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 os.environ["FERRY_BUILD"] = str(pathlib.Path(sys.argv[1]).resolve())
@@ -50,6 +52,14 @@ def fill(place):
         os.urandom(180 << 20))
 
 
+def mend(line):
+    """The line is whole again soon after it broke."""
+    while line.moved["up"] < line.limit["up"]:
+        time.sleep(0.1)
+    time.sleep(1.5)
+    line.mend()
+
+
 def main():
     with tempfile.TemporaryDirectory() as tmp:
         tmp = pathlib.Path(tmp)
@@ -64,18 +74,23 @@ def main():
                     p.write_text(p.read_text().replace(server.address,
                                                        line.address))
                 line.cut(up=190 << 20)
+                mender = threading.Thread(target=mend, args=[line],
+                                          daemon=True)
+                mender.start()
                 env = {**ada.env, "TERM": "xterm-256color",
                        "PATH": f"{os.environ['FERRY_BUILD']}:"
                                f"{os.environ['PATH']}"}
                 play = tmp / "play.py"
                 play.write_text(PLAY)
+                # Its end of input would end the recording.
+                keys, _open = os.pipe()
                 subprocess.run(
                     ["termtosvg", str(ROOT / "docs" / "progress.svg"), "-g",
                      SIZE, "-t", "gjm8", "-m", "100", "-D", "3000", "-c",
                      shlex.join(["python3", str(play),
                                  "ferry put -r --retry summer :/",
                                  "ferry ls -l :/summer/raw"])],
-                    env=env, cwd=tmp, check=True, stdin=subprocess.DEVNULL)
+                    env=env, cwd=tmp, check=True, stdin=keys)
 
 
 main()

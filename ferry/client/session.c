@@ -182,6 +182,10 @@ static int session_shake(struct cli *c, struct session *s, const uint8_t *pin,
     if (rc == -ETIMEDOUT)
         return problem(why, CONNECT_TIMEOUT, .name = server,
                        .when = dial_time() / KEEL_SECOND);
+    /* A line that broke, or a server that has its fill. */
+    if (rc == -ECONNABORTED || rc == -ECONNRESET || rc == -EPIPE)
+        return problem(why, CONNECT_FAILED, .errno_ = ECONNRESET,
+                       .name = server);
     if (rc < 0)
         return problem(why, CONNECT_TLS, .name = server,
                        .detail = keel_tls_error());

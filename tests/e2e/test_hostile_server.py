@@ -416,13 +416,14 @@ def reset(raw):
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
-@pytest.mark.parametrize("raw", [lambda r: None, read_some, in_the_middle,
-                                 no_tls, alert, reset],
-                         ids=["closed", "read", "middle", "http", "alert",
-                              "reset"])
-def test_a_handshake_that_fails_is_said(place, raw):
+@pytest.mark.parametrize("raw, code", [
+    (lambda r: None, "connect.failed"), (read_some, "connect.failed"),
+    (in_the_middle, "connect.failed"), (reset, "connect.failed"),
+    (no_tls, "connect.tls"), (alert, "connect.tls"),
+], ids=["closed", "read", "middle", "reset", "http", "alert"])
+def test_a_handshake_that_fails_is_said(place, raw, code):
     with Impostor(place / "bad", raw=raw) as bad:
-        run(place, bad, "ls", status=3, code="connect.tls")
+        run(place, bad, "ls", status=3, code=code)
 
 
 def test_a_changed_key_is_warned_about_and_nothing_is_sent(place):
