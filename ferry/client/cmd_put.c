@@ -33,8 +33,14 @@ static int target_ask(struct session *s, void *arg, struct problem *why)
     char path[PROBLEM_TEXT_BYTES];
     int rc = 0;
 
-    if (p->to.path.count > 0 || *p->to.space)
+    /* The top of a space is a directory, who may only drop there need not ask.
+     * Nor can they learn what else is there: it is what they say. */
+    if (p->to.path.count > 0)
         rc = remote_stat_in(s, p->to.space, &p->to.path, &e, &missing);
+    if (rc < 0 && missing.id == PROBLEM_RIGHT_MISSING) {
+        p->inside = p->to.directory || p->count > 1;
+        return 0;
+    }
     if (rc < 0 && missing.id != PROBLEM_FILE_MISSING) {
         *why = missing;
         return rc;

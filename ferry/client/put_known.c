@@ -194,7 +194,9 @@ int known_stat(struct known *k, struct session *s, const char *space,
     struct problem missing;
     int rc = remote_stat_in(s, space, path, &e, &missing);
 
-    if (rc < 0 && missing.id == PROBLEM_FILE_MISSING)
+    /* Who may only drop learns nothing of what is there. */
+    if (rc < 0 && (missing.id == PROBLEM_FILE_MISSING ||
+                   missing.id == PROBLEM_RIGHT_MISSING))
         return 0;
     if (rc < 0) {
         *why = missing;

@@ -147,7 +147,9 @@ static int look(struct session *s, struct node *n, char *ret_type,
         return 0;
     }
     rc = remote_stat_in(s, n->tree->o->space, n->path, &e, &missing);
-    if (rc < 0 && missing.id == PROBLEM_FILE_MISSING)
+    /* Who may only drop learns nothing of what is there. */
+    if (rc < 0 && (missing.id == PROBLEM_FILE_MISSING ||
+                   missing.id == PROBLEM_RIGHT_MISSING))
         return 0;
     if (rc < 0) {
         *why = missing;
