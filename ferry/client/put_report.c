@@ -96,7 +96,7 @@ void report_file(struct tree *t, const struct item *i,
         text_bytes(r->size, size);
         snprintf(what, sizeof(what), "%s%s", size,
                  !t->c->dry_run ? ""
-                 : i->replaces  ? ", would replace"
+                 : i->replaces  ? ", would be replaced"
                                 : ", would be sent");
         say_item(t, i, what);
     }
@@ -229,8 +229,11 @@ static void sum_print(const struct tree *t, char *ret, size_t size)
 {
     const struct report *r = &t->report;
     const uint64_t counts[] = {r->directories, r->links, r->same, r->failed};
-    static const char *const words[] = {"directories made", "links",
-                                        "unchanged", "failed"};
+    static const char *const words[][2] = {
+        {"directory made", "directories made"},
+        {"link", "links"},
+        {"unchanged", "unchanged"},
+        {"failed", "failed"}};
     size_t at;
     char sum[128];
 
@@ -242,7 +245,8 @@ static void sum_print(const struct tree *t, char *ret, size_t size)
     for (int i = 0; i < 4 && at < size; i++) {
         if (counts[i] > 0)
             at += (size_t)snprintf(ret + at, size - at, "; %llu %s",
-                                   (unsigned long long)counts[i], words[i]);
+                                   (unsigned long long)counts[i],
+                                   words[i][counts[i] != 1]);
     }
 }
 

@@ -201,19 +201,15 @@ static struct walk_options options_of(const struct tree *t, const char *source,
 
 static int source_type(const struct tree *t, const char *source, mode_t *ret)
 {
+    /* Without -r a link is what it leads to, as for cp. */
+    int flags = O_PATH | (t->c->recursive ? O_NOFOLLOW : 0);
+    int fd = keel_file_open_any(source, flags, 0), rc;
     struct statx st;
-    int rc;
 
-    if (!t->c->recursive) { /* a link is what it leads to, as for cp */
-        int fd = keel_file_open_any(source, O_PATH, 0);
-
-        if (fd < 0)
-            return fd;
-        rc = keel_file_stat(fd, NULL, &st);
-        keel_file_close(fd);
-    } else {
-        rc = keel_file_stat(AT_FDCWD, source, &st);
-    }
+    if (fd < 0)
+        return fd;
+    rc = keel_file_stat(fd, NULL, &st);
+    keel_file_close(fd);
     if (rc == 0)
         *ret = st.stx_mode;
     return rc;
