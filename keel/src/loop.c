@@ -608,6 +608,10 @@ static void *thread_main(void *arg)
 
     rc = loop_open(l, s->name);
     s->rc = rc;
+    /* By the thread itself: another's name is a file in /proc, out of reach
+     * after keel_confine. */
+    if (rc == 0)
+        pthread_setname_np(pthread_self(), l->name);
     waiter_wake(&s->waiter); /* `s` is gone after this */
     if (rc < 0)
         return NULL;
@@ -640,8 +644,6 @@ static int thread_start(struct keel_loop *l, const char *name)
     waiter_sleep_always(&s.waiter);
     if (s.rc < 0)
         pthread_join(l->thread, NULL);
-    else
-        pthread_setname_np(l->thread, l->name);
     return s.rc;
 }
 
