@@ -527,11 +527,11 @@ static int server_run(struct server *s, struct problem *why)
     snprintf(status, sizeof(status), "draining %u connections",
              native_connections(s->native));
     service_stopping(grace + 30 * KEEL_SECOND, status);
-    keel_group_cancel(work);
-    keel_group_join(work, KEEL_FOREVER);
     how.name = "signal";
     if (keel_spawn(&how, run_second_signal, s, NULL) < 0)
         log_warn("a second SIGTERM will not be heard");
+    keel_group_cancel(work);
+    keel_group_join(work, KEEL_FOREVER);
     native_drain(s->native, keel_after(grace));
     return rc < 0 ? rc : 0; /* not because somebody asked: a failure */
 }
