@@ -32,6 +32,13 @@ done
 # shellcheck disable=SC2086
 git grep -nwE 'T[O]DO|F[I]XME|X[X]X' -- $sources && fail "unfinished work"
 
+# Manual pages: nothing worse than matters of style.
+pages=$(git ls-files 'docs/man/*.[158]')
+if command -v mandoc >/dev/null 2>&1; then
+    # shellcheck disable=SC2086
+    mandoc -Tlint -W warning $pages || fail "a manual page"
+fi
+
 # keel knows nothing of ferry, and only keel meets the kernel.
 git grep -n '#include "\(base\|chunk\|wire\|ledger\|vault\|account\|native\)/' \
     -- keel && fail "keel includes ferry"
