@@ -257,6 +257,7 @@ static int set(struct session *s, void *arg, struct problem *why)
 {
     struct node *n = arg;
     json_t *fields = path_fields_in(n->tree->o->space, n->path);
+    int rc;
 
     if (!fields ||
         json_object_update_new(
@@ -265,7 +266,10 @@ static int set(struct session *s, void *arg, struct problem *why)
         json_decref(fields);
         return problem(why, NO_MEMORY);
     }
-    return link_ask(s->link, "set", fields, KEEL_FOREVER, NULL, why);
+    rc = link_ask(s->link, "set", fields, KEEL_FOREVER, NULL, why);
+    /* In a drop box what was made is the box's: its files came with their
+     * dates, its directories keep those of the day. */
+    return rc < 0 && why->id == PROBLEM_RIGHT_MISSING ? 0 : rc;
 }
 
 static void node_end(struct node *n)
