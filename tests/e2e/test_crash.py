@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: MIT
+"""ferryd is killed at random while several people put small and large files,
+move, remove and make directories.  After each start nothing that was answered
+is lost, every name is old or new, and the quota is the sum of what is there.
+
+Quick: a few kills; KEEL_TEST_LONG: two hundred.
+"""
+import os
+import random
+import subprocess
+import threading
+import time
+
+from ferry import PATIENCE, SANITIZED, Server
+from wire import root_of
+
+LONG = bool(os.environ.get("KEEL_TEST_LONG"))
+KILLS = 200 if LONG else 10
+PEOPLE = 4
+# How many answers a kill waits for, at most, before its random moment.
+BUSY = 6
+MOMENT = 0.03
+if SANITIZED:
+    MOMENT *= 5
+DIRECTORY = "directory"
+SIZES = [0, 1, 700, 40_000, 262_144, 262_145]
+LARGE = [(1 << 20) + 1, (3 << 20) + 17]
+
+
+class Group:
+    """Names that change together: what each was and shall be (None: absent)."""
+
+    def __init__(self, before, after):
+        self.before, self.after = before, after
+
+
+class Person(threading.Thread):
+    """Works until the server is gone.  `known` is what each name surely is;
+    `open` the groups whose change was asked for and not answered."""
+
+    def __init__(self, client, number, tmp):
+        super().__init__()
+        self.client, self.tmp = client, tmp
+        self.random = random.Random(f"{number}")
+        self.known, self.open = {}, []
+        self.killed, self.answered = threading.Event(), threading.Semaphore(0)
+        self.error = None
+        self.sources = tmp / f"sources{number}"
+        self.sources.mkdir()
+
+    def again(self):
+        """A thread for the next life of the server."""
+        threading.Thread.__init__(self)
+        return self
+
+    def run(self):
+        try:
+            while not self.open:
+                self.random.choice(OPERATIONS)(self)
+        except Exception as error:
+            self.error = error
+        finally:
+            # Whoever waits for answers waits no more.
+            self.answered.release(BUSY + 1)
+
+    # ---- what a person does
+
+    def change(self, groups, *command):
+        """Runs it; what was not answered stays open."""
+        result = self.client.run(*command, "--json", status=None)
+        done = set()
+        if result.status == 0:
+            done = set(range(len(groups)))
+        else:
+            assert self.killed.is_set() and result.status in (1, 3, 5), result
+            for o in result.objects():
+                if o.get("level") == "committed":
+                    done |= {i for i, g in enumerate(groups)
+                             if o["path"].lstrip("/") in g.after}
+        for i, g in enumerate(groups):
+            if i in done:
+                self.known.update(g.after)
+            else:
+                self.open.append(g)
+        self.answered.release()
+
+    def of(self, after):
+        return Group({n: self.known.get(n) for n in after}, after)
+
+    def directories(self):
+        return [""] + [n + "/" for n, c in self.known.items()
+                       if c == DIRECTORY]
+
+    def files(self):
+        return [n for n, c in self.known.items() if isinstance(c, bytes)]
+
+    def put(self, sizes, count):
+        where = self.random.choice(self.directories())
+        names = self.random.sample(range(9), count)
+        groups, sources = [], []
+        for n in names:
+            data = self.random.randbytes(self.random.choice(sizes))
+            source = self.sources / f"n{n}"
+            source.write_bytes(data)
+            sources.append(source)
+            groups.append(self.of({f"{where}n{n}": data}))
+        self.change(groups, "put", *sources, f":/{where}")
+
+    def put_small(self):
+        self.put(SIZES, self.random.randint(1, 6))
+
+    def put_large(self):
+        self.put(LARGE, 1)
+
+    def make_directory(self):
+        name = f"d{self.random.randrange(4)}"
+        if self.known.get(name) is None:
+            self.change([self.of({name: DIRECTORY})], "mkdir", f":/{name}")
+
+    def move(self):
+        files = self.files()
+        if not files:
+            return
+        name = self.random.choice(files)
+        to = self.random.choice(self.directories()) + \
+            f"n{self.random.randrange(9)}"
+        if to != name:
+            self.change([self.of({name: None, to: self.known[name]})],
+                        "mv", f":/{name}", f":/{to}")
+
+    def remove(self):
+        files = self.files()
+        if files:
+            name = self.random.choice(files)
+            self.change([self.of({name: None})], "rm", f":/{name}")
+
+    def remove_tree(self):
+        trees = self.directories()[1:]
+        if trees:
+            tree = self.random.choice(trees)
+            inside = [n for n in self.known if n.startswith(tree)
+                      and self.known[n] is not None]
+            # A tree goes entry by entry, the directory last.
+            self.change([self.of({n: None}) for n in inside + [tree[:-1]]],
+                        "rm", "-r", f":/{tree[:-1]}")
+
+    # ---- after the next start
+
+    def listing(self):
+        found, trees = {}, [""]
+        for tree in trees:
+            for e in self.client.run("ls", "--json", f":/{tree}").objects():
+                found[tree + e["name"]] = e
+                if e["type"] == "d":
+                    trees.append(f"{tree}{e['name']}/")
+        return found
+
+    def content(self, name):
+        back = self.tmp / f"back-{self.name}"
+        back.unlink(missing_ok=True)
+        self.client.run("get", f":/{name}", back)
+        return back.read_bytes()
+
+    def is_now(self, name, entry, wanted):
+        if wanted is None or entry is None:
+            return wanted is None and entry is None
+        if wanted == DIRECTORY:
+            return entry["type"] == "d"
+        if entry["type"] != "f" or entry["size"] != len(wanted):
+            return False
+        if "hash" in entry and entry["hash"] != root_of(wanted):
+            return False
+        return self.content(name) == wanted
+
+    def check(self):
+        found = self.listing()
+        for g in self.open:
+            for after in (g.before, g.after):
+                if all(self.is_now(n, found.get(n), c)
+                       for n, c in after.items()):
+                    self.known.update(after)
+                    break
+            else:
+                raise AssertionError(f"neither old nor new: {short(g.before)} "
+                                     f"-> {short(g.after)}: {found}")
+        unsure = {n for g in self.open for n in g.after}
+        self.open = []
+        for name, wanted in self.known.items():
+            entry = found.pop(name, None)
+            if name not in unsure and wanted not in (None, DIRECTORY) \
+                    and entry and entry.get("hash") == root_of(wanted):
+                continue
+            assert self.is_now(name, entry, wanted), \
+                f"{name} should be {short({name: wanted})} and is {entry}"
+        assert not found, f"nobody made {found}"
+        files = [c for c in self.known.values() if isinstance(c, bytes)]
+        me = self.client.run("whoami", "--json").objects()[0]
+        assert (me["used_files"], me["used_bytes"]) == \
+            (len(files), sum(map(len, files)))
+
+
+OPERATIONS = ([Person.put_small] * 5 + [Person.put_large] * 2 +
+              [Person.make_directory] * 2 + [Person.move] * 3 +
+              [Person.remove] * 2 + [Person.remove_tree])
+
+
+def short(names):
+    return {n: f"{len(c)} bytes" if isinstance(c, bytes) else c
+            for n, c in names.items()}
+
+
+def live_and_die(server, people, chance):
+    for p in people:
+        p.killed.clear()
+        p.again().start()
+    # Everybody has been answered, and then at any moment.
+    for p in people:
+        for _ in range(chance.randint(1, BUSY)):
+            assert p.answered.acquire(timeout=PATIENCE)
+    time.sleep(chance.uniform(0, MOMENT))
+    for p in people:
+        p.killed.set()
+    server.kill()
+    for p in people:
+        p.join(PATIENCE)
+        if p.error:
+            raise p.error
+        while p.answered.acquire(blocking=False):
+            pass
+
+
+def check_ledger(server):
+    checked = subprocess.run(
+        [str(server.program), "check", "--data", str(server.data)],
+        env=server.env, capture_output=True, text=True, timeout=PATIENCE,
+        check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_kills_under_load_lose_nothing_that_was_answered(tmp_path, monkeypatch):
+    chance = random.Random(os.environ.get("FERRY_SEED", "1"))
+    server = Server(tmp_path).start()
+    people = [Person(server.member(f"user{i}"), i, tmp_path)
+              for i in range(PEOPLE)]
+    address = server.address
+    for kill in range(KILLS):
+        live_and_die(server, people, chance)
+        monkeypatch.setenv("KEEL_POLLER", ("uring", "epoll")[kill % 2])
+        server = Server(tmp_path, "--listen", address).start()
+        for p in people:
+            p.check()
+        if kill % 20 == 9:
+            check_ledger(server)
+    assert server.stop() == 0
+    # The same without the daemon.
+    check_ledger(server)
