@@ -130,6 +130,8 @@ static void file_say(struct getting *g, const struct told *t, uint64_t size)
 {
     char what[64], bytes[32];
 
+    if (!says(g))
+        return;
     text_bytes(size, bytes);
     snprintf(what, sizeof(what), "%s%s", bytes,
              g->c->dry_run ? ", would be fetched" : ", verified");
@@ -239,7 +241,8 @@ void get_done(struct item *i, int rc, const struct problem *why)
     struct getting *g = i->g;
     struct told t;
 
-    paths_of(i->dir, i->name, &t);
+    if (rc < 0 || says(g) || g->c->json)
+        paths_of(i->dir, i->name, &t);
     if (rc == 0 && i->kind == ITEM_LINK) {
         link_told(g, &t, i->target);
     } else if (rc == 0) {
@@ -248,6 +251,8 @@ void get_done(struct item *i, int rc, const struct problem *why)
         /* What the connection's end took along is told once, by its end. */
         get_failed(g, t.local, t.remote, why);
         note_full(g, i, why);
+        if (i->kind == ITEM_FILE && !i->whole)
+            progress_skip(&g->progress, (int64_t)i->entry.size);
     }
     progress_file_done(&g->progress);
     g->items--;

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* Inside get of trees: what its parts share.
  *
- *     get_tree.c    the walk: directories, filters, what is there already
+ *     get_tree.c    what was asked for, one after the other
+ *     get_tour.c    the walk: filters, what is there already
+ *     get_dest.c    directories
  *     get_fetch.c   the files, from the server
  *     get_write.c   what is whole, onto the disk, by batches of jobs
  *     get_tell.c    what became of it: failures, sums, JSON
  *
- * All but the jobs of get_write.c and get_tree.c runs on one loop. */
+ * All but the jobs that are named so runs on one loop. */
 #ifndef FERRY_GETTING_H
 #define FERRY_GETTING_H
 
@@ -99,6 +101,33 @@ struct getting {
     struct failure *failures;
     unsigned failures_kept;
 };
+
+/* One thing that was asked for, on its way. */
+struct tour {
+    struct getting *g;
+    const struct place *place;
+    struct local_dir *base, *dir;
+    const char *name; /* of the tree's root here */
+    mode_t mode;      /* of the tree's root */
+    int64_t mtime_ns;
+    bool named; /* one entry that was asked for: no filter is asked */
+};
+
+/* ---- get_dest.c */
+/* Where all goes, an existing directory; `words` and `remote` are its paths. */
+int get_base_open(struct getting *g, const char *path, const char *words,
+                  const char *remote, struct local_dir **ret,
+                  struct problem *why);
+/* Directory `name` of `parent`, made if it is not there. */
+int get_dir_enter(struct getting *g, struct local_dir *parent, const char *name,
+                  const char *remote, struct local_dir **ret,
+                  struct problem *why);
+
+/* ---- get_tour.c */
+/* The tree at t->place, into directory t->name of t->base. */
+int get_tour(struct tour *t, struct problem *why);
+/* A page of files and links, into t->dir. */
+int get_page(struct tour *t, struct walk_page *page, struct problem *why);
 
 /* ---- get_fetch.c */
 /* Takes the item, whatever happens.  Negative: the batch is broken. */

@@ -96,8 +96,10 @@ static int entry_name(const json_t *j, struct remote_entry *ret,
     size_t size;
     int rc;
 
-    if (text_from_json(json_object_get(j, "name"), NAME_BYTES, &name, &size) <
-        0)
+    rc = text_from_json(json_object_get(j, "name"), NAME_BYTES, &name, &size);
+    if (rc == -ENOMEM)
+        return problem(why, NO_MEMORY);
+    if (rc < 0)
         return problem(why, PROTOCOL_BROKEN, .detail = "an entry has no name");
     rc = name_check(name, size, why);
     if (rc == 0)
