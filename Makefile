@@ -48,7 +48,7 @@ check-tsan:
 	@$(MAKE) --no-print-directory all BUILD=build-tsan \
 	    MESON_OPTIONS="-Db_sanitize=thread -Db_lundef=false"
 	@TSAN_OPTIONS=halt_on_error=1 \
-	    E2E="test_transfer.py test_accounts.py" scripts/check.sh build-tsan
+	    E2E="test_transfer.py test_accounts.py test_admin.py test_service.py" scripts/check.sh build-tsan
 
 check-long: all
 	@scripts/check-long.sh $(BUILD)

@@ -114,7 +114,7 @@ def test_a_transfer_of_somebody_who_is_disabled_ends(online, tmp_path):
              password=PASSWORD)
     big = tmp_path / "big"
     with open(big, "wb") as f:
-        f.truncate(8 << 30)
+        f.truncate(2 << 30)
     put = mara.start("put", big)
     while not any((online.data / "drafts").rglob("*.log")):
         assert put.poll() is None, put.communicate()
@@ -249,7 +249,7 @@ def test_sessions_are_listed_and_kicked(online, tmp_path):
     ada = online.server.member("ada")
     big = tmp_path / "big"
     with open(big, "wb") as f:
-        f.truncate(8 << 30)
+        f.truncate(2 << 30)
     put = ada.start("put", big)
     while not any((online.data / "drafts").rglob("*.log")):
         assert put.poll() is None, put.communicate()
@@ -501,7 +501,7 @@ def test_unfinished_uploads_past_their_time_go_at_the_start(tmp_path):
         ada = server.member("ada")
         big = tmp_path / "big"
         with open(big, "wb") as f:
-            f.truncate(8 << 30)
+            f.truncate(2 << 30)
         put = ada.start("put", big)
         while not any((house.data / "drafts").rglob("*.log")):
             assert put.poll() is None, put.communicate()

@@ -163,7 +163,7 @@ def slow_put(server, tmp_path):
     """An upload that has begun and does not go on."""
     ada = server.member("ada")
     with open(tmp_path / "big", "wb") as f:
-        f.truncate(8 << 30)
+        f.truncate(2 << 30)
     put = ada.start("put", tmp_path / "big")
     while not any((server.data / "drafts").rglob("*.log")):
         assert put.poll() is None, put.communicate()
