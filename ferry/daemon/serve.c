@@ -16,6 +16,7 @@
 #include <keel/co.h>
 #include <keel/file.h>
 #include <keel/debug.h>
+#include <keel/lock.h>
 #include <keel/net.h>
 #include <keel/process.h>
 #include <keel/tls.h>
@@ -54,6 +55,7 @@ struct server {
     struct accounts *accounts;
     struct vault *vault;
     struct native *native;
+    struct keel_event reloaded; /* for who sleeps by a setting */
     struct house house;
     struct problem *why;
 };
@@ -339,13 +341,15 @@ static int run_expire(void *arg)
         struct problem why;
         int count = vault_expire(s->vault, &why);
         int64_t every_s = s->conf->draft_ttl_s / 2;
+        int rc;
 
+        keel_event_clear(&s->reloaded);
         if (count > 0)
             log_info("removed %d unfinished uploads past their time", count);
         if (every_s > EXPIRE_EVERY_S)
             every_s = EXPIRE_EVERY_S;
-        if (count == -ECANCELED ||
-            keel_sleep(keel_after(every_s * KEEL_SECOND)) < 0)
+        rc = keel_event_wait(&s->reloaded, keel_after(every_s * KEEL_SECOND));
+        if (count == -ECANCELED || rc == -ECANCELED)
             return -ECANCELED;
     }
 }
@@ -414,6 +418,7 @@ static void reload_apply(struct server *s)
     vault_configure(s->vault, c->draft_ttl_s);
     s->house.quota_bytes = c->quota_bytes;
     s->house.quota_files = c->quota_files;
+    keel_event_set(&s->reloaded);
 }
 
 /* A file that is not right in every line changes nothing. */
@@ -581,6 +586,7 @@ int serve(int argc, char **argv, struct problem *why)
     int rc;
 
     s.conf = &s.first;
+    keel_event_init(&s.reloaded);
     conf_init(&s.first);
     rc = conf_parse(&s.first, argc, argv, why);
     if (rc == 0) {
