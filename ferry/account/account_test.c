@@ -237,6 +237,53 @@ static void wrong_unknown_and_relayed_are_answered_alike(void **state)
     assert_string_equal(words[0], words[2]);
 }
 
+static void an_account_made_by_the_operator_gets_in(void **state)
+{
+    struct house *h = *state;
+    struct ledger_account account;
+    struct problem why;
+
+    accounts_new(h, REGISTRATION_CLOSED_);
+    assert_int_equal(
+        account_add(h->accounts, "mara", "first horse", true, &why), 0);
+    assert_int_equal(ledger_account_find(h->ledger, "mara", &account, &why), 0);
+    assert_int_equal(account.scram.iterations, SCRAM_ITERATIONS);
+    assert_true(account.admin);
+    assert_login(h, "mara", "first horse", PROBLEM_NONE);
+    assert_int_equal(
+        account_set_password(h->accounts, "mara", "second horse", &why), 0);
+    assert_login(h, "mara", "second horse", PROBLEM_NONE);
+    assert_login(h, "mara", "first horse", PROBLEM_LOGIN_REFUSED);
+}
+
+static void a_new_password_needs_the_old_one(void **state)
+{
+    struct house *h = *state;
+    struct actor by_device = h->quick;
+    struct ledger_scram s;
+    struct problem why;
+
+    assert_int_equal(scram_derive("another horse", &s, &why), 0);
+    by_device.device = 7;
+    assert_refused(account_password(h->accounts, &by_device, &s, &why),
+                   PASSWORD_NEEDED);
+    s.iterations--;
+    assert_refused(account_password(h->accounts, &h->quick, &s, &why),
+                   REQUEST_INVALID);
+    s.iterations++;
+    s.salt_size--;
+    assert_refused(account_password(h->accounts, &h->quick, &s, &why),
+                   REQUEST_INVALID);
+    s.salt_size++;
+    assert_login(h, "quick", PASSWORD, PROBLEM_NONE);
+    assert_int_equal(account_password(h->accounts, &h->quick, &s, &why), 0);
+    assert_login(h, "quick", "another horse", PROBLEM_NONE);
+    assert_login(h, "quick", PASSWORD, PROBLEM_LOGIN_REFUSED);
+    assert_int_equal(account_disable(h->accounts, "quick", true, &why), 0);
+    assert_refused(account_password(h->accounts, &h->quick, &s, &why),
+                   LOGIN_DISABLED);
+}
+
 /* "r=...,s=SALT,i=COUNT" */
 static const char *salt_of(const char *challenge)
 {
@@ -1150,6 +1197,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(the_right_password_gets_in),
         T(a_registered_password_gets_in),
+        T(an_account_made_by_the_operator_gets_in),
+        T(a_new_password_needs_the_old_one),
         T(wrong_unknown_and_relayed_are_answered_alike),
         T(an_unknown_name_has_a_salt_that_stays),
         T(a_replayed_exchange_is_refused),
