@@ -442,7 +442,7 @@ static void a_log_that_is_not_synced_is_noticed(void **state)
 }
 
 /* ---- changes of many rows --------------------------------------------------------- */
-enum { MANY = LEDGER_CHANGE_ROWS + 700, SMALL_DISK = 16 << 20 };
+enum { MANY = LEDGER_CHANGE_ROWS + 100, SMALL_DISK = 16 << 20 };
 
 /* MANY rows below "from" and as many below "to", on the disk. */
 static struct test_disk_image *many_rows(void)
@@ -572,7 +572,7 @@ static void a_change_of_many_rows_is_listed_or_ended(void **state)
     bool crashed = true;
 
     (void)state;
-    for (unsigned nth = 1; crashed; nth += is_long ? 3 : 61) {
+    for (unsigned nth = 1; crashed; nth += is_long ? 3 : 47) {
         struct test_disk_image *image;
         int done;
 
@@ -603,17 +603,18 @@ static void a_change_of_many_rows_survives_each_fault(void **state)
         enum keel_op op;
         int error;
         unsigned stride;
-    } orders[] = {{KEEL_OP_ALLOC, ENOMEM, 301},
-                  {KEEL_OP_WRITE, ENOSPC, 67},
-                  {KEEL_OP_WRITE, EIO, 71},
-                  {KEEL_OP_READ, EIO, 73}};
+    } orders[] = {{KEEL_OP_ALLOC, ENOMEM, 1201},
+                  {KEEL_OP_WRITE, ENOSPC, 307},
+                  {KEEL_OP_WRITE, EIO, 311},
+                  {KEEL_OP_READ, EIO, 313}};
     struct test_disk_image *start = many_rows();
 
     (void)state;
     for (size_t i = 0; i < sizeof orders / sizeof *orders; i++) {
         bool fired = true;
 
-        for (unsigned nth = 1; fired; nth += orders[i].stride) {
+        for (unsigned nth = 1; fired;
+             nth += orders[i].stride / (is_long ? 20 : 1)) {
             struct problem why = {0};
             int done;
 
