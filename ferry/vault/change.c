@@ -40,6 +40,7 @@ struct change {
     struct statx there, to_there;
     bool exists, to_exists;
 
+    size_t made; /* MADE: the path up to the end of the first that is missing */
     bool no_replace, drop, recursive;
     mode_t mode;
     int64_t mtime_ns;
@@ -107,6 +108,8 @@ static int change_hold(struct change *c, enum name_kind kind)
     c->hold = name_hold_new(kind, c->space, c->path, c->to);
     if (!c->hold)
         return problem(c->why, NO_MEMORY);
+    if (kind == NAME_MADE)
+        c->hold->made = c->made;
     rc = committer_hold_name(c->vault->committer, c->hold, c->why);
     if (rc < 0) {
         keel_free(c->hold);
@@ -242,7 +245,6 @@ struct making {
     struct change change;
     const struct path *path;
     bool parents;
-    size_t made; /* of the path: up to the end of the first that is missing */
     bool again;
     unsigned count; /* directories made, and those in which they were */
     int dirs[PATH_DEPTH];
@@ -321,7 +323,8 @@ static int make_look(void *arg)
     int rc = descend(m, &dir, &depth);
 
     if (rc == 0)
-        m->made = size_to(m->path, depth < m->path->count ? depth : depth - 1);
+        m->change.made =
+            size_to(m->path, depth < m->path->count ? depth : depth - 1);
     return rc;
 }
 

@@ -2,10 +2,15 @@
 #include "world_test.h"
 
 #include <errno.h>
+#include <ftw.h>
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <keel/file.h>
+
+#include "inside.h"
 
 int world_test_data(void)
 {
@@ -77,6 +82,54 @@ void world_close(struct world *w)
         ledger_close(w->ledger);
     keel_file_close(w->data);
     *w = (struct world){.data = -1};
+}
+
+int world_real_data(char ret_path[64])
+{
+    strcpy(ret_path, "/tmp/vault-test-XXXXXX");
+    if (!mkdtemp(ret_path))
+        return -EIO;
+    return keel_file_open_any(ret_path, O_RDONLY | O_DIRECTORY, 0);
+}
+
+static int remove_each(const char *path, const struct stat *st, int type,
+                       struct FTW *at)
+{
+    (void)st;
+    (void)type;
+    (void)at;
+    return remove(path);
+}
+
+int world_real_remove(const char *path)
+{
+    return nftw(path, remove_each, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+int world_home_dir(struct world *w)
+{
+    struct ledger_space s;
+    int rc = ledger_space_get(w->ledger, w->who.home, &s, NULL);
+
+    return rc < 0 ? rc : store_dir(w->vault->store, s.dir, "", 0);
+}
+
+static int finding(const struct vault_finding *f, void *arg)
+{
+    unsigned *count = arg;
+
+    fprintf(stderr, "check: '%s' %s\n", f->path, f->what);
+    ++*count;
+    return 0;
+}
+
+unsigned world_findings(struct world *w, int64_t space)
+{
+    unsigned count = 0;
+
+    if (vault_check(w->vault, space, false, finding, &count, NULL) < 0)
+        count++;
+    return count;
 }
 
 /* ---- contents ------------------------------------------------------------------ */

@@ -21,6 +21,16 @@ void world_close(struct world *w);
 /* "/disk/data" of the test disk, made when it is not there. */
 int world_test_data(void);
 
+/* The same on the real disk, for what the test disk has not: a new directory in
+ * /tmp, whose path is left in `ret_path`; and its end, with all that is in it. */
+int world_real_data(char ret_path[64]);
+int world_real_remove(const char *path);
+/* Of the account's home. */
+int world_home_dir(struct world *w);
+/* Rows and disk agree, and the space says what its rows come to; prints what
+ * does not, and returns how much that is. */
+unsigned world_findings(struct world *w, int64_t space);
+
 /* What an upload holds: bytes that follow from `tag` alone. */
 void content_fill(unsigned tag, uint64_t at, uint8_t *buf, size_t size);
 struct digest content_root(unsigned tag, uint64_t size, enum chunk_hash hash);
