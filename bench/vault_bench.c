@@ -165,8 +165,8 @@ static void list_all(void)
             vault_list(bench.vault, &bench.who, 0, &path, after, e, PAGE, &why);
         must(count, "list", &why);
         if (total == 0)
-            printf("%-16s %9.1f ms\n", "first page",
-                   (double)(keel_now() - began) / 1e6);
+            printf("%-16s %9.1f ms, %.1f ms CPU\n", "first page",
+                   (double)(keel_now() - began) / 1e6, (cpu_s() - cpu) * 1e3);
         if (count > 0)
             strcpy(after, e[count - 1].name);
         total += (unsigned)count;

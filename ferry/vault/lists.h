@@ -35,5 +35,7 @@ bool list_whole(const struct name_list *n);
 /* For tests: directories that were read, bytes that are kept. */
 uint64_t lists_read(struct lists *l);
 size_t lists_bytes(struct lists *l);
+/* What one list holds at most, before any is read. */
+void lists_window(struct lists *l, size_t bytes, unsigned names);
 
 #endif

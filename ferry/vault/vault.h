@@ -164,7 +164,8 @@ int vault_hash(struct vault *v, const struct actor *who, int64_t space,
 /* Each returns when the change would survive a power cut. */
 
 /* One directory; `parents`: those above it too, and one that is there already is
- * no error.  FILE_EXISTS, FILE_MISSING (a parent), RIGHT_MISSING (write) */
+ * no error.  On disk a directory is 0700 whatever `mode` says: the server must
+ * go in and out.  FILE_EXISTS, FILE_MISSING (a parent), RIGHT_MISSING (write) */
 int vault_mkdir(struct vault *v, const struct actor *who, int64_t space,
                 const struct path *path, mode_t mode, bool parents,
                 struct problem *why);
@@ -173,8 +174,9 @@ int vault_mkdir(struct vault *v, const struct actor *who, int64_t space,
 int vault_link(struct vault *v, const struct actor *who, int64_t space,
                const struct path *path, const char *target, int64_t mtime_ns,
                bool no_replace, struct problem *why);
-/* Permission bits and mtime of a file or directory, after its content. mode
- * (mode_t)-1, mtime_ns INT64_MIN: as it is. */
+/* Permission bits (of a file, as at its upload; a directory stays 0700) and mtime
+ * of a file or directory, after its content; a digest that was known is known
+ * still. mode (mode_t)-1, mtime_ns INT64_MIN: as it is. */
 int vault_set(struct vault *v, const struct actor *who, int64_t space,
               const struct path *path, mode_t mode, int64_t mtime_ns,
               struct problem *why);
