@@ -114,8 +114,7 @@ static int one_check(const char *local, struct problem *why)
     rc = keel_file_stat(fd, NULL, &st);
     keel_file_close(fd);
     if (rc == 0 && S_ISDIR(st.stx_mode))
-        return problem(why, FILE_IS_DIRECTORY, .name = local,
-                       .detail = "with -r it is sent with all that is in it");
+        return problem(why, FILE_IS_DIRECTORY, .name = local);
     return 0;
 }
 

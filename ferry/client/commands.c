@@ -56,11 +56,13 @@ static const struct command commands[] = {
      .least = 1,
      .most = -1,
      .run = cmd_put,
-     .usage = "FILE... [REMOTE]",
-     .help = N_("Sends files. Without REMOTE they go to ':/'. A transfer that "
-                "was cut is\ncontinued by the same command."),
+     .usage = "SOURCE... [REMOTE]",
+     .help = N_("Sends files, and directories with -r. Without REMOTE they go "
+                "to ':/'. What was\ncut is continued by the same command; "
+                "what is there already is not sent again."),
      .examples = "    ferry put maps.tar\n"
-                 "    ferry put maps.tar :/2026/maps.tar\n",
+                 "    ferry put maps.tar :/2026/maps.tar\n"
+                 "    ferry put -r --exclude '*.o' src notes.txt :@team/\n",
      .options = TREES | OPTION_NO_REPLACE | OPTION_LEVEL,
      .arguments = ARGUMENT_BOTH},
     {.name = "get",
