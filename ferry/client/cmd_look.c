@@ -25,55 +25,91 @@ static void hash_say(struct cli *c, const char *name, enum chunk_hash hash,
                           "size", (json_int_t)size));
 }
 
-static int hash_local(struct cli *c, const char *name, enum chunk_hash hash,
-                      struct digest *ret, uint64_t *ret_size)
+static int hash_local(const char *name, enum chunk_hash hash,
+                      struct digest *ret, uint64_t *ret_size,
+                      struct problem *why)
 {
     keel_auto(source) struct source *s = NULL;
     int fd = keel_file_open_any(name, O_RDONLY | O_NONBLOCK, 0);
     int rc;
 
     if (fd < 0)
-        return problem(c->why, FILE_LOCAL, .errno_ = -fd, .name = name);
-    rc = source_open(fd, hash, name, &s, c->why);
+        return problem(why, FILE_LOCAL, .errno_ = -fd, .name = name);
+    rc = source_open(fd, hash, name, &s, why);
     if (rc < 0) {
         keel_file_close(fd);
         return rc;
     }
     for (uint64_t i = 0; i < chunk_count(source_size(s)) && rc == 0; i++)
-        rc = source_hash(s, i, c->why);
+        rc = source_hash(s, i, why);
     if (rc == 0)
-        rc = source_root(s, ret, c->why);
+        rc = source_root(s, ret, why);
     if (rc == 0)
         *ret_size = source_size(s);
     return rc;
 }
 
+/* The last login's, for one argument after the other. */
+struct hashing {
+    struct cli *c;
+    enum chunk_hash hash;
+    struct place place;
+    struct session s;
+    bool open;
+};
+
+static void hashing_close(struct hashing *h)
+{
+    if (h->open)
+        session_close(&h->s);
+    h->open = false;
+}
+
+static int hash_remote(struct hashing *h, const struct place *place,
+                       struct digest *ret, uint64_t *ret_size,
+                       struct problem *why)
+{
+    int rc = 0;
+
+    if (h->open && !place_same_login(&h->place, place))
+        hashing_close(h);
+    if (!h->open)
+        rc = session_open(h->c, place, &h->s, why);
+    if (rc < 0)
+        return rc;
+    h->open = true;
+    h->place = *place;
+    return remote_hash_place(&h->s, place, h->hash, ret, ret_size, why);
+}
+
+static int hash_one(struct hashing *h, const char *name, struct problem *why)
+{
+    struct digest root;
+    uint64_t size = 0;
+    struct place place;
+    int rc = place_parse(name, &place, why);
+
+    if (rc == 0)
+        rc = place.remote ? hash_remote(h, &place, &root, &size, why)
+                          : hash_local(name, h->hash, &root, &size, why);
+    if (rc == 0)
+        hash_say(h->c, name, h->hash, &root, size);
+    return rc;
+}
+
 int cmd_hash(struct cli *c)
 {
-    for (int i = 0; i < c->argc; i++) {
-        enum chunk_hash hash;
-        struct digest root;
-        uint64_t size = 0;
-        struct place place;
-        struct session s;
-        int rc = place_parse(c->argv[i], &place, c->why);
+    struct hashing h = {.c = c};
+    int rc = cli_hash(c, &h.hash, c->why), failed = 0;
 
-        if (rc == 0)
-            rc = cli_hash(c, &hash, c->why);
-        if (rc == 0 && !place.remote) {
-            rc = hash_local(c, c->argv[i], hash, &root, &size);
-        } else if (rc == 0) {
-            rc = session_open(c, &place, &s, c->why);
-            if (rc == 0) {
-                rc = remote_hash_place(&s, &place, hash, &root, &size, c->why);
-                session_close(&s);
-            }
-        }
-        if (rc < 0)
-            return rc;
-        hash_say(c, c->argv[i], hash, &root, size);
+    for (int i = 0; i < c->argc && rc == 0; i++) {
+        struct problem why = {0};
+
+        rc = cli_failed(c, hash_one(&h, c->argv[i], &why), &why, c->argc,
+                        &failed);
     }
-    return 0;
+    hashing_close(&h);
+    return rc < 0 ? rc : failed > 0 ? CLI_PARTLY : 0;
 }
 
 /* ---- explain -------------------------------------------------------------------------- */

@@ -40,6 +40,13 @@ void place_print(const struct place *place, char *ret, size_t size)
         path_print(&place->path, ret + before, size - (size_t)before);
 }
 
+bool place_same_login(const struct place *a, const struct place *b)
+{
+    return strcmp(a->profile, b->profile) == 0 &&
+           strcmp(a->login.user, b->login.user) == 0 &&
+           strcmp(a->login.server, b->login.server) == 0;
+}
+
 /* Of the server, and reached by the same login as `first`. */
 static int place_check(const struct place *p, const struct place *first,
                        struct problem *why)
@@ -48,9 +55,7 @@ static int place_check(const struct place *p, const struct place *first,
         return problem(why, USAGE,
                        .detail = "what is on the server has a colon before "
                                  "its first slash: ':/name'");
-    if (strcmp(p->profile, first->profile) != 0 ||
-        strcmp(p->login.user, first->login.user) != 0 ||
-        strcmp(p->login.server, first->login.server) != 0)
+    if (!place_same_login(p, first))
         return problem(why, USAGE,
                        .detail = "one command works on one server, with one "
                                  "login");

@@ -46,6 +46,8 @@ json_t *path_fields_in(const char *space, const struct path *path);
 json_t *place_fields(const struct place *place);
 /* ":/a/b", "work:@team/a", escaped for people. */
 void place_print(const struct place *place, char *ret, size_t size);
+/* Whether one login reaches both. */
+bool place_same_login(const struct place *a, const struct place *b);
 /* Parses `count` places, all of the server and reached by one login, so that
  * one connection serves them; the first is kept. */
 int places_parse(char **names, int count, struct place *ret_first,

@@ -521,8 +521,9 @@ int draft_match(struct draft *d, struct problem *why)
 {
     struct problem said = {.id = PROBLEM_NONE};
     struct digest root;
+    uint64_t size;
     int rc = read_digest(d->vault, d->space, d->account, d->space_dir, d->path,
-                         d->hash, &root, &said);
+                         d->hash, &root, &size, &said);
 
     if (rc == 0 && !memcmp(&root, &d->match, sizeof root))
         return 0;

@@ -210,9 +210,9 @@ int vault_recover(struct vault *v, struct problem *why);
 /* The digest that the ledger knows for what lies there now; 0 when none. */
 enum chunk_hash known_digest(struct vault *v, int64_t space, const char *path,
                              const struct statx *now, struct digest *ret);
-/* The root of the file, from the ledger or by reading. */
+/* The root of the file, from the ledger or by reading, and its size. */
 int read_digest(struct vault *v, int64_t space, int64_t account,
                 const char *space_dir, const char *path, enum chunk_hash hash,
-                struct digest *ret, struct problem *why);
+                struct digest *ret, uint64_t *ret_size, struct problem *why);
 
 #endif

@@ -794,11 +794,12 @@ static void read_about(struct world *w, const struct scenario *s)
     free(entries);
     for (unsigned i = 0; i < s->count; i++) {
         struct digest root, expected;
+        uint64_t size;
         bool known = false;
 
         assert_int_equal(world_path(s->uploads[i].path, &path), 0);
-        if (vault_hash(w->vault, &w->who, 0, &path, CHUNK_XXH128, &root, NULL) <
-            0)
+        if (vault_hash(w->vault, &w->who, 0, &path, CHUNK_XXH128, &root, &size,
+                       NULL) < 0)
             continue;
         for (unsigned k = 0; k < s->count; k++) {
             expected = content_root(s->uploads[k].tag, s->uploads[k].size,

@@ -519,7 +519,7 @@ int vault_file_open(struct vault *v, const struct actor *who, int64_t space_id,
 
 int read_digest(struct vault *v, int64_t space, int64_t account,
                 const char *space_dir, const char *path, enum chunk_hash hash,
-                struct digest *ret, struct problem *why)
+                struct digest *ret, uint64_t *ret_size, struct problem *why)
 {
     keel_auto(source) struct source *s = NULL;
     struct digest root;
@@ -527,8 +527,11 @@ int read_digest(struct vault *v, int64_t space, int64_t account,
 
     if (rc < 0)
         return rc;
-    if (known_digest(v, space, path, source_stat(s), ret) == hash)
+    if (known_digest(v, space, path, source_stat(s), &root) == hash) {
+        *ret = root;
+        *ret_size = source_size(s);
         return 0;
+    }
     /* It may be terabytes, and whoever asked may have left. */
     for (uint64_t i = 0; i < chunk_count(source_size(s)) && rc == 0; i++)
         rc =
@@ -539,12 +542,13 @@ int read_digest(struct vault *v, int64_t space, int64_t account,
         return rc;
     digest_remember(v, space, account, path, source_stat(s), hash, &root);
     *ret = root;
+    *ret_size = source_size(s);
     return 0;
 }
 
 int vault_hash(struct vault *v, const struct actor *who, int64_t space_id,
                const struct path *path, enum chunk_hash hash,
-               struct digest *ret, struct problem *why)
+               struct digest *ret, uint64_t *ret_size, struct problem *why)
 {
     struct ledger_space space;
     int rc;
@@ -555,5 +559,5 @@ int vault_hash(struct vault *v, const struct actor *who, int64_t space_id,
     if (rc < 0)
         return rc;
     return read_digest(v, space.id, who->account, space.dir, path->text, hash,
-                       ret, why);
+                       ret, ret_size, why);
 }

@@ -155,10 +155,11 @@ int vault_file_open(struct vault *v, const struct actor *who, int64_t space,
                     const struct path *path, enum chunk_hash hash,
                     struct source **ret, struct vault_entry *ret_entry,
                     struct problem *why);
-/* The root, from the ledger or by reading the file (and remembered). */
+/* The root, from the ledger or by reading the file (and remembered), and the
+ * size of the very version that it is of. */
 int vault_hash(struct vault *v, const struct actor *who, int64_t space,
                const struct path *path, enum chunk_hash hash,
-               struct digest *ret, struct problem *why);
+               struct digest *ret, uint64_t *ret_size, struct problem *why);
 
 /* ---- changing names ----------------------------------------------------------- */
 /* Each returns when the change would survive a power cut. */

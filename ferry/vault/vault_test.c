@@ -287,9 +287,12 @@ static enum problem_id hash_of(struct world *w, const char *text,
 {
     struct problem why = {.id = PROBLEM_NONE};
     struct path path;
+    uint64_t size;
 
     assert_int_equal(world_path(text, &path), 0);
-    (void)vault_hash(w->vault, &w->who, 0, &path, hash, ret, &why);
+    (void)vault_hash(w->vault, &w->who, 0, &path, hash, ret, &size, &why);
+    if (why.id == PROBLEM_NONE)
+        assert_int_equal(size, entry_of(w, text).size);
     return why.id;
 }
 
