@@ -9,7 +9,7 @@
 #include <keel/co.h>
 #include <keel/file.h>
 #include <keel/frame.h>
-#include <keel/process.h>
+#include <keel/system.h>
 
 #include "base/log.h"
 #include "wire/frame.h"

@@ -8,7 +8,7 @@
 
 #include <keel/co.h>
 #include <keel/file.h>
-#include <keel/process.h>
+#include <keel/system.h>
 
 #include "base/log.h"
 #include "base/name.h"

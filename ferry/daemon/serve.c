@@ -18,7 +18,7 @@
 #include <keel/debug.h>
 #include <keel/lock.h>
 #include <keel/net.h>
-#include <keel/process.h>
+#include <keel/system.h>
 #include <keel/tls.h>
 
 #include "base/log.h"

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include <keel/file.h>
-#include <keel/process.h>
+#include <keel/system.h>
 
 #include "base/log.h"
 #include "base/name.h"

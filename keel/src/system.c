@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include <keel/process.h>
+#include <keel/system.h>
 
 #include <dirent.h>
 #include <errno.h>

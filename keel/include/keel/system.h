@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The process itself: its signals, and what it may reach. */
-#ifndef KEEL_PROCESS_H
-#define KEEL_PROCESS_H
+#ifndef KEEL_SYSTEM_H
+#define KEEL_SYSTEM_H
 
 #include <keel/base.h>
 

@@ -14,7 +14,7 @@
 #include <cmocka.h>
 
 #include <keel/co.h>
-#include <keel/process.h>
+#include <keel/system.h>
 
 /* Runs fn in a child and returns its exit status: confinement is for good. */
 static int in_child(int (*fn)(const char *dir), const char *dir)
