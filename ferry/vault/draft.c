@@ -204,6 +204,8 @@ static int draft_part_open(struct draft *d, int dir, const char *name,
         .hash = d->hash,
         .source_mtime_ns = d->mtime_ns,
         .mode = name ? 0600 : file_mode(d->mode),
+        /* Small ones are about to be written anyway: not worth a look. */
+        .holes = d->size > CHUNK_BYTES,
     };
 
     memcpy(o.id, d->id, sizeof o.id);
