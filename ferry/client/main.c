@@ -6,9 +6,11 @@
 
 #include <keel/co.h>
 
+#include "base/streams.h"
 #include "client/cli.h"
 #include "client/interrupt.h"
 #include "client/options.h"
+#include "client/session.h"
 #include "client/text.h"
 
 /* Whether --json is there, before anything is read: what is wrong with the
@@ -58,7 +60,7 @@ static int command_run(struct cli *c, const struct command *k)
     return problem_exit_status(c->why);
 }
 
-int main(int argc, char **argv)
+static int client(int argc, char **argv)
 {
     struct problem why = {0};
     struct cli c = {.why = &why, .json = json_asked(argc, argv)};
@@ -80,5 +82,29 @@ int main(int argc, char **argv)
         cli_help(k, c.help ? stdout : stderr);
         return c.help ? 0 : 2;
     }
+    if (session_patience_check(&why) < 0)
+        return bad_usage(&c, NULL);
     return command_run(&c, k);
+}
+
+/* What is not there where it was to go must not look like success: a full disk
+ * behind 'ferry ls --json >list'. */
+static int output_lost(int error)
+{
+    struct problem why = {0};
+    struct cli c = {.why = &why};
+
+    problem(&why, FILE_LOCAL, .errno_ = error, .name = _("standard output"));
+    cli_problem(&c, &why);
+    return problem_exit_status(&why);
+}
+
+int main(int argc, char **argv)
+{
+    int status, lost;
+
+    streams_begin();
+    status = client(argc, argv);
+    lost = streams_end();
+    return lost && status == 0 ? output_lost(lost) : status;
 }

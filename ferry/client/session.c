@@ -13,21 +13,42 @@
 #include "account/scram.h"
 #include "base/base64.h"
 #include "client/password.h"
+#include "client/text.h"
 
 #define SILENCE_MOST 60 /* seconds */
+#define TIMEOUT_MOST 86400
 #define DIAL_MOST (15 * KEEL_SECOND)
 
 /* ---- silence ------------------------------------------------------------------ */
 
+/* Seconds; 0: FERRY_TIMEOUT says nothing of use. */
+static long timeout_told(const char *told)
+{
+    char *end = NULL;
+    long seconds = strtol(told, &end, 10);
+
+    return *end || seconds < 1 || seconds > TIMEOUT_MOST ? 0 : seconds;
+}
+
 keel_ns session_patience(void)
 {
     const char *told = getenv("FERRY_TIMEOUT");
-    char *end = NULL;
-    long seconds = told ? strtol(told, &end, 10) : 0;
+    long seconds = told ? timeout_told(told) : 0;
 
-    if (!told || *end || seconds < 1 || seconds > 86400)
-        seconds = SILENCE_MOST;
-    return seconds * KEEL_SECOND;
+    return (seconds ? seconds : SILENCE_MOST) * KEEL_SECOND;
+}
+
+int session_patience_check(struct problem *why)
+{
+    const char *told = getenv("FERRY_TIMEOUT");
+    char detail[160];
+
+    if (!told || timeout_told(told))
+        return 0;
+    snprintf(detail, sizeof detail,
+             _("FERRY_TIMEOUT is a number of seconds, 1 to %d, not '%.40s'"),
+             TIMEOUT_MOST, told);
+    return problem(why, USAGE, .detail = detail);
 }
 
 /* A connection is made faster than most requests are answered. */

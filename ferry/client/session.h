@@ -51,6 +51,8 @@ int session_add_device(struct session *s, struct problem *why);
  * session_close a watch asks the server for a sign of life whenever nothing
  * moves, and ends the link (CONNECT_TIMEOUT) when there is none. */
 keel_ns session_patience(void);
+/* USAGE when FERRY_TIMEOUT is something else. */
+int session_patience_check(struct problem *why);
 #define ASK_TIME session_patience()
 
 /* field_* speak of a bad request.  In an answer it is the server's fault:

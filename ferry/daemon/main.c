@@ -2,11 +2,13 @@
 /* ferryd: the daemon or a command, and the words and exit status for a
  * problem. */
 #include <stdio.h>
+#include <string.h>
 
+#include "base/streams.h"
 #include "daemon/command.h"
 #include "daemon/serve.h"
 
-int main(int argc, char **argv)
+static int daemon_or_command(int argc, char **argv)
 {
     struct problem why = {0};
     char words[1024];
@@ -24,4 +26,17 @@ int main(int argc, char **argv)
     if (advice[0])
         fprintf(stderr, "ferryd: %s\n", advice);
     return problem_exit_status(&why);
+}
+
+int main(int argc, char **argv)
+{
+    int status, lost;
+
+    streams_begin();
+    status = daemon_or_command(argc, argv);
+    lost = streams_end();
+    if (!lost || status != 0)
+        return status;
+    fprintf(stderr, "ferryd: standard output: %s.\n", strerror(lost));
+    return 1;
 }
