@@ -141,6 +141,12 @@ struct verb {
     enum verb_needs needs;
     enum right right; /* at the request's "path"; the vault may want more */
     enum verb_log log;
+    enum verb_gate {
+        GATE_NONE,
+        GATE_GET,   /* it waits for the client's credit */
+        GATE_HASH,  /* it may read a whole file */
+        GATE_QUICK, /* it ends by itself, and soon */
+    } gate;
     verb_fn *run;
     bool large; /* its answer may be: one at a time on a connection, since a
                    client that does not read lets all of them wait in memory */
@@ -159,7 +165,8 @@ verb_fn verb_list, verb_stat, verb_hash, verb_leaves, verb_get;
 verb_fn verb_mkdir, verb_link, verb_set, verb_move, verb_remove;
 /* verbs_put.c */
 verb_fn verb_put, verb_put_commit, verb_put_leaves;
-/* For link_options.inline_bytes. */
+/* For link_options.gate and inline_bytes. */
+unsigned verb_gate(const json_t *body, void *arg);
 size_t verb_put_inline(const json_t *body, void *arg);
 
 /* Verbs that may read a whole file, and transfers that move data and so hold

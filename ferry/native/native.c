@@ -16,8 +16,8 @@
 /* Small files that came with their requests, of all connections together: what
  * is neither written nor refused yet, and the stacks and drafts of those that
  * wait for the disk.  A connection that finds no room is not read. */
-#define SMALL_ROOM ((size_t)24 << 20)
-#define SMALL_COST ((size_t)24 << 10)
+#define SMALL_ROOM ((size_t)16 << 20)
+#define SMALL_COST ((size_t)32 << 10)
 
 void native_limits(struct native *n, const struct native_options *o)
 {
@@ -128,6 +128,7 @@ static int conn_shake(struct conn *c, struct problem *why)
         .inline_bytes = verb_put_inline,
         .room = &n->small,
         .inline_cost = SMALL_COST,
+        .gate = verb_gate,
         .arg = c,
     };
     int rc;

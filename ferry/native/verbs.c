@@ -8,30 +8,40 @@
 /* RIGHT_NONE: nothing of a space is touched, or an upload that was looked at
  * when it was opened. */
 static const struct verb table[] = {
-    {"register", VERB_EARLY, RIGHT_NONE, LOG_LOUD, verb_register},
-    {"login.start", VERB_EARLY, RIGHT_NONE, LOG_QUIET, verb_login_start},
-    {"login.finish", VERB_EARLY, RIGHT_NONE, LOG_QUIET, verb_login_finish},
-    {"login.device", VERB_EARLY, RIGHT_NONE, LOG_QUIET, verb_login_device},
-    {"device.add", VERB_LOGIN, RIGHT_NONE, LOG_LOUD, verb_device_add},
-    {"device.remove", VERB_LOGIN, RIGHT_NONE, LOG_LOUD, verb_device_remove},
-    {"device.list", VERB_LOGIN, RIGHT_NONE, LOG_QUIET, verb_device_list},
-    {"whoami", VERB_LOGIN, RIGHT_NONE, LOG_QUIET, verb_whoami},
-    {"password", VERB_LOGIN, RIGHT_NONE, LOG_LOUD, verb_password},
-    {"spaces", VERB_LOGIN, RIGHT_NONE, LOG_QUIET, verb_spaces},
-    {"ping", VERB_LOGIN, RIGHT_NONE, LOG_QUIET, verb_ping},
-    {"list", VERB_LOGIN, RIGHT_LIST, LOG_QUIET, verb_list, .large = true},
-    {"stat", VERB_LOGIN, RIGHT_LIST, LOG_QUIET, verb_stat},
-    {"hash", VERB_LOGIN, RIGHT_READ, LOG_QUIET, verb_hash},
-    {"leaves", VERB_LOGIN, RIGHT_READ, LOG_QUIET, verb_leaves, .large = true},
-    {"get", VERB_LOGIN, RIGHT_READ, LOG_LARGE, verb_get},
-    {"put", VERB_LOGIN, RIGHT_DROP, LOG_LARGE, verb_put},
-    {"put.commit", VERB_LOGIN, RIGHT_NONE, LOG_QUIET, verb_put_commit},
-    {"put.leaves", VERB_LOGIN, RIGHT_NONE, LOG_QUIET, verb_put_leaves},
-    {"mkdir", VERB_LOGIN, RIGHT_DROP, LOG_QUIET, verb_mkdir},
-    {"link", VERB_LOGIN, RIGHT_DROP, LOG_QUIET, verb_link},
-    {"set", VERB_LOGIN, RIGHT_WRITE, LOG_QUIET, verb_set},
-    {"move", VERB_LOGIN, RIGHT_DELETE, LOG_LOUD, verb_move},
-    {"remove", VERB_LOGIN, RIGHT_DELETE, LOG_LOUD, verb_remove},
+    {"register", VERB_EARLY, RIGHT_NONE, LOG_LOUD, GATE_NONE, verb_register},
+    {"login.start", VERB_EARLY, RIGHT_NONE, LOG_QUIET, GATE_NONE,
+     verb_login_start},
+    {"login.finish", VERB_EARLY, RIGHT_NONE, LOG_QUIET, GATE_NONE,
+     verb_login_finish},
+    {"login.device", VERB_EARLY, RIGHT_NONE, LOG_QUIET, GATE_NONE,
+     verb_login_device},
+    {"device.add", VERB_LOGIN, RIGHT_NONE, LOG_LOUD, GATE_NONE,
+     verb_device_add},
+    {"device.remove", VERB_LOGIN, RIGHT_NONE, LOG_LOUD, GATE_NONE,
+     verb_device_remove},
+    {"device.list", VERB_LOGIN, RIGHT_NONE, LOG_QUIET, GATE_QUICK,
+     verb_device_list},
+    {"whoami", VERB_LOGIN, RIGHT_NONE, LOG_QUIET, GATE_QUICK, verb_whoami},
+    {"password", VERB_LOGIN, RIGHT_NONE, LOG_LOUD, GATE_NONE, verb_password},
+    {"spaces", VERB_LOGIN, RIGHT_NONE, LOG_QUIET, GATE_QUICK, verb_spaces},
+    {"ping", VERB_LOGIN, RIGHT_NONE, LOG_QUIET, GATE_NONE, verb_ping},
+    {"list", VERB_LOGIN, RIGHT_LIST, LOG_QUIET, GATE_QUICK, verb_list,
+     .large = true},
+    {"stat", VERB_LOGIN, RIGHT_LIST, LOG_QUIET, GATE_QUICK, verb_stat},
+    {"hash", VERB_LOGIN, RIGHT_READ, LOG_QUIET, GATE_HASH, verb_hash},
+    {"leaves", VERB_LOGIN, RIGHT_READ, LOG_QUIET, GATE_HASH, verb_leaves,
+     .large = true},
+    {"get", VERB_LOGIN, RIGHT_READ, LOG_LARGE, GATE_GET, verb_get},
+    {"put", VERB_LOGIN, RIGHT_DROP, LOG_LARGE, GATE_NONE, verb_put},
+    {"put.commit", VERB_LOGIN, RIGHT_NONE, LOG_QUIET, GATE_NONE,
+     verb_put_commit},
+    {"put.leaves", VERB_LOGIN, RIGHT_NONE, LOG_QUIET, GATE_NONE,
+     verb_put_leaves},
+    {"mkdir", VERB_LOGIN, RIGHT_DROP, LOG_QUIET, GATE_QUICK, verb_mkdir},
+    {"link", VERB_LOGIN, RIGHT_DROP, LOG_QUIET, GATE_QUICK, verb_link},
+    {"set", VERB_LOGIN, RIGHT_WRITE, LOG_QUIET, GATE_QUICK, verb_set},
+    {"move", VERB_LOGIN, RIGHT_DELETE, LOG_LOUD, GATE_QUICK, verb_move},
+    {"remove", VERB_LOGIN, RIGHT_DELETE, LOG_LOUD, GATE_QUICK, verb_remove},
 };
 #define VERBS (sizeof(table) / sizeof(*table))
 _Static_assert(VERBS < NATIVE_VERBS, "the counters have a place for each");
@@ -43,6 +53,15 @@ const struct verb *verb_find(const char *name)
             return &table[i];
     }
     return NULL;
+}
+
+unsigned verb_gate(const json_t *body, void *arg)
+{
+    const char *name = json_string_value(json_object_get(body, "do"));
+    const struct verb *v = name ? verb_find(name) : NULL;
+
+    (void)arg;
+    return v ? v->gate : GATE_NONE;
 }
 
 unsigned verb_number(const struct verb *v)

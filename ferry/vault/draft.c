@@ -297,6 +297,10 @@ static int open_place(void *arg)
         d->kind = DRAFT_REGISTERED;
         return 0;
     }
+    /* Of many that wait to be published each has one descriptor: publishing
+     * opens the place anew. */
+    keel_file_close(d->dir);
+    d->dir = -1;
     return rc < 0 ? rc : content_write(d, o->put, o->why);
 }
 

@@ -99,6 +99,8 @@ static void exchange_drop(struct exchange *x)
     exchange_data_off(x);
     keel_assert(!x->sending && TAILQ_EMPTY(&x->bell.waiting));
     exchange_unlist(x);
+    if (x->waiting)
+        TAILQ_REMOVE(&x->link->gates[x->gate - 1].waiting, x, behind);
     exchange_inline_drop(x);
     if (x->charge > 0)
         room_give(x->link->inline_room, x->charge);
@@ -119,9 +121,13 @@ static void exchange_wake(struct exchange *x)
         x->sink.ended(x->sink.arg);
 }
 
+static void gate_pass(struct exchange *x);
+
 static void exchange_cancel(struct exchange *x)
 {
     x->cancelled = true;
+    if (x->waiting && x->link->state == LINK_OPEN)
+        gate_pass(x); /* it will not be long */
     if (x->co)
         keel_cancel(x->co);
     exchange_wake(x);
@@ -292,6 +298,22 @@ static void handler_refuse(struct exchange *x, const char *verb, int rc,
     (void)exchange_refuse(x, why);
 }
 
+/* The oldest one that waits at the gate has its turn. */
+static void gate_leave(struct exchange *x)
+{
+    struct link *l = x->link;
+    struct gate *g;
+    struct exchange *next;
+
+    if (x->gate == 0)
+        return;
+    g = &l->gates[x->gate - 1];
+    g->inside--;
+    next = TAILQ_FIRST(&g->waiting);
+    if (next && l->state == LINK_OPEN && g->inside < LINK_GATE_MOST)
+        gate_pass(next);
+}
+
 static int handler_run(void *arg)
 {
     struct exchange *x = arg;
@@ -308,6 +330,7 @@ static int handler_run(void *arg)
         handler_refuse(x, verb, rc, &why);
     x->co = NULL;
     x->running = false;
+    gate_leave(x);
     exchange_data_off(x);
     keel_assert(!x->sending);
     if (!x->last.queued)
@@ -438,6 +461,7 @@ static int inline_size(struct link *l, const struct wire_frame *f,
 static void request_no_memory(struct exchange *x)
 {
     x->running = false;
+    gate_leave(x);
     x->answered = true;
     reply_no_memory(x);
     if (!x->last.queued)
@@ -453,6 +477,37 @@ static void request_start(struct link *l, struct exchange *x)
 
     if (rc < 0)
         request_no_memory(x);
+}
+
+/* Into the gate, with or without a place; its handler begins. */
+static void gate_pass(struct exchange *x)
+{
+    struct gate *g = &x->link->gates[x->gate - 1];
+
+    if (x->waiting)
+        TAILQ_REMOVE(&g->waiting, x, behind);
+    x->waiting = false;
+    g->inside++;
+    request_start(x->link, x);
+}
+
+static void request_gate(struct link *l, struct exchange *x)
+{
+    struct gate *g;
+
+    x->gate = l->gate_of && l->trusted ? l->gate_of(x->body, l->arg) : 0;
+    if (x->gate == 0) {
+        request_start(l, x);
+        return;
+    }
+    keel_assert(x->gate <= LINK_GATES);
+    g = &l->gates[x->gate - 1];
+    if (g->inside < LINK_GATE_MOST) {
+        gate_pass(x);
+        return;
+    }
+    x->waiting = true;
+    TAILQ_INSERT_TAIL(&g->waiting, x, behind);
 }
 
 int exchange_request(struct link *l, struct wire_frame *f, struct problem *why)
@@ -489,7 +544,7 @@ int exchange_request(struct link *l, struct wire_frame *f, struct problem *why)
     if (inline_bytes > 0 && l->trusted && !x->data)
         request_no_memory(x);
     else
-        request_start(l, x);
+        request_gate(l, x);
     return 0;
 }
 

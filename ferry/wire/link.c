@@ -375,6 +375,9 @@ static struct link *link_new(struct keel_stream *stream,
     l->inline_of = o->inline_bytes;
     l->inline_room = o->room;
     l->inline_cost = o->inline_cost;
+    l->gate_of = o->gate;
+    for (int i = 0; i < LINK_GATES; i++)
+        TAILQ_INIT(&l->gates[i].waiting);
     l->arg = o->arg;
     l->limits.kinds = both | (o->server ? 1u << WIRE_REQUEST | 1u << WIRE_CANCEL
                                         : 1u << WIRE_REPLY | 1u << WIRE_NOTE);

@@ -43,8 +43,15 @@ struct link_options {
      * each such handler.  The link is not read while there is no room. */
     struct room *room;
     size_t inline_cost;
+    /* Server, may be NULL: through which gate a request goes, 1 to LINK_GATES: of
+     * its requests LINK_GATE_MOST have a handler at a time, and the others wait
+     * without one; or 0: its handler begins at once, as that of one whose end
+     * others wait for must. */
+    unsigned (*gate)(const json_t *body, void *arg);
     void *arg;
 };
+#define LINK_GATES 3
+#define LINK_GATE_MOST 64
 
 /* Takes the stream on success (also frees it); on failure it is still the
  * caller's, to be closed.  Exchanges HELLOs.  A link lives on the loop of the

@@ -86,6 +86,9 @@ struct exchange {
     json_t *body;
     uint8_t *data; /* that came with the REQUEST, until it is dropped */
     size_t charge; /* of the room */
+    unsigned gate; /* 0: none */
+    bool waiting;  /* at the gate */
+    TAILQ_ENTRY(exchange) behind;
     enum problem_id refusal;
     /* client */
     json_t *reply; /* the whole frame */
@@ -118,6 +121,11 @@ struct link {
     size_t (*inline_of)(const json_t *body, void *arg);
     struct room *inline_room;
     size_t inline_cost;
+    unsigned (*gate_of)(const json_t *body, void *arg);
+    struct gate {
+        TAILQ_HEAD(, exchange) waiting;
+        unsigned inside;
+    } gates[LINK_GATES];
     void *arg;
     json_t *hello;
 
