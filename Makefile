@@ -10,7 +10,7 @@
 #                       peers)
 #   make lint           both compilers with -Werror, formatting, layers
 #   make fmt            format the sources
-#   make docs           what is generated: docs/errors.md
+#   make docs           what is generated: docs/errors.md, dist/completions
 #   make picture        records docs/progress.svg
 #   make fuzz           every libFuzzer harness for FUZZ_SECONDS (30) each
 #   make fresh          the README's commands in a bare Debian 12 root
@@ -69,6 +69,9 @@ fmt:
 
 docs: all
 	@$(BUILD)/obj/ferry/base/errors_doc > docs/errors.md
+	@$(BUILD)/ferry completion bash > dist/completions/ferry.bash
+	@$(BUILD)/ferry completion zsh > dist/completions/_ferry
+	@$(BUILD)/ferry completion fish > dist/completions/ferry.fish
 
 picture: all
 	@root=. && . scripts/need.sh && need picture && scripts/picture.py $(BUILD)

@@ -203,6 +203,20 @@ static const struct command commands[] = {
      .help = N_("Says how a command is used, or lists all commands."),
      .examples = "    ferry help put\n",
      .arguments = ARGUMENT_COMMAND},
+    {.name = "completion",
+     .least = 1,
+     .most = 1,
+     .run = cmd_completion,
+     .usage = "bash|zsh|fish",
+     .help = N_("Prints a shell's completion."),
+     .hidden = true},
+    {.name = "complete-names",
+     .least = 1,
+     .most = 2,
+     .run = cmd_complete_names,
+     .usage = "remote|profiles|codes [PREFIX]",
+     .help = N_("Prints what a word may become."),
+     .hidden = true},
 };
 #define COMMANDS (sizeof(commands) / sizeof(*commands))
 

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: MIT
+# bash completion for ferry; made by 'ferry completion bash'
+
+_ferry_add() {
+    local name trim=
+    # bash takes a word behind a colon for one of its own
+    [[ $COMP_WORDBREAKS == *:* && $cur == *:* ]] && trim=${cur%"${cur##*:}"}
+    while IFS= read -r name; do
+        case $name in
+        */) compopt -o nospace 2>/dev/null ;;
+        esac
+        printf -v name %q "$name"
+        COMPREPLY+=("${name#"$trim"}")
+    done
+}
+
+_ferry() {
+    local line=${COMP_LINE:0:COMP_POINT} cur command= previous= word words= kind= options= skip=
+    cur=${line##*[[:space:]]}
+    COMPREPLY=()
+    local -a before
+    read -ra before <<<"${line%"$cur"}"
+    for word in "${before[@]:1}"; do
+        previous=$word
+        [[ $skip ]] && { skip=; continue; }
+        case $word in
+        --sort | --if-match | --exclude | --include | --level | --hash | --connections | -j | --as | --password-file) skip=1 ;;
+        -*) ;;
+        *) [[ $command ]] || command=$word ;;
+        esac
+    done
+    case $command in
+    register) kind=none words='' options='' ;;
+    join) kind=none words='' options='' ;;
+    login) kind=none words='' options='' ;;
+    logout) kind=none words='' options='' ;;
+    whoami) kind=none words='' options='' ;;
+    put) kind=both words='' options='--recursive -r --dry-run --no-replace --if-match --exclude --include --level --hash --retry --connections -j' ;;
+    get) kind=both words='' options='--recursive -r --dry-run --if-match --exclude --include --hash --retry --connections -j' ;;
+    ls) kind=remote words='' options='--recursive -r --long -l --sort --reverse' ;;
+    stat) kind=remote words='' options='' ;;
+    mkdir) kind=remote words='' options='--parents -p' ;;
+    mv) kind=remote words='' options='--no-replace' ;;
+    rm) kind=remote words='' options='--recursive -r --force -f --dry-run' ;;
+    spaces) kind=none words='' options='' ;;
+    passwd) kind=none words='' options='' ;;
+    devices) kind=words words='remove' options='' ;;
+    profiles) kind=words words='default remove' options='' ;;
+    hash) kind=both words='' options='--hash' ;;
+    explain) kind=codes words='' options='' ;;
+    shell) kind=none words='' options='' ;;
+    help) kind=command words='' options='' ;;
+    '') kind=command ;;
+    esac
+    [[ $skip ]] && case $previous in
+    --sort) kind=values words='name size time' ;;
+    --if-match) kind=none words='' ;;
+    --exclude) kind=none words='' ;;
+    --include) kind=none words='' ;;
+    --level) kind=values words='received synced committed' ;;
+    --hash) kind=values words='sha256 xxh128' ;;
+    --connections | -j) kind=none words='' ;;
+    --as) kind=profiles words='' ;;
+    --password-file) kind=local words='' ;;
+    esac
+    if [[ ! $skip && $cur == -* ]]; then
+        options+=' --quiet -q --verbose -v --json --as --password-file --accept-key --new-key --help -h --version'
+        COMPREPLY=($(compgen -W "$options" -- "$cur"))
+        return
+    fi
+    case $kind in
+    command) COMPREPLY=($(compgen -W 'register join login logout whoami put get ls stat mkdir mv rm spaces passwd devices profiles hash explain shell help' -- "$cur")) ;;
+    words | values) COMPREPLY=($(compgen -W "$words" -- "$cur")) ;;
+    local) compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
+    both)
+        if [[ ${cur%%/*} == *:* ]]; then
+            _ferry_add < <(ferry complete-names remote -- "$cur" 2>/dev/null)
+        else
+            compopt -o filenames 2>/dev/null
+            mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+        fi ;;
+    remote | codes | profiles)
+        _ferry_add < <(ferry complete-names $kind -- "$cur" 2>/dev/null) ;;
+    esac
+}
+complete -F _ferry ferry
