@@ -89,9 +89,11 @@ static const struct command commands[] = {
      .run = cmd_ls,
      .usage = "[REMOTE]...",
      .help = N_("Lists a directory of the server, ':/' by default. Directories "
-                "end in '/',\nlinks in '@'. On a terminal names stand in "
-                "columns. Sorting by size or time, and\nthe other way round, "
-                "reads a directory whole before its first line."),
+                "end in '/',\n"
+                "links in '@'. On a terminal names stand in columns. Sorting "
+                "by size or time,\n"
+                "and the other way round, reads a directory whole before its "
+                "first line."),
      .examples = "    ferry ls :/2026\n"
                  "    ferry ls -l --sort time :@team/\n"
                  "    ferry ls -r --json work:/ | jq -r .path\n",
@@ -132,8 +134,10 @@ static const struct command commands[] = {
      .run = cmd_rm,
      .usage = "REMOTE...",
      .help = N_("Removes files, empty directories, and trees with -r. At a "
-                "terminal it asks before\nit removes a tree, unless -f; in a "
-                "script it does not. There is no way back."),
+                "terminal it asks\n"
+                "before it removes a tree, unless -f; in a script it does not. "
+                "There is no way\n"
+                "back."),
      .examples = "    ferry rm :/maps.tar\n"
                  "    ferry rm -r --dry-run :/2025\n",
      .options = OPTION_RECURSIVE | OPTION_FORCE | OPTION_DRY_RUN,
@@ -142,7 +146,8 @@ static const struct command commands[] = {
      .run = cmd_spaces,
      .usage = "",
      .help = N_("Lists the spaces you may enter, your own first. What you may "
-                "do there and how full\nthey are stands beside them."),
+                "do there and how\n"
+                "full they are stands beside them."),
      .examples = "    ferry spaces\n    ferry ls :@team/\n"},
     {.name = "passwd",
      .run = cmd_passwd,
@@ -165,8 +170,10 @@ static const struct command commands[] = {
      .run = cmd_profiles,
      .usage = "[default NAME | remove NAME]",
      .help = N_("Lists the logins kept here. A star stands at the one that is "
-                "used without --as;\n'default' makes it another, 'remove' "
-                "forgets one here, without telling the server."),
+                "used without\n"
+                "--as; 'default' makes it another, 'remove' forgets one here, "
+                "without telling\n"
+                "the server."),
      .examples = "    ferry profiles\n    ferry profiles default work\n",
      .arguments = ARGUMENT_WORDS,
      .words = "default remove"},
@@ -192,8 +199,10 @@ static const struct command commands[] = {
      .run = cmd_shell,
      .usage = "",
      .help = N_("Opens a prompt, as 'ferry' alone does at a terminal. Without "
-                "a terminal it reads\ncommands from standard input and ends at "
-                "the first that fails, unless its line\nbegins with '-'."),
+                "a terminal it\n"
+                "reads commands from standard input and ends at the first that "
+                "fails, unless\n"
+                "its line begins with '-'."),
      .examples = "    ferry\n"
                  "    echo 'put maps.tar' | ferry shell\n"},
     {.name = "help",
