@@ -36,7 +36,7 @@ _ferry() {
     logout) kind=none words='' options='' ;;
     whoami) kind=none words='' options='' ;;
     put) kind=both words='' options='--recursive -r --dry-run --no-replace --if-match --exclude --include --level --hash --retry --connections -j' ;;
-    get) kind=both words='' options='--recursive -r --dry-run --if-match --exclude --include --hash --retry --connections -j' ;;
+    get) kind=both words='' options='--recursive -r --dry-run --no-replace --if-match --exclude --include --hash --retry --connections -j' ;;
     ls) kind=remote words='' options='--recursive -r --long -l --sort --reverse' ;;
     stat) kind=remote words='' options='' ;;
     mkdir) kind=remote words='' options='--parents -p' ;;
