@@ -520,8 +520,20 @@ int keel_fd_poll(int fd, short events, keel_ns deadline)
         .op = {.verb = POLLER_POLL, .fd = fd, .flags = (unsigned short)events},
         .what = "poll",
     };
+    int rc;
 
-    return (int)run(KEEL_OP_POLL, &io, 0, deadline);
+    deadline = wait_until(deadline);
+    for (;;) {
+        rc = (int)run(KEEL_OP_POLL, &io, 0, deadline);
+        if (rc != -EINVAL || !isatty(fd))
+            return rc;
+        /* A terminal woken for nothing, as by a change of its modes: io_uring
+         * looks again, and gives up on a file with two wait queues.  Not at
+         * once: who changes the modes may not be done. */
+        rc = keel_sleep(keel_after(KEEL_MS));
+        if (rc < 0)
+            return rc;
+    }
 }
 
 /* ---- ownership ------------------------------------------------------------------------------- */

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include <keel/co.h>
@@ -213,6 +214,38 @@ static int polling_tells_the_events(void *arg)
     assert_int_equal(keel_fd_poll(ends[0], POLLIN, soon()), POLLIN);
     assert_int_equal(keel_fd_poll(ends[0], POLLIN, KEEL_NOW), POLLIN);
     assert_int_equal(keel_fd_poll(9999, POLLIN, soon()), -EBADF);
+    return 0;
+}
+
+static int wait_for_a_key(void *arg)
+{
+    return keel_fd_poll(*(int *)arg, POLLIN, soon());
+}
+
+/* Whatever wakes who waits, like a job that is stopped and goes on. */
+static int a_terminal_is_waited_for_through_a_change_of_its_modes(void *arg)
+{
+    int far = posix_openpt(O_RDWR | O_NOCTTY), near, rc;
+    struct termios modes;
+    struct keel_co *co;
+
+    (void)arg;
+    assert_true(far >= 0 && grantpt(far) == 0 && unlockpt(far) == 0);
+    near = open(ptsname(far), O_RDWR | O_NOCTTY | O_CLOEXEC);
+    assert_true(near >= 0);
+    assert_int_equal(keel_spawn(NULL, wait_for_a_key, &near, &co), 0);
+    settle();
+    assert_int_equal(tcgetattr(near, &modes), 0);
+    for (int i = 0; i < 4; i++) {
+        modes.c_lflag ^= ICANON;
+        assert_int_equal(tcsetattr(near, TCSANOW, &modes), 0);
+        settle();
+    }
+    assert_int_equal(write(far, "x\n", 2), 2);
+    assert_int_equal(keel_join(co, soon(), &rc), 0);
+    assert_int_equal(rc, POLLIN);
+    close(near);
+    close(far);
     return 0;
 }
 
@@ -735,6 +768,7 @@ IN_BOTH(a_pipe_is_read_and_written_too)
 IN_BOTH(a_wait_ends_when_a_thread_writes)
 IN_BOTH(a_full_unix_listener_is_waited_for)
 IN_BOTH(faults_of_connections_are_asked_once)
+IN_CO(a_terminal_is_waited_for_through_a_change_of_its_modes)
 IN_CO(a_table_that_cannot_grow_is_an_error_of_the_call)
 IN_CO(a_cancelled_wait_returns_and_leaves_the_bytes)
 IN_CO(bytes_that_came_win_over_the_cancel_which_shows_next)
@@ -763,6 +797,7 @@ int main(void)
         BOTH(a_wait_ends_when_a_thread_writes),
         BOTH(a_full_unix_listener_is_waited_for),
         BOTH(faults_of_connections_are_asked_once),
+        CO(a_terminal_is_waited_for_through_a_change_of_its_modes),
         CO(a_table_that_cannot_grow_is_an_error_of_the_call),
         CO(a_cancelled_wait_returns_and_leaves_the_bytes),
         CO(bytes_that_came_win_over_the_cancel_which_shows_next),
