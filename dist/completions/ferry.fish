@@ -6,7 +6,7 @@ complete -c ferry -f -n __fish_use_subcommand -a join -d 'Makes an account with 
 complete -c ferry -f -n __fish_use_subcommand -a login -d 'Logs in with the password, and registers a key of this device'
 complete -c ferry -f -n __fish_use_subcommand -a logout -d 'Forgets this device\'s key, here and on the server'
 complete -c ferry -f -n __fish_use_subcommand -a whoami -d 'Says who is logged in where, and what is used'
-complete -c ferry -f -n __fish_use_subcommand -a put -d 'Sends files'
+complete -c ferry -f -n __fish_use_subcommand -a put -d 'Sends files, and directories with -r'
 complete -c ferry -f -n __fish_use_subcommand -a get -d 'Fetches files, with -r also directories'
 complete -c ferry -f -n __fish_use_subcommand -a ls -d 'Lists a directory of the server, \':/\' by default'
 complete -c ferry -f -n __fish_use_subcommand -a stat -d 'Says all that is known of a name on the server: type, size, mode, date, hash, and where a link points'

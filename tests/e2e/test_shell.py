@@ -154,7 +154,7 @@ def test_lines_are_remembered_for_the_owner_alone(server, ada, tmp_path):
     p = Prompt(ada, tmp_path / "here")
     p.do("ls  -l")
     p.do(" whoami")
-    p.do(f"join {server.invite()} ada")
+    p.do(f"join {server.invite()}secret no:name")
     assert p.leave() == 0
     history = ada.home / "history"
     assert stat.S_IMODE(history.stat().st_mode) == 0o600
