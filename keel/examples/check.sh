@@ -1,0 +1,16 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# check.sh PROGRAM EXPECTED [ARGUMENT...]: runs PROGRAM; it must succeed, and
+# print to both outputs what the file EXPECTED says.
+set -u
+program=$1
+expected=$2
+shift 2
+
+printed=$(mktemp) || exit 1
+trap 'rm -f "$printed"' EXIT
+"$program" "$@" >"$printed" 2>&1
+status=$?
+diff -u "$expected" "$printed" || exit 1
+[ "$status" -eq 0 ] || echo "$program: exit status $status"
+exit "$status"
