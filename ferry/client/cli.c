@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "client/progress.h"
 #include "client/text.h"
 
 void cli_say(const struct cli *c, const char *format, ...)
@@ -29,6 +30,7 @@ void cli_trace(const struct cli *c, const char *format, ...)
 
     if (c->verbose <= 0)
         return;
+    progress_aside();
     fputs("ferry: ", stderr);
     va_start(list, format);
     vfprintf(stderr, _(format), list);

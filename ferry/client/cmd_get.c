@@ -25,6 +25,7 @@ struct getting_one {
     enum chunk_hash hash;
     struct buffer_pool *pool;
     struct progress *progress;
+    struct progress_part part;
 };
 
 /* ---- where it goes ------------------------------------------------------------- */
@@ -138,7 +139,7 @@ static int one_would(const struct getting_one *g, const struct target *t,
     return 0;
 }
 
-static int one_fetch(struct session *s, const struct getting_one *g,
+static int one_fetch(struct session *s, struct getting_one *g,
                      const struct target *t, const struct remote_entry *e,
                      struct problem *why)
 {
@@ -153,12 +154,15 @@ static int one_fetch(struct session *s, const struct getting_one *g,
         .dest = g->dest,
         .lasting = true,
         .progress = g->progress,
+        .part = &g->part,
     };
     int rc = download_run(s, &o, e, &got, why);
 
-    if (rc == 0)
-        one_say(g, t, &got);
-    return rc;
+    if (rc < 0)
+        return rc;
+    progress_stop(g->progress);
+    one_say(g, t, &got);
+    return 0;
 }
 
 /* 1: it is no single file, and -r was given. */
@@ -230,6 +234,7 @@ static int get_run(struct cli *c, const struct get_order *order, bool directory)
     one.pool = o.pool;
     o.batch = b;
     rc = o.count == 1 ? batch_run(b, one_task, &one, c->why) : 1;
+    progress_stop(&progress);
     if (rc == 1)
         rc = get_tree(&o);
     batch_close(keel_take(b));

@@ -19,6 +19,7 @@ struct put {
     int count;
     struct buffer_pool *pool;
     struct progress progress;
+    struct progress_part part;
     struct upload_result result;
 };
 
@@ -92,6 +93,7 @@ static int one_send(struct session *s, void *arg, struct problem *why)
         .path = &p->target,
         .pool = p->pool,
         .progress = &p->progress,
+        .part = &p->part,
     };
     int rc = cli_hash(p->c, &o.hash, why), fd;
 
@@ -134,7 +136,10 @@ static int put_one(struct put *p, struct batch *b)
         rc = problem(p->c->why, NO_MEMORY);
     if (rc < 0)
         return rc;
+    batch_progress(b, &p->progress);
     rc = batch_run(b, one_send, p, p->c->why);
+    batch_progress(b, NULL);
+    progress_stop(&p->progress);
     if (rc == 0)
         one_say(p, local);
     buffer_pool_free(p->pool);

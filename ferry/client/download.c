@@ -25,7 +25,6 @@ struct download {
     struct part *part;
     struct digest root;
     bool root_known;
-    uint64_t there, moved;
 };
 
 /* ---- receiving --------------------------------------------------------------------------- */
@@ -34,8 +33,7 @@ static void download_moved(void *arg, uint64_t bytes)
 {
     struct download *d = arg;
 
-    d->moved += bytes;
-    progress_moved(d->o->progress, bytes);
+    progress_part_moved(d->o->progress, d->o->part, bytes);
 }
 
 static int download_call(struct download *d, const struct range *ranges,
@@ -299,28 +297,15 @@ static int download_part(struct download *d, struct problem *why)
 static void download_began(struct download *d)
 {
     struct progress *p = d->o->progress;
+    uint64_t there = part_bytes(d->part);
 
-    d->there = part_bytes(d->part);
-    if (p->tree)
-        progress_skip(p, (int64_t)d->there);
-    else
-        progress_start(p, d->o->c, path_leaf(&d->o->place->path), d->entry.size,
-                       d->there);
-    if (d->there > 0)
+    if (!p->tree)
+        progress_start(p, d->o->c, path_leaf(&d->o->place->path),
+                       d->entry.size);
+    progress_begin(p, d->o->part, there);
+    if (there > 0)
         cli_trace(d->o->c, "%llu bytes are here already",
-                  (unsigned long long)d->there);
-}
-
-static void download_ended(struct download *d, int rc)
-{
-    struct progress *p = d->o->progress;
-
-    if (!p->tree) {
-        progress_stop(p);
-    } else if (rc < 0) { /* it may begin again */
-        progress_back(p, d->moved);
-        progress_skip(p, -(int64_t)d->there);
-    }
+                  (unsigned long long)there);
 }
 
 /* What will not be continued under this name is not left behind. */
@@ -346,7 +331,8 @@ int download_run(struct session *s, const struct download_order *o,
         rc = download_verify(&d, why);
     if (rc == 0)
         rc = download_publish(&d, why);
-    download_ended(&d, rc);
+    if (rc < 0) /* it may begin again */
+        progress_broken(o->progress, o->part);
     if (rc < 0 && is_over(why)) {
         part_rest(d.part);
         part_drop(d.part);
@@ -354,6 +340,6 @@ int download_run(struct session *s, const struct download_order *o,
     }
     part_close(d.part);
     if (rc == 0)
-        *ret = (struct download_result){d.root, d.entry.size, d.moved};
+        *ret = (struct download_result){d.root, d.entry.size, o->part->sent};
     return rc;
 }

@@ -24,13 +24,14 @@ struct download_order {
     struct local_new to;
     const char *dest; /* for words */
     bool lasting;     /* on stable storage when it returns */
-    /* A tree's, told of what moves; or zeroed, and this file's alone: it runs
-     * from the first byte to the end, and speaks of it afterwards. */
+    /* A tree's; or this file's alone, zeroed before the first attempt: it is
+     * started with the first byte, and the caller's to stop. */
     struct progress *progress;
+    struct progress_part *part; /* of all attempts */
 };
 struct download_result {
     struct digest root;
-    uint64_t size, received;
+    uint64_t size, received; /* received: by all attempts */
 };
 #define DOWNLOAD_BUFFERS 16 /* of a pool for one of them */
 

@@ -108,6 +108,7 @@ static int large_once(struct session *s, struct item *i, struct problem *why)
                .no_replace = i->g->c->no_replace},
         .dest = i->name,
         .progress = &i->g->progress,
+        .part = &i->part,
     };
     int rc = item_place(i, &place, why);
 

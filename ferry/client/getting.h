@@ -54,6 +54,7 @@ struct item {
     struct remote_entry entry; /* its facts, as they were told last */
     uint8_t *bytes;            /* a small file's */
     uint64_t held;             /* counted in getting.held */
+    struct progress_part part;
     unsigned tries;
     bool whole; /* in `bytes`, to be written */
     uint64_t received;

@@ -12,6 +12,9 @@ static atomic_bool transfer, progress, terminal;
 static atomic_int told = -1;
 static int terminal_fd;
 static struct termios terminal_before, terminal_now;
+static _Atomic(const char *) prompt;
+static int prompt_fd;
+static atomic_uint resumed_count;
 
 static void say(const char *words)
 {
@@ -44,24 +47,47 @@ void interrupt_tell(int fd)
     sigaction(SIGWINCH, &action, NULL);
 }
 
+/* Whether the terminal is ours: after ^Z, or with &, it is the shell's.  Where
+ * nobody controls it there is nobody to disturb. */
+static bool in_front(int fd)
+{
+    pid_t front = tcgetpgrp(fd);
+
+    return front < 0 || front == getpgrp();
+}
+
+static void line_clear(void)
+{
+    if (atomic_load(&progress) && in_front(2))
+        say("\r\x1b[K");
+}
+
 static void interrupted(int number)
 {
     if (number == SIGINT && atomic_load(&told) >= 0) {
-        if (atomic_load(&progress))
-            say("\r\x1b[K");
+        line_clear();
         tell('i');
         return;
     }
-    if (atomic_load(&terminal)) {
+    if (atomic_exchange(&terminal, false) && in_front(terminal_fd)) {
         tcsetattr(terminal_fd, TCSANOW, &terminal_before);
         say("\n");
     }
-    if (atomic_load(&progress))
-        say("\r\x1b[K");
+    line_clear();
     if (atomic_load(&transfer))
         say("ferry: Interrupted. Repeat the command to continue.\n");
     signal(number, SIG_DFL);
     raise(number);
+}
+
+/* Whoever asks asks again. */
+static void prompt_again(void)
+{
+    const char *words = atomic_load(&prompt);
+    ssize_t ignored = words ? write(prompt_fd, words, strlen(words)) : 0;
+
+    (void)ignored;
+    atomic_fetch_add(&resumed_count, 1);
 }
 
 /* Stops here, inside the handler, and goes on here: the terminal is given back
@@ -70,12 +96,13 @@ static void interrupted(int number)
 static void stopped(int number)
 {
     struct sigaction plain = {.sa_handler = SIG_DFL}, ours;
-    bool changed = atomic_load(&terminal);
+    bool changed = atomic_exchange(&terminal, false);
     int error = errno;
     sigset_t one;
 
     if (changed)
         tcsetattr(terminal_fd, TCSANOW, &terminal_before);
+    line_clear();
     sigaction(number, &plain, &ours);
     sigemptyset(&one);
     sigaddset(&one, number);
@@ -83,9 +110,13 @@ static void stopped(int number)
     pthread_sigmask(SIG_UNBLOCK, &one, NULL); /* here it stops */
     pthread_sigmask(SIG_BLOCK, &one, NULL);
     sigaction(number, &ours, NULL);
-    /* In the background again the terminal would stop us once more. */
-    if (changed && tcgetpgrp(terminal_fd) == getpgrp())
+    /* In the background this stops us once more, until the terminal is ours:
+     * an answer typed before would be seen. */
+    if (changed) {
         tcsetattr(terminal_fd, TCSANOW, &terminal_now);
+        atomic_store(&terminal, true);
+    }
+    prompt_again();
     tell('c');
     errno = error;
 }
@@ -97,7 +128,7 @@ void interrupt_suspend(void)
 
 void interrupt_install(void)
 {
-    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
     struct sigaction action = {.sa_handler = interrupted};
     struct sigaction stop = {.sa_handler = stopped, .sa_flags = SA_RESTART};
     struct sigaction tstp;
@@ -130,4 +161,15 @@ void interrupt_terminal(int fd, const struct termios *before,
     terminal_before = *before;
     terminal_now = *now;
     atomic_store(&terminal, true);
+}
+
+void interrupt_prompt(int fd, const char *words)
+{
+    prompt_fd = fd;
+    atomic_store(&prompt, words);
+}
+
+unsigned interrupt_resumed(void)
+{
+    return atomic_load(&resumed_count);
 }

@@ -15,6 +15,11 @@ void interrupt_transfer(bool under_way, bool line);
  * program is stopped (SIGTSTP) it is as it was before, too. */
 void interrupt_terminal(int fd, const struct termios *before,
                         const struct termios *now);
+/* A question stands on the terminal `fd`, and is asked again when the program
+ * goes on after a stop.  Lends `words`; NULL: it has its answer. */
+void interrupt_prompt(int fd, const char *words);
+/* How often the program went on after a stop. */
+unsigned interrupt_resumed(void);
 /* The prompt: from now on an interrupt ends nothing, but is told to the pipe `fd`
  * (non-blocking) as a byte 'i'; a terminal of another size is 'w', and going on
  * after a stop 'c'.  -1: as before. */

@@ -9,12 +9,15 @@
 #include <string.h>
 #include <termios.h>
 
+#include <keel/co.h>
 #include <keel/file.h>
 #include <keel/io.h>
 
 #include "client/interrupt.h"
+#include "client/progress.h"
 #include "client/text.h"
 
+#define ERRORS_MOST 50
 #define KEY_INTERRUPT 3
 #define KEY_END 4
 #define KEY_BACK 8
@@ -28,26 +31,33 @@
 static int terminal_read(int fd, const char *prompt, bool echo, char *ret,
                          size_t size)
 {
+    unsigned resumed = interrupt_resumed(), errors = 0;
     size_t count = 0;
 
     keel_fd_write(fd, prompt, strlen(prompt), KEEL_FOREVER);
+    interrupt_prompt(fd, prompt);
     for (;;) {
         char c;
         ssize_t got = keel_fd_read(fd, &c, 1, KEEL_FOREVER);
 
+        /* What was typed before a stop belongs to the question before. */
+        if (resumed != interrupt_resumed())
+            count = 0;
+        resumed = interrupt_resumed();
         ret[count] = 0;
-        if (got == -EIO || got == -EINTR) /* stopped, and back again */
+        /* Stopped, and back again; or the terminal is gone. */
+        if ((got == -EIO || got == -EINTR) && ++errors < ERRORS_MOST &&
+            keel_sleep(keel_after(20 * KEEL_MS)) == 0)
             continue;
         if (got < 0)
             return (int)got;
+        errors = 0;
         if (got == 0 || c == KEY_INTERRUPT || (c == KEY_END && count == 0))
             return -EINTR;
         if (c == '\n' || c == '\r' || c == KEY_END)
             return 0;
         if (!echo && c == KEY_SUSPEND) {
             interrupt_suspend();
-            keel_fd_write(fd, prompt, strlen(prompt), KEEL_FOREVER);
-            count = 0;
             continue;
         }
         if (!echo && c == KEY_KILL) {
@@ -82,15 +92,19 @@ static int terminal_line(const char *prompt, bool echo, char *ret, size_t size)
     quiet = before;
     if (!echo) {
         quiet.c_lflag &= (tcflag_t) ~(ECHO | ISIG | ICANON);
+        /* Begun in the background it stops here, until the terminal is ours. */
         interrupt_terminal(fd, &before, &quiet);
         tcsetattr(fd, TCSAFLUSH, &quiet);
     }
+    progress_hush(true);
     rc = terminal_read(fd, prompt, echo, ret, size);
+    interrupt_prompt(-1, NULL);
     if (!echo) {
         tcsetattr(fd, TCSAFLUSH, &before);
         interrupt_terminal(fd, NULL, NULL);
         keel_fd_write(fd, "\n", 1, KEEL_FOREVER);
     }
+    progress_hush(false);
     keel_fd_close(fd);
     return rc;
 }

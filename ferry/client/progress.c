@@ -2,75 +2,28 @@
 #include "client/progress.h"
 
 #include <inttypes.h>
-#include <locale.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
-#include <wchar.h>
 
 #include <keel/io.h>
 
 #include "base/name.h"
 #include "client/interrupt.h"
+#include "client/text.h"
 
 #define REDRAW (100 * KEEL_MS)
+#define BAR_LEAST 10
 #define BAR_MOST 40
-#define NAME_LEAST 8
+#define TREE_BAR 12
+#define BAR_FRAME 3   /* " []" */
+#define NAME_LEAST 13 /* of which one separates it */
 /* The rate is measured over this much, up to twice of it. */
 #define RATE_SPAN (5 * KEEL_SECOND)
 /* What a file costs besides its bytes, for the share that is done: a tree of
  * empty files moves on too. */
 #define FILE_WEIGHT 4096
-
-/* ---- columns ------------------------------------------------------------------ */
-
-/* The columns of the character at `text`, and its bytes.  What is there has
- * been escaped. */
-static unsigned char_columns(const char *text, size_t size, size_t *ret_bytes)
-{
-    static locale_t utf8;
-    size_t bytes = text_utf8(text, size);
-    const uint8_t *b = (const uint8_t *)text;
-    wchar_t c;
-    int width = 1;
-
-    *ret_bytes = bytes ? bytes : 1;
-    if (bytes < 2)
-        return 1;
-    c = (wchar_t)(b[0] & (0xff >> (bytes + 1)));
-    for (size_t i = 1; i < bytes; i++)
-        c = c << 6 | (b[i] & 0x3f);
-    /* Widths are the locale's, and the program's may be "C". */
-    if (!utf8)
-        utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
-    if (utf8) {
-        locale_t before = uselocale(utf8);
-
-        width = wcwidth(c);
-        uselocale(before);
-    }
-    return width < 0 ? 1 : (unsigned)width;
-}
-
-/* How many bytes of `text` fit into `columns`, and how many of these they
- * take. */
-static size_t text_fit(const char *text, unsigned columns, unsigned *ret_taken)
-{
-    size_t size = strlen(text), at = 0, bytes;
-    unsigned taken = 0;
-
-    while (at < size) {
-        unsigned width = char_columns(text + at, size - at, &bytes);
-
-        if (taken + width > columns)
-            break;
-        taken += width;
-        at += bytes;
-    }
-    *ret_taken = taken;
-    return at;
-}
 
 /* ---- numbers ------------------------------------------------------------------ */
 
@@ -100,6 +53,17 @@ static void text_count(uint64_t n, char ret[32])
         ret[at++] = digits[i];
     }
     ret[at] = 0;
+}
+
+/* "870 MB/s", "1.3 MB/s", "40 kB/s" */
+static void text_rate(double speed, char ret[32])
+{
+    if (speed >= 9.95e6 || speed < 500)
+        snprintf(ret, 32, "%.0f MB/s", speed / 1e6);
+    else if (speed >= 999500)
+        snprintf(ret, 32, "%.1f MB/s", speed / 1e6);
+    else
+        snprintf(ret, 32, "%.0f kB/s", speed / 1e3);
 }
 
 static double per_second(uint64_t bytes, keel_ns span)
@@ -157,126 +121,119 @@ static void left_print(const struct progress *p, double speed, char ret[32])
     text_clock(speed > 0 ? (int64_t)((double)left / speed) : -1, ret, 32);
 }
 
-static void line_one(const struct progress *p, keel_ns now, unsigned columns,
-                     char *ret, size_t size)
+/* What a line has besides the name, in the order in which it finds room: the
+ * share, what is behind it, and then the name and the bar. */
+enum line_part { SHARE, RATE, LEFT, FILES, BYTES, PARTS };
+
+static void parts_fill(const struct progress *p, keel_ns now, bool counting,
+                       char part[PARTS][96])
 {
-    char done[32], total[32], left[32], tail[160], bar[BAR_MOST + 4] = "";
-    double speed = rate(p, now);
-    unsigned percent = percent_done(p), tail_size, room, taken;
-    size_t name_size;
-
-    text_bytes(p->done, done);
-    text_bytes(p->total, total);
-    left_print(p, speed, left);
-    snprintf(tail, sizeof(tail), " %s/%s %.0f MB/s %s", done, total,
-             speed / 1e6, left);
-    if (columns < 40)
-        snprintf(tail, sizeof(tail), " %.0f MB/s", speed / 1e6);
-    tail_size = (unsigned)strlen(tail);
-    /* What is left goes to the name first, then to the bar. */
-    room = columns > tail_size + 5 ? columns - tail_size - 5 : 0;
-    name_size = text_fit(p->name, room, &taken);
-    room -= taken;
-    if (room >= 10)
-        bar_print(room - 3 > BAR_MOST ? BAR_MOST : room - 3, percent, bar);
-    snprintf(ret, size, "%.*s%4u%%%s%s", (int)name_size, p->name, percent, bar,
-             tail);
-}
-
-/* The parts of a tree's line, and the order in which they find room. */
-enum tree_part { SHARE, BAR, FILES, BYTES, RATE, LEFT, NAME, TREE_PARTS };
-static const enum tree_part wanted[] = {RATE, LEFT, FILES, BYTES};
-
-static void tree_parts(const struct progress *p, keel_ns now,
-                       char part[TREE_PARTS][160])
-{
-    bool counting = atomic_load(&p->counting);
     uint64_t files = atomic_load(&p->counted_files), bytes = total_bytes(p);
     const char *more = counting ? "+" : "";
     char a[32], b[32];
     double speed = rate(p, now);
 
-    memset(part, 0, TREE_PARTS * sizeof(part[0]));
+    memset(part, 0, PARTS * sizeof(part[0]));
     if (counting)
-        snprintf(part[SHARE], 160, "counting");
-    else if (files > 0)
-        snprintf(part[SHARE], 160, "%3u%%", percent_done(p));
+        snprintf(part[SHARE], 96, "%s", _("counting"));
+    else if (!p->tree || files > 0)
+        snprintf(part[SHARE], 96, "%3u%%", percent_done(p));
+    text_rate(speed, a);
+    snprintf(part[RATE], 96, " %s", a);
+    left_print(p, speed, a);
+    if (!counting && (!p->tree || files > 0))
+        snprintf(part[LEFT], 96, " %s", a);
+    /* A chunk may have been sent twice. */
+    text_bytes(!p->tree && p->done > bytes ? bytes : p->done, a);
+    text_bytes(bytes, b);
+    if (bytes > 0)
+        snprintf(part[BYTES], 96, " %s/%s%s", a, b, more);
+    else
+        snprintf(part[BYTES], 96, " %s", a);
+    if (!p->tree)
+        return;
     text_count(p->files_done, a);
     text_count(files, b);
     if (files > 0)
-        snprintf(part[FILES], 160, " %s/%s%s files", a, b, more);
+        snprintf(part[FILES], 96, _(" %s/%s%s files"), a, b, more);
     else
-        snprintf(part[FILES], 160, " %s files", a);
-    text_bytes(p->done, a);
-    text_bytes(bytes, b);
-    if (bytes > 0)
-        snprintf(part[BYTES], 160, " %s/%s%s", a, b, more);
-    else
-        snprintf(part[BYTES], 160, " %s", a);
-    snprintf(part[RATE], 160, " %.0f MB/s", speed / 1e6);
-    left_print(p, speed, a);
-    if (!counting && files > 0)
-        snprintf(part[LEFT], 160, " %s", a);
+        snprintf(part[FILES], 96, _(" %s files"), a);
 }
 
-static void line_tree(const struct progress *p, keel_ns now, unsigned columns,
-                      char *ret, size_t size)
+/* The name, whole or shortened, and a bar get what is left; a narrow place is
+ * the name's alone. */
+static void share_room(const struct progress *p, unsigned room, bool counting,
+                       char *ret_name, size_t size, char bar[BAR_MOST + 4])
 {
-    char part[TREE_PARTS][160];
-    unsigned room = columns, taken;
-    size_t at = 0, fit;
+    unsigned least = p->tree ? TREE_BAR : BAR_LEAST;
+    unsigned most = p->tree ? TREE_BAR : BAR_MOST;
+    unsigned want = text_columns(p->name), frame = least + BAR_FRAME;
+    unsigned wide = 0;
 
-    tree_parts(p, now, part);
-    taken = (unsigned)strlen(part[SHARE]);
-    room = room > taken ? room - taken : 0;
-    for (size_t i = 0; i < sizeof(wanted) / sizeof(*wanted); i++) {
-        char *text = part[wanted[i]];
-
-        taken = (unsigned)strlen(text);
-        if (taken > room)
-            *text = 0;
-        else
-            room -= taken;
+    want += want > 0;
+    if (!counting && room >= frame + (want < NAME_LEAST ? want : NAME_LEAST)) {
+        wide = want > room - frame ? least : room - want - BAR_FRAME;
+        bar_print(wide > most ? most : wide, percent_done(p), bar);
+        room -= (wide > most ? most : wide) + BAR_FRAME;
     }
-    if (room >= 15 + NAME_LEAST + 1 && !atomic_load(&p->counting)) {
-        bar_print(12, percent_done(p), part[BAR]);
-        room -= 15;
-    }
-    if (room > NAME_LEAST) {
-        fit = text_fit(p->name, room - 1, &taken);
-        snprintf(part[NAME], 160, " %.*s", (int)fit, p->name);
-    }
-    *ret = 0;
-    for (int i = 0; i < TREE_PARTS && at < size; i++)
-        at += (size_t)snprintf(ret + at, size - at, "%s", part[i]);
+    *ret_name = 0;
+    if (want > 0 && (room >= NAME_LEAST || room >= want))
+        text_shorten(p->name, room - 1, ret_name, size);
 }
 
-static void line_waiting(const struct progress *p, keel_ns now, char *ret,
-                         size_t size)
+static void line_moving(const struct progress *p, keel_ns now, unsigned columns,
+                        char *ret, size_t size)
+{
+    char part[PARTS][96], bar[BAR_MOST + 4] = "", name[sizeof(p->name)];
+    bool counting = p->tree && atomic_load(&p->counting);
+    unsigned room = columns;
+
+    parts_fill(p, now, counting, part);
+    for (int i = 0; i < PARTS; i++) {
+        unsigned wide = text_columns(part[i]);
+
+        if (wide > room)
+            *part[i] = 0;
+        else
+            room -= wide;
+    }
+    share_room(p, room, counting, name, sizeof(name), bar);
+    if (p->tree)
+        snprintf(ret, size, "%s%s%s%s%s%s%s%s", part[SHARE], bar, part[FILES],
+                 part[BYTES], part[RATE], part[LEFT], *name ? " " : "", name);
+    else
+        snprintf(ret, size, "%s%s%s%s%s%s%s", name, *name ? " " : "",
+                 part[SHARE], bar, part[BYTES], part[RATE], part[LEFT]);
+}
+
+static void line_waiting(const struct progress *p, keel_ns now,
+                         unsigned columns, char *ret, size_t size)
 {
     keel_ns left = p->waiting_until - now;
-    char clock[32];
+    char clock[32], line[sizeof(p->waiting) + 96];
 
     text_clock(left > 0 ? (left + KEEL_SECOND - 1) / KEEL_SECOND : 0, clock,
                sizeof(clock));
-    snprintf(ret, size, "Again in %s: %s", clock, p->waiting);
+    snprintf(line, sizeof(line), _("Again in %s: %s"), clock, p->waiting);
+    text_cut(line, columns, ret, size);
 }
 
 void progress_line(const struct progress *p, keel_ns now, unsigned columns,
                    char *ret, size_t size)
 {
-    unsigned taken;
-
     if (p->waiting_until)
-        line_waiting(p, now, ret, size);
-    else if (p->tree)
-        line_tree(p, now, columns, ret, size);
+        line_waiting(p, now, columns, ret, size);
     else
-        line_one(p, now, columns, ret, size);
-    ret[text_fit(ret, columns, &taken)] = 0;
+        line_moving(p, now, columns, ret, size);
 }
 
 /* ---- drawing --------------------------------------------------------------------- */
+
+#define LINE_BYTES 1600
+
+/* Somebody is asked something on the terminal. */
+static bool hushed;
+static struct progress *drawn; /* the one whose line it is */
 
 /* Whatever becomes of it: a terminal that was stopped, or is gone. */
 static void put_out(const char *text)
@@ -284,12 +241,22 @@ static void put_out(const char *text)
     (void)keel_fd_write_now(2, text, strlen(text));
 }
 
+/* A shell has the terminal back: ^Z and bg, or &. */
+static bool in_background(void)
+{
+    pid_t front = tcgetpgrp(2);
+
+    return front > 0 && front != getpgrp();
+}
+
 static void draw(struct progress *p)
 {
     struct winsize w;
-    char line[1024], out[1040];
+    char line[LINE_BYTES], out[LINE_BYTES + 16];
     unsigned columns = 80;
 
+    if (hushed || in_background())
+        return;
     if (ioctl(2, TIOCGWINSZ, &w) == 0 && w.ws_col > 0)
         columns = w.ws_col;
     /* The last column stays free: some terminals wrap there. */
@@ -324,21 +291,22 @@ static void start(struct progress *p, const struct cli *c)
     struct keel_spawn how = {.name = "progress"};
 
     p->started = p->since = p->mark = keel_now();
-    p->since_done = p->mark_done = p->began_with;
     p->shown = c->verbose >= 0 && !c->json && isatty(2);
     interrupt_transfer(true, p->shown);
     if (p->shown && keel_spawn(&how, drawer_run, p, &p->drawer) < 0)
         p->drawer = NULL;
+    drawn = p->shown ? p : drawn;
 }
 
 void progress_start(struct progress *p, const struct cli *c, const char *name,
-                    uint64_t total, uint64_t done)
+                    uint64_t total)
 {
-    memset(p, 0, sizeof(*p));
-    text_escape(name, strlen(name), p->name, sizeof(p->name));
+    if (!p->started) {
+        memset(p, 0, sizeof(*p));
+        text_escape(name, strlen(name), p->name, sizeof(p->name));
+        start(p, c);
+    }
     p->total = total;
-    p->done = p->began_with = done;
-    start(p, c);
 }
 
 void progress_start_tree(struct progress *p, const struct cli *c)
@@ -378,16 +346,6 @@ void progress_moved(void *progress, uint64_t bytes)
     struct progress *p = progress;
 
     p->done += bytes;
-    if (!p->tree && p->done > p->total)
-        p->done = p->total; /* a chunk that was sent twice */
-}
-
-void progress_skip(struct progress *p, int64_t bytes)
-{
-    p->done += (uint64_t)bytes;
-    p->began_with += (uint64_t)bytes;
-    p->since_done += (uint64_t)bytes;
-    p->mark_done += (uint64_t)bytes;
 }
 
 static void less(uint64_t *n, uint64_t by)
@@ -395,11 +353,52 @@ static void less(uint64_t *n, uint64_t by)
     *n -= *n < by ? *n : by;
 }
 
-void progress_back(struct progress *p, uint64_t bytes)
+static void change(uint64_t *n, int64_t by)
 {
-    less(&p->done, bytes);
-    less(&p->since_done, bytes);
-    less(&p->mark_done, bytes);
+    if (by >= 0)
+        *n += (uint64_t)by;
+    else
+        less(n, (uint64_t)-by);
+}
+
+void progress_skip(struct progress *p, int64_t bytes)
+{
+    change(&p->done, bytes);
+    change(&p->began_with, bytes);
+    change(&p->since_done, bytes);
+    change(&p->mark_done, bytes);
+}
+
+void progress_begin(struct progress *p, struct progress_part *part,
+                    uint64_t there)
+{
+    part->first = part->begun && part->first < there ? part->first : there;
+    part->begun = true;
+    part->there = there;
+    part->moved = 0;
+    progress_skip(p, (int64_t)part->first);
+    /* What an earlier attempt of ours moved has moved, if not lately. */
+    p->done += there - part->first;
+    p->since_done += there - part->first;
+    p->mark_done += there - part->first;
+}
+
+void progress_part_moved(struct progress *p, struct progress_part *part,
+                         uint64_t bytes)
+{
+    part->moved += bytes;
+    part->sent += bytes;
+    progress_moved(p, bytes);
+}
+
+void progress_broken(struct progress *p, struct progress_part *part)
+{
+    uint64_t back = part->there - part->first + part->moved;
+
+    less(&p->done, back);
+    less(&p->since_done, back);
+    less(&p->mark_done, back);
+    progress_skip(p, -(int64_t)part->first);
 }
 
 void progress_waiting(struct progress *p, const char *what, keel_ns until)
@@ -417,8 +416,21 @@ void progress_waiting(struct progress *p, const char *what, keel_ns until)
 
 void progress_clear(struct progress *p)
 {
-    if (p->shown)
+    if (p->shown && !hushed && !in_background())
         put_out("\r\x1b[K");
+}
+
+void progress_aside(void)
+{
+    if (drawn)
+        progress_clear(drawn);
+}
+
+void progress_hush(bool quiet)
+{
+    if (quiet)
+        progress_aside();
+    hushed = quiet;
 }
 
 void progress_stop(struct progress *p)
@@ -433,15 +445,35 @@ void progress_stop(struct progress *p)
     interrupt_transfer(false, false);
     progress_clear(p);
     p->shown = false;
+    drawn = drawn == p ? NULL : drawn;
+}
+
+/* "1.2 s", "1:05", "1:01:05" */
+static void text_span(keel_ns span, char ret[32])
+{
+    if (span < 59950 * KEEL_MS)
+        snprintf(ret, 32, "%.1f s", (double)span / 1e9);
+    else
+        text_clock((span + KEEL_SECOND / 2) / KEEL_SECOND, ret, 32);
 }
 
 void progress_summary(const struct progress *p, char *ret, size_t size)
 {
     uint64_t moved = p->done > p->began_with ? p->done - p->began_with : 0;
     keel_ns span = keel_now() - p->started;
-    char bytes[32];
+    char bytes[32], time[32], speed[32], before[32];
+    bool part = !p->tree && p->began_with > 0;
 
-    text_bytes(moved, bytes);
-    snprintf(ret, size, "%s in %.1f s, %.0f MB/s", bytes, (double)span / 1e9,
-             per_second(moved, span) / 1e6);
+    text_bytes(p->tree ? moved : p->total, bytes);
+    text_bytes(p->began_with, before);
+    text_span(span, time);
+    text_rate(per_second(moved, span), speed);
+    if (part && moved == 0)
+        snprintf(ret, size, _("%s in %s, all of it was there already"), bytes,
+                 time);
+    else if (part)
+        snprintf(ret, size, _("%s in %s, %s; %s were there already"), bytes,
+                 time, speed, before);
+    else
+        snprintf(ret, size, _("%s in %s, %s"), bytes, time, speed);
 }

@@ -7,12 +7,14 @@
  *     big.bin  45% [###########               ] 461 MiB/1 GiB 812 MB/s 0:01
  *     45% [######     ] 4,503/10,000 files 18 MiB/40 MiB 61 MB/s 0:01 src/a.c
  *
- * The rate is that of the last seconds; what was there before, and what is
- * taken back before a retry, is not part of it. */
+ * A name that is too long is shortened in its middle.  The rate is that of the
+ * last seconds; what was there before, and what is taken back before a retry,
+ * is not part of it.  In the background it draws nothing. */
 #ifndef FERRY_PROGRESS_H
 #define FERRY_PROGRESS_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 
 #include <keel/co.h>
 
@@ -20,7 +22,7 @@
 #include "transfer/transfer.h"
 
 struct progress {
-    char name[128]; /* escaped; of a tree: the current file's */
+    char name[1024]; /* escaped; of a tree: the current file's */
     uint64_t total, done, began_with;
     keel_ns started;
     bool shown;
@@ -34,12 +36,13 @@ struct progress {
     keel_ns since, mark;
     uint64_t since_done, mark_done;
     /* waiting to try again: what for, and until when; 0: it does not */
-    char waiting[160];
+    char waiting[512];
     keel_ns waiting_until;
 };
-/* One file; `done` bytes are there already, from an earlier run. */
+/* One file of `total` bytes.  Once more, for another attempt: it goes on, and its
+ * time is that of all.  Zero the struct before the first. */
 void progress_start(struct progress *p, const struct cli *c, const char *name,
-                    uint64_t total, uint64_t done);
+                    uint64_t total);
 /* Many files.  Totals are told as they are found, from any thread, until
  * progress_counted; never counted they are not shown. */
 void progress_start_tree(struct progress *p, const struct cli *c);
@@ -51,19 +54,36 @@ void progress_file_done(struct progress *p);
 
 /* Bytes moved; for transfer_watch. */
 void progress_moved(void *progress, uint64_t bytes);
-/* Bytes that need not move: they are there, or their file failed.  Negative: it
- * turned out otherwise. */
+/* Bytes that need not move: they are there, or their file failed. */
 void progress_skip(struct progress *p, int64_t bytes);
-/* Bytes moved in vain: they will move again. */
-void progress_back(struct progress *p, uint64_t bytes);
+/* A file that comes by parts, and may need several attempts.  Zeroed before the
+ * first; each begins with what is there, and is broken when it failed: then
+ * nothing of the file counts until it begins again.  What one attempt moved and
+ * the next finds there has moved. */
+struct progress_part {
+    uint64_t first; /* there at the first attempt: from an earlier command */
+    uint64_t there, moved; /* of this attempt */
+    uint64_t sent;         /* moved in all attempts, also in vain */
+    bool begun;
+};
+void progress_begin(struct progress *p, struct progress_part *part,
+                    uint64_t there);
+void progress_part_moved(struct progress *p, struct progress_part *part,
+                         uint64_t bytes);
+void progress_broken(struct progress *p, struct progress_part *part);
 /* Shows a countdown to `until` in place of the rest; NULL: it is over. */
 void progress_waiting(struct progress *p, const char *what, keel_ns until);
 /* Clears the line, for something to be printed; the next redraw brings it back.
  * Accepts one that was never started (zeroed). */
 void progress_clear(struct progress *p);
-/* Clears the line for good. */
+/* The same for the one that is on the terminal, if any. */
+void progress_aside(void);
+/* Nothing is drawn from here on: somebody is being asked.  False: it goes on. */
+void progress_hush(bool quiet);
+/* Clears the line for good.  Accepts one that was never started. */
 void progress_stop(struct progress *p);
-/* "1.0 GiB in 1.2 s, 870 MB/s" */
+/* "1.0 GiB in 1.2 s, 870 MB/s": of one file its size, and what was there
+ * already; of a tree what moved. */
 void progress_summary(const struct progress *p, char *ret, size_t size);
 
 /* The line for a terminal of `columns`, wide characters counted as such; for

@@ -8,8 +8,10 @@
 #include <cmocka.h>
 
 #include "client/progress.h"
+#include "client/text.h"
 
 #define MIB ((uint64_t)1 << 20)
+#define DOTS "\xe2\x80\xa6"
 
 static struct progress half_done(const char *name)
 {
@@ -40,7 +42,8 @@ static void no_terminal_is_too_narrow(void **state)
     static const char *const names[] = {
         "", "f", "\xe6\x96\x87\xe4\xbb\xb6.bin",
         ("a-name-that-is-rather-long-for-a-line"
-         "-of-eighty-columns-and-then-some.tar")};
+         "-of-eighty-columns-and-then-some.tar"),
+        "\\x1b[31m\\xff\\xfe\\\\a\\x1b[0m.tar"};
     char line[512];
 
     (void)state;
@@ -49,7 +52,7 @@ static void no_terminal_is_too_narrow(void **state)
 
         for (unsigned columns = 0; columns < 300; columns++) {
             progress_line(&p, KEEL_SECOND, columns, line, sizeof(line));
-            assert_true(strlen(line) <= columns + 4);
+            assert_true(text_columns(line) <= columns);
             /* A name is cut between characters, of two columns each here. */
             if (i == 2 && columns > 40)
                 assert_true((line[0] & 0xc0) != 0x80);
@@ -117,18 +120,6 @@ static void while_it_counts_it_says_so(void **state)
     assert_string_equal(line, "counting 19 MB/s");
 }
 
-/* Each is two columns wide, and three bytes long. */
-static unsigned columns_of(const char *line)
-{
-    unsigned columns = 0;
-
-    for (; *line; line++) {
-        if ((*line & 0xc0) != 0x80)
-            columns += (*line & 0x80) ? 2 : 1;
-    }
-    return columns;
-}
-
 static void wide_names_are_measured_in_columns(void **state)
 {
     struct progress p = tree_half("\xe6\x96\x87\xe4\xbb\xb6"
@@ -141,41 +132,133 @@ static void wide_names_are_measured_in_columns(void **state)
     (void)state;
     for (unsigned columns = 0; columns < 200; columns++) {
         progress_line(&p, KEEL_SECOND, columns, line, sizeof(line));
-        assert_true(columns_of(line) <= columns);
+        assert_true(text_columns(line) <= columns);
     }
     assert_non_null(strstr(line, p.name));
     p.tree = false;
     p.total = 36 * MIB;
     for (unsigned columns = 0; columns < 200; columns++) {
         progress_line(&p, KEEL_SECOND, columns, line, sizeof(line));
-        assert_true(columns_of(line) <= columns);
+        assert_true(text_columns(line) <= columns);
     }
 }
 
 static void a_retry_takes_back_what_will_move_again(void **state)
 {
     struct progress p = {.tree = true};
+    struct progress_part part = {0};
     char line[512];
 
     (void)state;
     progress_count(&p, 2, 20 * MIB);
     progress_counted(&p);
-    progress_skip(&p, 5 * MIB); /* there from before: no speed of ours */
-    progress_moved(&p, 5 * MIB);
+    progress_begin(&p, &part, 5 * MIB); /* from before: no speed of ours */
+    progress_part_moved(&p, &part, 5 * MIB);
     progress_line(&p, KEEL_SECOND, 99, line, sizeof(line));
-    assert_non_null(strstr(line, "10 MiB/20 MiB 5 MB/s"));
-    progress_back(&p, 5 * MIB);
-    progress_skip(&p, -5 * (int64_t)MIB);
+    assert_non_null(strstr(line, "10 MiB/20 MiB 5.2 MB/s"));
+    progress_broken(&p, &part);
     progress_line(&p, KEEL_SECOND, 99, line, sizeof(line));
     assert_non_null(strstr(line, " 0%"));
     assert_non_null(strstr(line, "0 bytes/20 MiB 0 MB/s --:--"));
-    progress_skip(&p, 10 * MIB); /* the first attempt's are there now */
-    progress_moved(&p, 10 * MIB);
+    progress_begin(&p, &part, 10 * MIB); /* the first attempt's are there now */
+    progress_part_moved(&p, &part, 10 * MIB);
     progress_file_done(&p);
     progress_file_done(&p);
     progress_line(&p, 2 * KEEL_SECOND, 99, line, sizeof(line));
     assert_non_null(strstr(line, "100%"));
-    assert_non_null(strstr(line, "2/2 files 20 MiB/20 MiB 5 MB/s 0:00"));
+    assert_non_null(strstr(line, "2/2 files 20 MiB/20 MiB 7.9 MB/s 0:00"));
+    assert_int_equal(part.sent, 15 * MIB);
+}
+
+/* As a file goes up that was there in part, breaks off twice, and finds less of
+ * it than it left. */
+static void the_sum_of_one_file_is_that_of_all_attempts(void **state)
+{
+    struct progress p = {.total = 100 * MIB, .started = keel_now()};
+    struct progress_part part = {0};
+    char sum[128];
+
+    (void)state;
+    progress_begin(&p, &part, 10 * MIB);
+    progress_part_moved(&p, &part, 50 * MIB);
+    progress_broken(&p, &part);
+    assert_int_equal(p.done, 0);
+    progress_begin(&p, &part, 60 * MIB);
+    assert_int_equal(p.done, 60 * MIB);
+    assert_int_equal(p.began_with, 10 * MIB);
+    progress_broken(&p, &part);
+    progress_begin(&p, &part, 4 * MIB);
+    progress_part_moved(&p, &part, 96 * MIB);
+    assert_int_equal(p.done, 100 * MIB);
+    assert_int_equal(p.began_with, 4 * MIB);
+    p.started = keel_now() - 2 * KEEL_SECOND;
+    progress_summary(&p, sum, sizeof(sum));
+    assert_string_equal(sum,
+                        "100 MiB in 2.0 s, 50 MB/s; 4 MiB were there already");
+    p.started = keel_now() - 3725 * KEEL_SECOND;
+    p.began_with = 0;
+    progress_summary(&p, sum, sizeof(sum));
+    assert_string_equal(sum, "100 MiB in 1:02:05, 28 kB/s");
+}
+
+static void a_long_name_is_shortened_in_its_middle(void **state)
+{
+    struct progress p = half_done("holiday-pictures-of-the-summer-of-2026-in-"
+                                  "the-mountains-all-of-them-raw.tar");
+    char line[512];
+
+    (void)state;
+    progress_line(&p, 4 * KEEL_SECOND, 77, line, sizeof(line));
+    assert_string_equal(line, "holiday-picture" DOTS "of-them-raw.tar  50% "
+                              "[#####     ] 512 MiB/1 GiB 105 MB/s 0:05");
+    progress_line(&p, 4 * KEEL_SECOND, 47, line, sizeof(line));
+    assert_string_equal(line, "holiday" DOTS "aw.tar  50% "
+                              "512 MiB/1 GiB 105 MB/s 0:05");
+    /* Twenty columns have the most important. */
+    progress_line(&p, 4 * KEEL_SECOND, 19, line, sizeof(line));
+    assert_string_equal(line, " 50% 105 MB/s 0:05");
+}
+
+/* Escapes are four columns, or two of a backslash, and never cut. */
+static void names_are_cut_between_what_belongs_together(void **state)
+{
+    static const char *const names[] = {
+        "\\x1b[31m\\\\\\x1b[0m\\xff\\xfe\\x07.bin",
+        "e\xcc\x81"
+        "e\xcc\x81"
+        "e\xcc\x81"
+        "e\xcc\x81"
+        "e\xcc\x81"
+        "e\xcc\x81",
+        "\xe6\x96\x87\xe4\xbb\xb6\xe6\x96\x87\xe4\xbb\xb6.bin",
+    };
+    char out[512];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+        for (unsigned columns = 0; columns < 40; columns++) {
+            text_shorten(names[i], columns, out, sizeof(out));
+            assert_true(text_columns(out) <= columns);
+            assert_true(text_columns(names[i]) > columns ||
+                        strcmp(names[i], out) == 0);
+            /* As much as there is room for, but for what belongs together. */
+            if (columns < text_columns(names[i]))
+                assert_true(text_columns(out) + 7 > columns);
+            for (char *at = out; *at; at++) {
+                if (*at == '\\' && at[1] == '\\')
+                    at++;
+                else if (*at == '\\')
+                    assert_true(at[1] == 'x' && at[2] && at[3]);
+                /* A mark has its letter. */
+                if (*at == '\xcc')
+                    assert_true(at > out && at[-1] == 'e');
+            }
+        }
+    }
+    text_shorten("a-name.tar.gz", 8, out, sizeof(out));
+    assert_string_equal(out, "a-na" DOTS ".gz");
+    text_shorten("a-name.tar.gz", 1, out, sizeof(out));
+    assert_string_equal(out, DOTS);
 }
 
 static void waiting_counts_down(void **state)
@@ -189,7 +272,7 @@ static void waiting_counts_down(void **state)
     progress_line(&p, 93 * KEEL_SECOND, 79, line, sizeof(line));
     assert_string_equal(line, "Again in 0:07: Cannot reach host.");
     progress_line(&p, 93 * KEEL_SECOND, 19, line, sizeof(line));
-    assert_string_equal(line, "Again in 0:07: Cann");
+    assert_string_equal(line, "Again in 0:07: Can" DOTS);
 }
 
 int main(void)
@@ -202,8 +285,12 @@ int main(void)
         cmocka_unit_test(while_it_counts_it_says_so),
         cmocka_unit_test(wide_names_are_measured_in_columns),
         cmocka_unit_test(a_retry_takes_back_what_will_move_again),
+        cmocka_unit_test(the_sum_of_one_file_is_that_of_all_attempts),
+        cmocka_unit_test(a_long_name_is_shortened_in_its_middle),
+        cmocka_unit_test(names_are_cut_between_what_belongs_together),
         cmocka_unit_test(waiting_counts_down),
     };
 
+    text_begin(true);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

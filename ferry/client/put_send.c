@@ -15,6 +15,7 @@ struct sending {
     struct tree *tree;
     struct item item;
     struct upload_result result;
+    struct progress_part part;
 };
 
 static void sending_free(struct sending *s)
@@ -165,6 +166,7 @@ static int large_send(struct session *session, void *arg, struct problem *why)
         .hash = t->hash,
         .pool = t->pool,
         .progress = &t->progress,
+        .part = &s->part,
     };
     int rc = node_path(s->item.node, s->item.name, &path, why), fd;
 

@@ -62,9 +62,9 @@ int retry_wait(struct retry *r, const struct cli *c, struct progress *p,
     int rc;
 
     problem_sentence(why, words, sizeof(words));
-    if (!p || !p->drawer) {
+    if (!p || !p->started) {
         p = &own;
-        progress_start(&own, c, "", 0, 0);
+        progress_start(&own, c, "", 0);
     }
     if (p->shown)
         progress_waiting(p, words, keel_after(span));

@@ -13,6 +13,7 @@
 #include "account/scram.h"
 #include "base/base64.h"
 #include "client/password.h"
+#include "client/progress.h"
 #include "client/text.h"
 
 #define SILENCE_MOST 60 /* seconds */
@@ -128,6 +129,7 @@ static int pin_changed(const char *server, const uint8_t pin[32],
     char text[64];
 
     pin_print(pin, text);
+    progress_aside();
     fprintf(stderr,
             "@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@\n"
             "@       WARNING: THE KEY OF THE SERVER HAS CHANGED!       @\n"

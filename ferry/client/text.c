@@ -47,22 +47,99 @@ wchar_t text_decode(const char *text, size_t size)
     }
 }
 
+/* The columns of the character at `text`, and its bytes. */
+static unsigned char_columns(const char *text, size_t left, size_t *ret_bytes)
+{
+    size_t size = text_utf8(text, left);
+    int width = size ? wcwidth(text_decode(text, size)) : 1;
+
+    *ret_bytes = size + (size == 0);
+    /* What libc does not know takes a column on most terminals. */
+    return width < 0 ? 1 : (unsigned)width;
+}
+
 unsigned text_columns(const char *text)
 {
     size_t left = strlen(text);
     unsigned columns = 0;
 
     while (left > 0) {
-        size_t size = text_utf8(text, left);
-        int width = size ? wcwidth(text_decode(text, size)) : 1;
+        size_t size;
 
-        /* What libc does not know takes a column on most terminals. */
-        columns += width < 0 ? 1 : (unsigned)width;
-        size += size == 0;
+        columns += char_columns(text, left, &size);
         text += size;
         left -= size;
     }
     return columns;
+}
+
+/* What is not taken apart: an escape of text_escape's, or a character with the
+ * marks that stand on it. */
+static unsigned unit_columns(const char *text, size_t left, size_t *ret_bytes)
+{
+    size_t size, more;
+    unsigned columns;
+
+    if (text[0] == '\\' && left > 1) {
+        size = text[1] == 'x' ? 4 : 2;
+        *ret_bytes = size < left ? size : left;
+        return (unsigned)*ret_bytes;
+    }
+    columns = char_columns(text, left, &size);
+    while (size < left && char_columns(text + size, left - size, &more) == 0)
+        size += more;
+    *ret_bytes = size;
+    return columns;
+}
+
+size_t text_fit(const char *text, unsigned columns, unsigned *ret_taken)
+{
+    size_t size = strlen(text), at = 0, bytes;
+    unsigned taken = 0;
+
+    while (at < size) {
+        unsigned width = unit_columns(text + at, size - at, &bytes);
+
+        if (taken + width > columns)
+            break;
+        taken += width;
+        at += bytes;
+    }
+    *ret_taken = taken;
+    return at;
+}
+
+static const char dots[] = "\xe2\x80\xa6";
+
+void text_shorten(const char *text, unsigned columns, char *ret, size_t size)
+{
+    unsigned all = text_columns(text), taken;
+    size_t head, tail = 0, bytes;
+
+    if (all <= columns || columns == 0) {
+        snprintf(ret, size, "%s", columns == 0 ? "" : text);
+        return;
+    }
+    head = text_fit(text, columns / 2, &taken);
+    columns -= taken + 1;
+    while (all > columns) {
+        all -= unit_columns(text + tail, strlen(text + tail), &bytes);
+        tail += bytes;
+    }
+    snprintf(ret, size, "%.*s%s%s", (int)head, text, dots, text + tail);
+}
+
+void text_cut(const char *text, unsigned columns, char *ret, size_t size)
+{
+    unsigned taken;
+    size_t head;
+
+    if (text_columns(text) <= columns || columns == 0) {
+        snprintf(ret, size, "%s", columns == 0 ? "" : text);
+        return;
+    }
+    head = text_fit(text, columns - 1, &taken);
+    snprintf(ret, size, "%.*s%s", (int)head, text, dots);
 }
 
 void text_pad(const char *text, unsigned columns, FILE *to)

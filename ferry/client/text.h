@@ -22,6 +22,13 @@ void text_begin(bool plain);
 unsigned text_columns(const char *text);
 /* The character of `size` bytes, as text_utf8 counts them. */
 wchar_t text_decode(const char *text, size_t size);
+/* How many bytes of it fit into `columns`, and how many of these they take:
+ * whole characters with their marks, and whole escapes. */
+size_t text_fit(const char *text, unsigned columns, unsigned *ret_taken);
+/* It, or what fits of it: shortened in the middle ("a-long…ame.tar"), or at the
+ * end ("a long sen…"). */
+void text_shorten(const char *text, unsigned columns, char *ret, size_t size);
+void text_cut(const char *text, unsigned columns, char *ret, size_t size);
 /* Blanks behind `text`, printed already, up to `columns`, at least one. */
 void text_pad(const char *text, unsigned columns, FILE *to);
 /* Of the terminal at `fd`; 0: it is none. */

@@ -35,8 +35,7 @@ struct upload {
     uint8_t fingerprint[16];
     struct journal *journal; /* NULL: too small, or it could not be had */
     char journal_name[40];
-    uint64_t journaled;    /* chunks below were looked at */
-    uint64_t moved, there; /* bytes, of this attempt and from before */
+    uint64_t journaled; /* chunks below were looked at */
 };
 
 /* Who the file is, for whom and where to: another fingerprint, another upload.
@@ -122,8 +121,7 @@ static void upload_moved(void *arg, uint64_t bytes)
 {
     struct upload *u = arg;
 
-    u->moved += bytes;
-    progress_moved(u->o->progress, bytes);
+    progress_part_moved(u->o->progress, u->o->part, bytes);
     upload_journal_add(u);
 }
 
@@ -360,31 +358,24 @@ static int upload_finish(struct upload *u, struct exchange *x,
 
 /* ---- the whole ------------------------------------------------------------------------ */
 
-static void upload_began(struct upload *u)
+static void upload_began(struct upload *u, uint64_t there)
 {
     struct progress *p = u->o->progress;
 
-    if (p->tree)
-        progress_skip(p, (int64_t)u->there);
-    else
+    if (!p->tree)
         progress_start(p, u->o->c, path_leaf(u->o->path),
-                       source_size(u->source), u->there);
-    if (u->there > 0)
+                       source_size(u->source));
+    progress_begin(p, u->o->part, there);
+    if (there > 0)
         cli_trace(u->o->c, "the server has %llu bytes already",
-                  (unsigned long long)u->there);
+                  (unsigned long long)there);
     upload_journal_add(u);
 }
 
 static void upload_ended(struct upload *u, int rc)
 {
-    struct progress *p = u->o->progress;
-
-    if (!p->tree) {
-        progress_stop(p);
-    } else if (rc < 0) { /* it may begin again */
-        progress_back(p, u->moved);
-        progress_skip(p, -(int64_t)u->there);
-    }
+    if (rc < 0)
+        progress_broken(u->o->progress, u->o->part);
     if (rc == 0 && u->journal)
         keel_file_unlink(u->s->home.journals, u->journal_name);
 }
@@ -404,8 +395,7 @@ static int upload_send(struct upload *u, struct upload_result *ret,
         rc = upload_missing(u, x, &missing, &count, why);
     if (rc < 0)
         return rc;
-    u->there = size - ranges_bytes(missing, count, size);
-    upload_began(u);
+    upload_began(u, size - ranges_bytes(missing, count, size));
     if (count > 0)
         rc = transfer_send(u->source, x, missing, count, u->o->pool, 0, &watch,
                            why);
@@ -417,7 +407,7 @@ static int upload_send(struct upload *u, struct upload_result *ret,
         return rc;
     snprintf(ret->level, sizeof(ret->level), "%s", put_level(u->o->c));
     ret->size = size;
-    ret->sent = u->moved;
+    ret->sent = u->o->part->sent;
     return 0;
 }
 

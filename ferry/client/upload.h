@@ -14,14 +14,15 @@ struct upload_order {
     const struct path *path;
     enum chunk_hash hash;
     struct buffer_pool *pool;
-    /* A tree's, told of what moves; or zeroed, and this file's alone: it runs
-     * from the first byte to the end, and speaks of it afterwards. */
+    /* A tree's; or this file's alone, zeroed before the first attempt: it is
+     * started with the first byte, and the caller's to stop. */
     struct progress *progress;
+    struct progress_part *part; /* of all attempts */
 };
 struct upload_result {
     struct digest root;
     char level[16];
-    uint64_t size, sent;
+    uint64_t size, sent; /* sent: by all attempts */
 };
 #define UPLOAD_BUFFERS 16 /* of a pool for one or two of them */
 

@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: MIT
 """What people meet: words, terminals, signals, and what is left behind."""
-import json
 import os
+import re
+import signal
+import subprocess
 import threading
+import time
 
 import pytest
 
-from ferry import PATIENCE, SANITIZED, Server
+from ferry import BUILD, PASSWORD, PATIENCE, Server
+from proxy import Proxy
 
 MIB = 1 << 20
 
@@ -51,3 +55,222 @@ def test_hash_tells_the_size_of_what_it_hashed(server, tmp_path):
              and versions[o["root"]] != o["size"]]
     assert not mixed
     assert any("root" in o for o in told.objects())
+
+
+# ---- jobs ----------------------------------------------------------------------
+
+
+class Shell:
+    """A shell with job control, as a person has it."""
+
+    def __init__(self, client, columns=100):
+        import pexpect
+
+        self.child = pexpect.spawn(
+            "/bin/bash", ["--norc", "--noprofile", "-i"], timeout=PATIENCE,
+            env={**client.env, "PS1": "sh> ", "TERM": "dumb"},
+            encoding="utf-8", dimensions=(24, columns))
+        self.child.expect("sh> ")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.child.close(force=True)
+
+    def does(self, line):
+        """One line, and what it prints."""
+        self.child.sendline(line + "; echo do''ne")
+        self.child.expect(r"done\r\n")
+        said = self.child.before
+        self.child.expect("sh> ")
+        return said.split("\r\n", 1)[1]
+
+    def sane(self):
+        flags = self.does("stty -a").split()
+        return "echo" in flags and "icanon" in flags and "isig" in flags
+
+    def job(self):
+        return int(self.does("jobs -p").split()[-1])
+
+
+@pytest.fixture
+def ada(server):
+    return server.member()
+
+
+def asks(shell, server):
+    shell.child.sendline(f"{BUILD}/ferry login ada@{server.address}")
+    shell.child.expect("Password of ada: ")
+
+
+def stop(shell, how):
+    if how == "key":
+        shell.child.send("half\x1a")
+    else:
+        pid = subprocess.run(
+            ["pgrep", "-s", str(shell.child.pid), "-f", "^[^ ]*/ferry "],
+            text=True, capture_output=True, check=True).stdout.split()[0]
+        os.kill(int(pid), signal.SIGTSTP)
+    shell.child.expect("Stopped")
+    shell.child.expect("sh> ")
+    assert shell.sane()
+
+
+@pytest.mark.parametrize("how", ["key", "signal"])
+def test_a_stopped_question_is_asked_again(server, ada, how):
+    with Shell(ada) as shell:
+        asks(shell, server)
+        stop(shell, how)
+        shell.child.sendline("fg")
+        shell.child.expect("Password of ada: ")
+        shell.child.sendline(PASSWORD)
+        shell.child.expect("Logged in as ada")
+        assert PASSWORD not in shell.child.before
+        shell.child.expect("sh> ")
+        assert shell.sane()
+
+
+def test_a_question_in_the_background_waits_for_the_terminal(server, ada):
+    """Nothing typed is shown, neither before nor after."""
+    with Shell(ada) as shell:
+        asks(shell, server)
+        stop(shell, "key")
+        shell.child.sendline("bg")
+        shell.child.expect("ferry login")
+        while "Stopped" not in shell.does("sleep 0.1; jobs"):
+            pass
+        assert shell.sane()
+        shell.child.sendline("fg")
+        shell.child.expect("Password of ada: ")
+        shell.child.sendline(PASSWORD)
+        shell.child.expect("Logged in as ada")
+        assert PASSWORD not in shell.child.before
+        shell.child.expect("sh> ")
+
+
+def test_a_stopped_question_dies_when_it_is_killed(server, ada):
+    with Shell(ada) as shell:
+        asks(shell, server)
+        stop(shell, "key")
+        shell.does("kill %1; wait")
+        assert "ferry" not in shell.does("jobs -r; jobs -s")
+        assert shell.sane()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM,
+                                    signal.SIGHUP, signal.SIGQUIT])
+def test_a_question_that_is_killed_gives_the_terminal_back(server, ada, number):
+    with Shell(ada) as shell:
+        asks(shell, server)
+        pid = subprocess.run(
+            ["pgrep", "-s", str(shell.child.pid), "-f", "^[^ ]*/ferry "],
+            text=True, capture_output=True, check=True).stdout.split()[0]
+        os.kill(int(pid), number)
+        shell.child.expect("sh> ")
+        assert shell.sane()
+
+
+def test_a_key_that_interrupts_the_question_gives_the_terminal_back(server, ada):
+    with Shell(ada) as shell:
+        asks(shell, server)
+        shell.child.send("half\x03")
+        shell.child.expect("cancelled")
+        shell.child.expect("sh> ")
+        assert shell.sane()
+
+
+@pytest.mark.parametrize("how", ["key", "signal"])
+def test_progress_stops_and_goes_on(server, tmp_path, how):
+    with Proxy(server.address) as line:
+        ada = server.member(invite=server.invite().replace(server.address,
+                                                           line.address))
+        (tmp_path / "big").write_bytes(os.urandom(24 * MIB))
+        with Shell(ada) as shell:
+            line.hold(up=8 * MIB)
+            shell.child.sendline(f"{BUILD}/ferry put {tmp_path}/big")
+            assert line.held.wait(PATIENCE)
+            shell.child.expect("MB/s")
+            stop(shell, how)
+            # In the background it is silent: the screen is the shell's.
+            shell.child.sendline("bg")
+            shell.child.expect("sh> ")
+            assert shell.does("sleep 0.5").strip("\r\x1b[K\n") == ""
+            shell.child.sendline("fg")
+            shell.child.expect("MB/s")
+            line.mend()
+            shell.child.expect("24 MiB in .*, committed")
+            shell.child.expect("sh> ")
+            assert shell.sane()
+
+
+# ---- sums ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def far(server):
+    """A line that can be cut, and somebody behind it."""
+    with Proxy(server.address) as line:
+        line.who = server.member(invite=server.invite().replace(
+            server.address, line.address))
+        yield line
+
+
+def retried(line, way, after, *args):
+    """Runs a command whose line breaks once, and comes back."""
+    line.cut(**{way: after})
+    process = line.who.start(*args, "--retry")
+    text = b""
+    while b"Trying again" not in text:
+        data = os.read(process.stderr.fileno(), 4096)
+        assert data, text
+        text += data
+    line.mend()
+    out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, err
+    return out.decode()
+
+
+def megabytes(text):
+    """(size, seconds, MB a second) of a summary."""
+    found = re.search(r"([\d.]+) MiB in ([\d.]+) s, ([\d.]+) MB/s", text)
+    assert found, text
+    return tuple(float(n) for n in found.groups())
+
+
+@pytest.mark.parametrize("tree", [False, True])
+def test_the_sum_after_a_retry_is_that_of_the_whole(far, tmp_path, tree):
+    source, back = tmp_path / "t" / "big", tmp_path / "back"
+    source.parent.mkdir()
+    source.write_bytes(os.urandom(48 * MIB))
+    option = ["-r"] if tree else []
+    what = source.parent if tree else source
+    began = time.monotonic()
+    said = retried(far, "up", 24 * MIB, "put", *option, what, ":/")
+    size, seconds, rate = megabytes(said)
+    assert size == 48 and 0.5 <= seconds <= time.monotonic() - began
+    assert rate == pytest.approx(48 * 1.048576 / seconds, rel=0.15)
+    assert "already" not in said
+    began = time.monotonic()
+    said = retried(far, "down", 24 * MIB, "get", *option,
+                   ":/t" if tree else ":/big", back)
+    size, seconds, rate = megabytes(said)
+    assert size == 48 and 0.5 <= seconds <= time.monotonic() - began
+    assert "already" not in said
+
+
+def test_the_sum_of_a_file_that_was_cut_before_tells_the_files_size(
+        far, tmp_path):
+    (tmp_path / "big").write_bytes(os.urandom(48 * MIB))
+    far.cut(up=30 * MIB)
+    far.who.run("put", tmp_path / "big", status=3)
+    far.mend()
+    said = far.who.run("put", tmp_path / "big").out
+    assert re.search(r"  48 MiB in [\d.]+ s, \d+ MB/s; [\d.]+ MiB were there "
+                     r"already, committed", said), said
+    far.cut(down=30 * MIB)
+    far.who.run("get", ":/big", tmp_path / "back", status=3)
+    far.mend()
+    said = far.who.run("get", ":/big", tmp_path / "back").out
+    assert re.search(r"  48 MiB in [\d.]+ s, \d+ MB/s; [\d.]+ MiB were there "
+                     r"already, verified", said), said
