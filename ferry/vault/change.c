@@ -793,9 +793,34 @@ static int move_do(void *arg)
     return rc < 0 ? failed_at(c, rc, c->to) : 0;
 }
 
+static int move_look_after(void *arg)
+{
+    struct change *c = arg;
+
+    return store_look(c->to_dir, leaf_of(c->to), &c->to_there);
+}
+
+/* A rename changes a file's ctime.  What is not remembered is computed anew. */
+static void move_remember(struct change *c, enum chunk_hash hash,
+                          const struct digest *root)
+{
+    struct ledger_file was, f = {.hash = hash, .root = *root};
+
+    if (!hash || keel_blocking(move_look_after, c) < 0)
+        return;
+    store_identity(&c->there, &was);
+    store_identity(&c->to_there, &f);
+    f.account = c->account;
+    if (was.device == f.device && was.inode == f.inode && was.size == f.size &&
+        was.mtime_ns == f.mtime_ns)
+        (void)ledger_file_digest(c->vault->ledger, c->space, c->to, &f, NULL);
+}
+
 static int move_run(struct change *c, const struct actor *who,
                     const struct path *to)
 {
+    enum chunk_hash hash = 0;
+    struct digest root = {0};
     int rc = change_hold(c, NAME_TREE);
 
     if (rc == 0)
@@ -807,10 +832,16 @@ static int move_run(struct change *c, const struct actor *who,
         rc = ledger_begin(c, LEDGER_MOVE);
     if (rc < 0)
         return rc;
+    if (S_ISREG(c->there.stx_mode))
+        hash = known_digest(c->vault, c->space, c->path, &c->there, &root);
     rc = on_pool(c, move_do);
     if (rc < 0)
         rc = step_failed(c, rc);
-    return rc < 0 ? rc : ledger_done(c, c->dir, c->to_dir);
+    if (rc >= 0)
+        rc = ledger_done(c, c->dir, c->to_dir);
+    if (rc == 0)
+        move_remember(c, hash, &root);
+    return rc;
 }
 
 int vault_move(struct vault *v, const struct actor *who, int64_t space,

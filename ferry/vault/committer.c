@@ -15,7 +15,8 @@
  *                           +--cannot be taken back--> STUCK
  *   QUEUED    waits for a lane; a cancelled caller takes it out again
  *   GROUP     belongs to one lane, without the lock
- *   SETTLING  durable and acknowledged; its intent is live
+ *   SETTLING  durable and acknowledged; its intent is live, and who looks at the
+ *             file hears of its digest from here (committer_knows)
  *   STUCK     its intent is live and nobody here knows what the disk has: the
  *             name stays locked until a restart, where recovery looks
  *
@@ -754,7 +755,6 @@ static void finish_published(struct committer *c, struct publish *p)
         part_published(d->part);
     draft_free(d); /* its names are gone: nothing to close */
     keel_guard(&c->lock);
-    p->state = SETTLING;
     p->settle_by = keel_after(SETTLE_IDLE);
     TAILQ_INSERT_TAIL(&c->settling, p, link);
 }
@@ -791,19 +791,34 @@ static void finish_again(struct committer *c, struct publish *p)
     p->state = QUEUED;
     TAILQ_INSERT_TAIL(&c->queue, p, link);
     keel_cond_signal(&c->changed);
+    keel_cond_broadcast(&c->named);
+}
+
+/* Before any of them is answered: whoever hears of a file may look at it. */
+static void finish_durable(struct lane *l)
+{
+    struct committer *c = l->committer;
+
+    for (unsigned i = 0; i < l->count; i++)
+        if (l->group[i]->rc == 0)
+            l->group[i]->ctime_ns = ctime_now(l->group[i]);
+    keel_guard(&c->lock);
+    for (unsigned i = 0; i < l->count; i++)
+        if (l->group[i]->rc == 0)
+            l->group[i]->state = SETTLING;
+    keel_cond_broadcast(&c->named);
 }
 
 static void finish(struct lane *l)
 {
     struct committer *c = l->committer;
 
+    finish_durable(l);
     for (unsigned i = 0; i < l->count; i++) {
         struct publish *p = l->group[i];
         struct problem *why = &p->why;
 
-        if (p->rc == 0)
-            p->ctime_ns = ctime_now(p);
-        else if (p->intent && p->state != STUCK)
+        if (p->rc < 0 && p->intent && p->state != STUCK)
             publish_stick(c, p);
         keel_file_close(p->dir);
         p->dir = -1;

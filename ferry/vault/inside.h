@@ -148,6 +148,15 @@ void committer_hold(struct committer *c, bool hold);
 unsigned committer_waiting(struct committer *c);
 /* Until every publish so far is settled or stuck. */
 void committer_drain(struct committer *c);
+/* What is durable under the name and the ledger is still to hear of in full: 1
+ * and the file.  0: ask the ledger.  -EAGAIN: ask it too, but disk and ledger may
+ * differ until committer_await has returned. */
+int committer_knows(struct committer *c, int64_t space, const char *path,
+                    struct ledger_file *ret);
+/* Returns when nobody has the name in his hands.  -ECANCELED.  Not on a pool
+ * thread, where the steps that are waited for run, and not for a name that the
+ * caller holds. */
+int committer_await(struct committer *c, int64_t space, const char *path);
 
 /* ---- names that are being changed (names.c) ------------------------------- */
 enum name_kind { NAME_TREE, NAME_LEAF, NAME_MADE, NAME_USED };

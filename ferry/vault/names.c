@@ -78,17 +78,18 @@ static bool holds_meet(const struct name_hold *later,
     return later->kind == NAME_LEAF && !strcmp(later->path, earlier->path);
 }
 
-static bool hold_bars(const struct name_hold *h, const struct publish *p)
+static bool hold_bars(const struct name_hold *h, int64_t space,
+                      const char *path)
 {
-    if (h->space != p->space)
+    if (h->space != space)
         return false;
     switch (h->kind) {
     case NAME_TREE:
-        return tree_touches(h, p->path);
+        return tree_touches(h, path);
     case NAME_LEAF:
-        return !strcmp(h->path, p->path);
+        return !strcmp(h->path, path);
     case NAME_MADE:
-        return made_covers(h, p->path);
+        return made_covers(h, path);
     default:
         return false;
     }
@@ -142,7 +143,7 @@ static int name_free(struct committer *c, const struct publish *p)
     if (holder)
         return publish_barred(holder);
     TAILQ_FOREACH (h, &c->holds, link)
-        if (hold_bars(h, p))
+        if (hold_bars(h, p->space, p->path))
             return h->stuck ? -EIO : -EAGAIN;
     return 0;
 }
@@ -174,6 +175,49 @@ int name_take(struct committer *c, struct publish *p)
     p->next_name = *bucket;
     *bucket = p;
     return 0;
+}
+
+/* ---- who looks ------------------------------------------------------------------------------ */
+
+/* A name is not what the ledger says: a lane is between steps 1 and 5, or it is
+ * being moved, removed or set.  What is stuck stays as it is. */
+static bool name_moves(struct committer *c, int64_t space, const char *path)
+{
+    struct publish *p = name_holder(c, space, path);
+    struct name_hold *h;
+
+    if (p && p->state == GROUP)
+        return true;
+    TAILQ_FOREACH (h, &c->holds, link)
+        if (!h->stuck && hold_bars(h, space, path))
+            return true;
+    return false;
+}
+
+int committer_knows(struct committer *c, int64_t space, const char *path,
+                    struct ledger_file *ret)
+{
+    keel_guard(&c->lock);
+    struct publish *p;
+
+    if (c->alive == 0 && TAILQ_EMPTY(&c->holds))
+        return 0;
+    p = name_holder(c, space, path);
+    if (!p || p->state != SETTLING)
+        return name_moves(c, space, path) ? -EAGAIN : 0;
+    *ret = p->file;
+    ret->ctime_ns = p->ctime_ns;
+    return 1;
+}
+
+int committer_await(struct committer *c, int64_t space, const char *path)
+{
+    keel_guard(&c->lock);
+    int rc = 0;
+
+    while (rc == 0 && name_moves(c, space, path))
+        rc = keel_cond_wait(&c->named, &c->lock, KEEL_FOREVER);
+    return rc;
 }
 
 /* ---- holds --------------------------------------------------------------------------------- */
@@ -208,7 +252,7 @@ static int hold_past_publishes(struct committer *c, const struct name_hold *h)
     }
     for (unsigned i = 0; i < NAME_BUCKETS; i++)
         for (p = c->names[i]; p; p = p->next_name)
-            if (hold_bars(h, p))
+            if (hold_bars(h, p->space, p->path))
                 return publish_barred(p);
     return 0;
 }

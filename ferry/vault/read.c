@@ -2,8 +2,13 @@
 /* Looking, listing, hashing, and opening for a download.
  *
  * What the ledger knows of a file counts while the file is still the one that
- * it knew: device, inode, size, mtime and ctime are the same, and the ctime is
- * older than a tick of the clock, within which a change would not show. */
+ * it knew: device, inode, size, mtime and ctime are the same.  A file that was
+ * just published is known to the committer until its ctime is in the ledger, so
+ * nobody who looks after an acknowledgement finds it without its digest.
+ *
+ * A change by another hand may leave the ctime as it was within one tick of the
+ * clock, but not the mtime: a published file's is its sender's.  What is read
+ * anew is therefore remembered only when its ctime is older than a tick. */
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -29,15 +34,35 @@ static bool same_file(const struct ledger_file *a, const struct ledger_file *b)
            a->ctime_ns == b->ctime_ns;
 }
 
+/* What is on record for the name: 1, or 0 when nothing is.  `ret_moves`: the
+ * name is in somebody's hands, and what was found may be another file's. */
+static int record_of(struct vault *v, int64_t space, const char *path,
+                     struct ledger_file *ret, bool *ret_moves)
+{
+    /* In this order: what the committer forgets is in the ledger by then. */
+    int rc = committer_knows(v->committer, space, path, ret);
+
+    *ret_moves = rc < 0;
+    if (rc > 0)
+        return 1;
+    return ledger_file_get(v->ledger, space, path, ret, NULL) == 0;
+}
+
+static bool record_counts(const struct ledger_file *known,
+                          const struct ledger_file *there)
+{
+    return known->ctime_ns != 0 && same_file(known, there);
+}
+
 enum chunk_hash known_digest(struct vault *v, int64_t space, const char *path,
                              const struct statx *now, struct digest *ret)
 {
     struct ledger_file known, there;
+    bool moves;
 
     store_identity(now, &there);
-    if (!ctime_counts(&there) ||
-        ledger_file_get(v->ledger, space, path, &known, NULL) < 0 ||
-        !same_file(&known, &there))
+    if (!record_of(v, space, path, &known, &moves) ||
+        !record_counts(&known, &there))
         return 0;
     *ret = known.root;
     return known.hash;
@@ -137,11 +162,41 @@ static void entry_facts(const struct statx *x, struct vault_entry *ret)
     ret->target = NULL;
 }
 
-static void entry_digest(struct vault *v, int64_t space, const char *path,
-                         const struct statx *x, struct vault_entry *ret)
+/* How a file and its record go together. */
+enum sight {
+    CLEAR, /* as they will stay: the digest is known, or there is none */
+    STALE, /* they differ: one of them was looked at before a change */
+    MOVES, /* somebody has the name in his hands */
+};
+
+static enum sight entry_digest(struct vault *v, int64_t space, const char *path,
+                               const struct statx *x, struct vault_entry *ret)
 {
-    if (ret->type == 'f')
-        ret->hash = known_digest(v, space, path, x, &ret->root);
+    struct ledger_file known, there;
+    bool moves, found;
+
+    if (ret->type != 'f')
+        return CLEAR;
+    found = record_of(v, space, path, &known, &moves);
+    store_identity(x, &there);
+    if (!found || !record_counts(&known, &there))
+        return moves ? MOVES : found ? STALE : CLEAR;
+    ret->hash = known.hash;
+    ret->root = known.root;
+    return CLEAR;
+}
+
+/* Whether to look again, after whoever has the name is done with it.  A file
+ * that another hand changed stays stale: once more is enough for that. */
+enum { LOOKS_MOST = 16, LOOKS_STALE = LOOKS_MOST / 2 };
+static bool look_again(struct vault *v, int64_t space, const char *path,
+                       enum sight seen, unsigned *looks)
+{
+    if (seen == CLEAR)
+        return false;
+    *looks += seen == STALE ? LOOKS_STALE : 1;
+    return *looks < LOOKS_MOST &&
+           committer_await(v->committer, space, path) == 0;
 }
 
 /* A link's text; one that went meanwhile has none. */
@@ -195,27 +250,41 @@ static int stat_one(void *arg)
     return rc;
 }
 
+static int stat_at(struct vault *v, const struct ledger_space *space,
+                   const char *path, struct vault_entry *ret,
+                   struct problem *why)
+{
+    struct vault_entry e = {.type = '?'};
+    struct stating s = {
+        .place = {.vault = v,
+                  .path = path,
+                  .space_dir = space->dir,
+                  .why = why,
+                  .dir = -1},
+        .ret = &e,
+    };
+    unsigned looks = 0;
+    enum sight seen;
+    int rc;
+
+    do {
+        rc = on_pool(stat_one, &s.place, &s);
+        if (rc < 0)
+            return rc;
+        seen = entry_digest(v, space->id, path, &s.place.there, &e);
+    } while (look_again(v, space->id, path, seen, &looks));
+    *ret = e;
+    return 0;
+}
+
 int vault_stat(struct vault *v, const struct actor *who, int64_t space_id,
                const struct path *path, struct vault_entry *ret,
                struct problem *why)
 {
-    struct vault_entry e = {.type = '?'};
     struct ledger_space space;
-    struct stating s = {
-        .place = {.vault = v, .path = path->text, .why = why, .dir = -1},
-        .ret = &e,
-    };
     int rc = vault_may(v, who, space_id, path, RIGHT_LIST, &space, why);
 
-    if (rc < 0)
-        return rc;
-    s.place.space_dir = space.dir;
-    rc = on_pool(stat_one, &s.place, &s);
-    if (rc < 0)
-        return rc;
-    entry_digest(v, space.id, path->text, &s.place.there, &e);
-    *ret = e;
-    return 0;
+    return rc < 0 ? rc : stat_at(v, &space, path->text, ret, why);
 }
 
 /* ---- lists ----------------------------------------------------------------------------- */
@@ -229,6 +298,8 @@ struct listing {
     const char *after;
     struct vault_entry *ret;
     unsigned count, most;
+    bool *again;         /* for each entry: it is to be looked at once more */
+    bool single;         /* the place is a file: its one entry is itself */
     struct path *filter; /* NULL: all is shown; else for account_leads */
     struct statx facts[LIST_BATCH];
 };
@@ -297,8 +368,45 @@ static int batch_paths(struct listing *l, unsigned from, const char **ret_paths,
     return 0;
 }
 
+/* What is on record for each of them: the committer's first, as in record_of.
+ * hash 0 where nothing is. */
+static int batch_records(struct listing *l, unsigned from,
+                         const char *const *paths, struct ledger_file *ret)
+{
+    struct vault *v = l->place.vault;
+    struct ledger_file known[LIST_BATCH];
+    unsigned count = l->count - from;
+    bool live[LIST_BATCH];
+    int rc;
+
+    for (unsigned i = 0; i < count; i++) {
+        rc = committer_knows(v->committer, l->space, paths[i], &known[i]);
+        live[i] = rc > 0;
+        l->again[from + i] = rc < 0;
+    }
+    rc = ledger_files_get(v->ledger, l->space, paths, count, ret, l->place.why);
+    for (unsigned i = 0; i < count && rc == 0; i++)
+        if (live[i])
+            ret[i] = known[i];
+    return rc;
+}
+
+/* A record that does not count: of the file that came since it was looked at, or
+ * of one that another hand changed. */
+static bool is_replaced(int dir, const char *name,
+                        const struct ledger_file *there)
+{
+    struct ledger_file now;
+    struct statx x;
+
+    if (store_look(dir, name, &x) < 0)
+        return false;
+    store_identity(&x, &now);
+    return !same_file(&now, there);
+}
+
 /* Their digests, from the ledger in one call. */
-static int list_digests(struct listing *l, unsigned from)
+static int list_digests(struct listing *l, int dir, unsigned from)
 {
     keel_auto(mem) void *memory = NULL;
     keel_auto(mem) void *rows = NULL;
@@ -312,17 +420,20 @@ static int list_digests(struct listing *l, unsigned from)
     files = rows = keel_alloc((count + 1) * sizeof *files);
     if (!files)
         return problem(l->place.why, NO_MEMORY);
-    rc = ledger_files_get(l->place.vault->ledger, l->space, paths, count, files,
-                          l->place.why);
+    rc = batch_records(l, from, paths, files);
     for (unsigned i = 0; i < count && rc == 0; i++) {
         struct vault_entry *e = &l->ret[from + i];
 
         store_identity(&l->facts[(from + i) % LIST_BATCH], &there);
-        if (e->type != 'f' || !files[i].hash || !ctime_counts(&there) ||
-            !same_file(&files[i], &there))
-            continue;
-        e->hash = files[i].hash;
-        e->root = files[i].root;
+        if (e->type == 'f' && files[i].hash &&
+            record_counts(&files[i], &there)) {
+            e->hash = files[i].hash;
+            e->root = files[i].root;
+        }
+        if (e->type != 'f' || e->hash)
+            l->again[from + i] = false;
+        else if (files[i].hash && !l->again[from + i])
+            l->again[from + i] = is_replaced(dir, e->name, &there);
     }
     return rc;
 }
@@ -340,12 +451,12 @@ static int list_some(struct listing *l, int dir, const struct name_list *names)
         rc = list_look(l, dir, l->after);
         l->count += rc > 0;
         if (rc > 0 && l->count % LIST_BATCH == 0) {
-            rc = list_digests(l, from);
+            rc = list_digests(l, dir, from);
             from = l->count;
         }
     }
     if (rc >= 0 && from < l->count)
-        rc = list_digests(l, from);
+        rc = list_digests(l, dir, from);
     if (rc < 0)
         return rc;
     return i < list_count(names) || !list_whole(names);
@@ -394,9 +505,10 @@ static int list_one(void *arg)
         rc = list_dir(l);
     } else if (rc == 0 && strcmp(leaf, l->after) > 0) {
         rc = list_look(l, l->place.dir, leaf);
+        l->single = true;
         if (rc > 0)
-            entry_digest(l->place.vault, l->space, l->place.path, &l->facts[0],
-                         l->ret);
+            l->again[0] = entry_digest(l->place.vault, l->space, l->place.path,
+                                       &l->facts[0], l->ret) != CLEAR;
     }
     keel_file_close(l->place.dir);
     return rc;
@@ -413,6 +525,39 @@ static struct path *list_filter(struct vault *v, const struct actor *who,
     return room;
 }
 
+/* Off the pool, where waiting is no harm.  What is gone by now stays as it was
+ * seen. */
+static int list_again(struct listing *l, const struct ledger_space *space,
+                      unsigned i)
+{
+    const char *top = l->place.path, *name = l->ret[i].name;
+    size_t size = strlen(top) + strlen(name) + 2;
+    keel_auto(mem) void *memory = NULL;
+    char *path;
+
+    if (l->single) {
+        (void)stat_at(l->place.vault, space, top, &l->ret[i], NULL);
+        return 0;
+    }
+    path = memory = keel_alloc(size);
+    if (!path)
+        return problem(l->place.why, NO_MEMORY);
+    (void)snprintf(path, size, "%s%s%s", top, *top ? "/" : "", name);
+    (void)stat_at(l->place.vault, space, path, &l->ret[i], NULL);
+    return 0;
+}
+
+static int list_settle(struct listing *l, const struct ledger_space *space,
+                       unsigned count)
+{
+    int rc = 0;
+
+    for (unsigned i = 0; i < count && rc == 0; i++)
+        if (l->again[i])
+            rc = list_again(l, space, i);
+    return rc < 0 ? rc : (int)count;
+}
+
 int vault_list(struct vault *v, const struct actor *who, int64_t space_id,
                const struct path *path, const char *after,
                struct vault_entry *ret, unsigned max, struct problem *why)
@@ -425,9 +570,10 @@ int vault_list(struct vault *v, const struct actor *who, int64_t space_id,
 
     if (rc < 0 || max == 0)
         return rc;
-    l = memory = keel_calloc(1, sizeof *l);
+    l = memory = keel_calloc(1, sizeof *l + max * sizeof *l->again);
     if (!l)
         return problem(why, NO_MEMORY);
+    l->again = (bool *)(l + 1);
     memset(ret, 0, max * sizeof *ret);
     l->place = (struct place){.vault = v,
                               .path = path->text,
@@ -441,6 +587,8 @@ int vault_list(struct vault *v, const struct actor *who, int64_t space_id,
     l->most = max;
     l->filter = list_filter(v, who, space.id, path, &filter);
     rc = on_pool(list_one, &l->place, l);
+    if (rc > 0)
+        rc = list_settle(l, &space, (unsigned)rc);
     if (rc < 0)
         for (unsigned i = 0; i < max; i++)
             vault_entry_fini(&ret[i]);
@@ -501,19 +649,25 @@ int vault_file_open(struct vault *v, const struct actor *who, int64_t space_id,
                     struct source **ret, struct vault_entry *ret_entry,
                     struct problem *why)
 {
+    keel_auto(source) struct source *s = NULL;
     struct ledger_space space;
-    struct source *s = NULL;
+    unsigned looks = 0;
+    enum sight seen;
     int rc = vault_may(v, who, space_id, path, RIGHT_READ, &space, why);
 
-    if (rc == 0)
-        rc = source_at(v, space.dir, path->text, hash, &s, why);
     if (rc < 0)
         return rc;
     memset(ret_entry, 0, sizeof *ret_entry);
     entry_name(ret_entry, path_leaf(path));
-    entry_facts(source_stat(s), ret_entry);
-    entry_digest(v, space.id, path->text, source_stat(s), ret_entry);
-    *ret = s;
+    do {
+        source_close(keel_take(s));
+        rc = source_at(v, space.dir, path->text, hash, &s, why);
+        if (rc < 0)
+            return rc;
+        entry_facts(source_stat(s), ret_entry);
+        seen = entry_digest(v, space.id, path->text, source_stat(s), ret_entry);
+    } while (look_again(v, space.id, path->text, seen, &looks));
+    *ret = keel_take(s);
     return 0;
 }
 

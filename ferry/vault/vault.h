@@ -128,6 +128,9 @@ int draft_publish(struct draft *d, const struct digest *root,
 KEEL_AUTO(draft, struct draft *, draft_close)
 
 /* ---- reading ------------------------------------------------------------------ */
+/* A file that was acknowledged as committed is seen with its digest at once, also
+ * while it is replaced, moved or set: who looks in the middle of that waits for
+ * its end. */
 struct vault_entry {
     char name[NAME_BYTES + 1]; /* leaf, raw bytes */
     char type;                 /* 'f' file, 'd' directory, 'l' link, '?' */
