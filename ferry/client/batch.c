@@ -217,8 +217,8 @@ static bool slot_lost(const struct batch *b, const struct slot *slot,
     if (rc == 0 && !retry_worth(why))
         problem(why, CONNECT_LOST, .errno_ = ECONNRESET);
     else if (rc < 0 && rc != -ETIMEDOUT && said.id != PROBLEM_NONE &&
-             !retry_worth(why))
-        *why = said;
+             !(retry_worth(why) && retry_worth(&said)))
+        *why = said; /* a reason that was given, before what was noticed */
     if (rc != -ETIMEDOUT)
         return true;
     return why->id == PROBLEM_CONNECT_LOST ||

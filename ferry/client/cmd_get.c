@@ -16,6 +16,7 @@
 #include "client/cli.h"
 #include "client/download.h"
 #include "client/get_tree.h"
+#include "client/upload.h"
 
 struct getting_one {
     struct cli *c;
@@ -227,6 +228,7 @@ static int get_run(struct cli *c, const struct get_order *order, bool directory)
     rc = batch_open(&options, &b, c->why);
     if (rc < 0)
         return rc;
+    upload_journals_clean(&batch_session(b)->home);
     if (buffer_pool_new(o.count > 1 || c->recursive ? GET_BUFFERS
                                                     : DOWNLOAD_BUFFERS,
                         &o.pool) < 0)

@@ -8,6 +8,7 @@
 
 #include <keel/file.h>
 
+#include "client/begun.h"
 #include "client/put_tree.h"
 #include "client/upload.h"
 
@@ -148,6 +149,22 @@ static int put_one(struct put *p, struct batch *b)
 
 /* ---- several, and trees --------------------------------------------------------------- */
 
+/* A tree under a new name: the command that is repeated goes on in it. */
+static void begun_look(struct put *p, const struct login_address *login,
+                       struct begun *begun)
+{
+    bool under_name = p->count == 1 && p->c->recursive && p->to.path.count > 0;
+
+    *begun = (struct begun){{0}};
+    if (!under_name)
+        return;
+    begun_of("put", login, p->to.space, &p->to.path, p->c->argv[0], begun);
+    if (p->inside && begun_is(begun))
+        p->inside = false;
+    else if (!p->inside && !p->c->dry_run)
+        begun_set(begun);
+}
+
 static int put_many(struct put *p, struct batch *b)
 {
     struct put_order o = {
@@ -158,16 +175,21 @@ static int put_many(struct put *p, struct batch *b)
         .sources = p->c->argv,
         .count = p->count,
     };
+    struct begun begun;
     int rc = batch_run(b, target_ask, p, p->c->why);
 
     if (rc < 0)
         return rc;
+    begun_look(p, &batch_session(b)->profile.login, &begun);
     p->target = p->to.path;
     if (!p->inside) {
         path_parent(&p->target, &p->target);
         o.as = path_leaf(&p->to.path);
     }
-    return put_tree(&o);
+    rc = put_tree(&o);
+    if (rc == 0 && !p->c->dry_run)
+        begun_drop(&begun);
+    return rc;
 }
 
 /* ---- the command ------------------------------------------------------------------------ */

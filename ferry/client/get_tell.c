@@ -266,11 +266,14 @@ void get_done(struct item *i, int rc, const struct problem *why)
 
 /* ---- the sums ---------------------------------------------------------------------------- */
 
-static void sum_say(const struct getting *g)
+static void sum_say(const struct getting *g, bool broken)
 {
     const uint64_t counts[] = {g->dirs, g->links, g->unchanged, g->failed};
-    static const char *const words[] = {N_("directories made"), N_("links"),
-                                        N_("unchanged"), N_("failed")};
+    static const char *const words[][2] = {
+        {N_("directory made"), N_("directories made")},
+        {N_("link"), N_("links")},
+        {N_("unchanged"), N_("unchanged")},
+        {N_("failed"), N_("failed")}};
     char text[512], sum[128];
     size_t at;
 
@@ -283,15 +286,19 @@ static void sum_say(const struct getting *g)
     for (int i = 0; i < 4 && at < sizeof(text); i++) {
         if (counts[i] > 0)
             at += (size_t)snprintf(text + at, sizeof(text) - at, "; %llu %s",
-                                   (unsigned long long)counts[i], _(words[i]));
+                                   (unsigned long long)counts[i],
+                                   _(words[i][counts[i] != 1]));
     }
+    if (broken && at < sizeof(text))
+        snprintf(text + at, sizeof(text) - at, "%s",
+                 _("; the rest was not done"));
     cli_say(g->c, "%s", text);
 }
 
-int get_summary(struct getting *g)
+int get_summary(struct getting *g, int rc)
 {
     get_failures(g);
-    sum_say(g);
+    sum_say(g, rc < 0);
     cli_json(g->c,
              json_pack("{s:{s:I, s:I, s:I, s:I, s:I, s:I, s:b}}", "sum",
                        "files", (json_int_t)g->files, "bytes",
@@ -299,5 +306,5 @@ int get_summary(struct getting *g)
                        (json_int_t)g->unchanged, "links", (json_int_t)g->links,
                        "directories", (json_int_t)g->dirs, "failed",
                        (json_int_t)g->failed, "dry_run", g->c->dry_run));
-    return g->failed ? CLI_PARTLY : 0;
+    return rc < 0 ? rc : g->failed ? CLI_PARTLY : 0;
 }

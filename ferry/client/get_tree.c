@@ -65,6 +65,17 @@ static const char *name_of(const struct getting *g, const struct place *p)
     return *p->space ? p->space : batch_session(g->batch)->profile.login.user;
 }
 
+/* Whether this very command began to make DEST. */
+static bool goes_on(struct getting *g, const struct get_order *o,
+                    const struct place *place)
+{
+    if (o->count > 1 || !g->c->recursive)
+        return false;
+    begun_of("get", &batch_session(g->batch)->profile.login, place->space,
+             &place->path, o->dest, &g->begun);
+    return begun_is(&g->begun);
+}
+
 /* DEST: an existing directory, or, of the only one that was asked for, its new
  * name. */
 static int base_of(struct getting *g, const struct get_order *o,
@@ -81,10 +92,14 @@ static int base_of(struct getting *g, const struct get_order *o,
     *ret_copy = copy;
     *ret_name = name_of(g, place);
     path_parent(&place->path, &parent);
-    rc = get_base_open(g, o->dest, strcmp(o->dest, ".") ? o->dest : "",
-                       parent.text, ret, why);
+    rc = goes_on(g, o, place)
+             ? -ENOENT
+             : get_base_open(g, o->dest, strcmp(o->dest, ".") ? o->dest : "",
+                             parent.text, ret, why);
     if (rc != -ENOENT || o->count > 1)
         return rc;
+    if (!g->c->dry_run)
+        begun_set(&g->begun);
     while (size > 1 && copy[size - 1] == '/')
         copy[--size] = 0;
     slash = strrchr(copy, '/');
@@ -257,10 +272,15 @@ static int get_all(struct getting *g, const struct get_order *o,
     return rc < 0 ? rc : get_sync(g, o->dest, why);
 }
 
+static bool is_something(const struct getting *g)
+{
+    return g->files + g->dirs + g->links + g->unchanged > 0;
+}
+
 /* Nothing was done: then the last failure is the command's. */
 static bool is_nothing(const struct getting *g)
 {
-    return g->failed > 0 && g->files + g->dirs + g->links + g->unchanged == 0;
+    return g->failed > 0 && !is_something(g);
 }
 
 int get_tree(const struct get_order *o)
@@ -284,8 +304,10 @@ int get_tree(const struct get_order *o)
             *why = g.last;
             get_failures_but_last(&g);
             rc = -problem_row(why->id)->errno_;
-        } else if (rc == 0) {
-            rc = get_summary(&g);
+        } else if (rc == 0 || is_something(&g)) {
+            rc = get_summary(&g, rc);
+            if (rc == 0 && !o->c->dry_run)
+                begun_drop(&g.begun);
         } else {
             get_failures(&g);
         }

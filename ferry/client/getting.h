@@ -18,6 +18,7 @@
 
 #include "chunk/buffer.h"
 #include "client/batch.h"
+#include "client/begun.h"
 #include "client/get_tree.h"
 #include "client/local_make.h"
 #include "client/progress.h"
@@ -95,7 +96,8 @@ struct getting {
 
     int sync_fd; /* of the destination */
     uint64_t device;
-    bool full; /* the disk is: what needs room is not begun */
+    struct begun begun; /* a tree under a new name; empty: it is not */
+    bool full;          /* the disk is: what needs room is not begun */
 
     uint64_t files, links, dirs, unchanged, bytes, received, failed;
     struct problem last; /* of what failed */
@@ -162,7 +164,8 @@ void get_path(const char *dir, const char *name, char ret[SHOWN_BYTES]);
 /* What failed, at the end. */
 void get_failures(struct getting *g);
 void get_failures_but_last(struct getting *g);
-/* The failures, and the sums.  0 or CLI_PARTLY. */
-int get_summary(struct getting *g);
+/* The failures, and the sums.  `rc`, if that is negative: it broke off; else 0 or
+ * CLI_PARTLY. */
+int get_summary(struct getting *g, int rc);
 
 #endif

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "client/put_impl.h"
+#include "client/text.h"
 
 /* Failures that are kept for the list at the end; the rest is counted. */
 #define FAILURES_MOST 1000
@@ -225,32 +226,36 @@ static void failure_say(const struct failure *f)
 
 /* ---- the end --------------------------------------------------------------------------- */
 
-static void sum_print(const struct tree *t, char *ret, size_t size)
+static void sum_print(const struct tree *t, bool broken, char *ret, size_t size)
 {
     const struct report *r = &t->report;
     const uint64_t counts[] = {r->directories, r->links, r->same, r->failed};
     static const char *const words[][2] = {
-        {"directory made", "directories made"},
-        {"link", "links"},
-        {"unchanged", "unchanged"},
-        {"failed", "failed"}};
+        {N_("directory made"), N_("directories made")},
+        {N_("link"), N_("links")},
+        {N_("unchanged"), N_("unchanged")},
+        {N_("failed"), N_("failed")}};
+    bool dry = t->c->dry_run, sent = r->files > 0 && !dry;
     size_t at;
     char sum[128];
 
     progress_summary(&t->progress, sum, sizeof(sum));
-    at = (size_t)snprintf(
-        ret, size, "%llu file%s%s%s", (unsigned long long)r->files,
-        r->files == 1 ? "" : "s", t->c->dry_run ? " would be sent" : ", ",
-        t->c->dry_run ? "" : sum);
+    at = (size_t)snprintf(ret, size, "%llu %s%s%s%s%s",
+                          (unsigned long long)r->files,
+                          r->files == 1 ? _("file") : _("files"),
+                          dry ? _(" would be sent") : ", ", dry ? "" : sum,
+                          sent ? ", " : "", sent ? put_level(t->c) : "");
     for (int i = 0; i < 4 && at < size; i++) {
         if (counts[i] > 0)
             at += (size_t)snprintf(ret + at, size - at, "; %llu %s",
                                    (unsigned long long)counts[i],
-                                   words[i][counts[i] != 1]);
+                                   _(words[i][counts[i] != 1]));
     }
+    if (broken && at < size)
+        snprintf(ret + at, size - at, "%s", _("; the rest was not done"));
 }
 
-static void sum_say(const struct tree *t)
+static void sum_say(const struct tree *t, bool broken)
 {
     const struct report *r = &t->report;
     char text[512];
@@ -265,7 +270,7 @@ static void sum_say(const struct tree *t)
                            (json_int_t)r->failed, "dry_run", t->c->dry_run));
         return;
     }
-    sum_print(t, text, sizeof(text));
+    sum_print(t, broken, text, sizeof(text));
     cli_say(t->c, "%s", text);
 }
 
@@ -292,6 +297,6 @@ int report_end(struct tree *t, int rc)
         fprintf(stderr, "ferry: and %llu more\n",
                 (unsigned long long)(r->failed - r->kept));
     if (!nothing)
-        sum_say(t);
+        sum_say(t, rc < 0);
     return rc < 0 ? rc : r->failed > 0 ? CLI_PARTLY : 0;
 }

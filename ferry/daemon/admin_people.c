@@ -201,14 +201,16 @@ static int disable(struct house *h, const json_t *request, bool disabled,
                    json_t **ret_ok, struct problem *why)
 {
     struct ledger_account a;
+    struct problem bye;
     int rc = admin_account(h, request, "name", &a, why);
 
     if (rc == 0)
         rc = account_disable(h->accounts, a.name, disabled, why);
     if (rc < 0)
         return rc;
+    problem(&bye, LOGIN_DISABLED, .name = a.name);
     if (disabled && h->native)
-        native_kick_account(h->native, a.id);
+        native_kick_account(h->native, a.id, &bye);
     log_info("account=%s %s", a.name, disabled ? "disabled" : "enabled");
     return admin_ok(
         json_pack("{s:s, s:b}", "name", a.name, "disabled", disabled), ret_ok,
@@ -236,6 +238,7 @@ static int answer_delete(struct house *h, const json_t *request,
                          struct problem *why)
 {
     struct ledger_account a;
+    struct problem bye;
     int rc = admin_account(h, request, "name", &a, why);
 
     (void)t;
@@ -243,8 +246,9 @@ static int answer_delete(struct house *h, const json_t *request,
         rc = account_delete(h->accounts, a.name, why);
     if (rc < 0)
         return rc;
+    problem(&bye, ACCOUNT_UNKNOWN, .name = a.name);
     if (h->native)
-        native_kick_account(h->native, a.id);
+        native_kick_account(h->native, a.id, &bye);
     log_info("account=%s deleted", a.name);
     return admin_ok(json_pack("{s:s}", "name", a.name), ret_ok, why);
 }

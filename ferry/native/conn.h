@@ -96,7 +96,7 @@ int conn_logged_in(struct conn *c, const struct actor *who,
                    struct problem *why);
 /* Tells the peer `why` and ends the connection; under native's lock, from any
  * loop.  -ENOMEM, -EAGAIN: its loop is ending, and with it the connection. */
-int conn_dismiss(struct conn *c, enum problem_id why, keel_ns quiet_by);
+int conn_dismiss(struct conn *c, const struct problem *why, keel_ns quiet_by);
 
 struct native {
     struct native_options o;

@@ -397,7 +397,7 @@ int native_accept(struct native *n, struct keel_listener *l)
 
 struct farewell {
     struct conn *conn;
-    enum problem_id why;
+    struct problem why;
     keel_ns quiet_by; /* until then, requests in progress are waited for */
 };
 
@@ -405,13 +405,12 @@ static int conn_farewell(void *arg)
 {
     struct farewell f = *(struct farewell *)arg;
     struct conn *c = f.conn;
-    struct problem bye = {.id = f.why};
 
     keel_free(arg);
     if (c->link) {
         if (f.quiet_by != KEEL_NOW)
             keel_event_wait(&c->quiet, f.quiet_by);
-        link_goodbye(c->link, &bye, keel_after(KEEL_SECOND));
+        link_goodbye(c->link, &f.why, keel_after(KEEL_SECOND));
     } else if (c->co) {
         keel_cancel(c->co);
     }
@@ -419,7 +418,7 @@ static int conn_farewell(void *arg)
     return 0;
 }
 
-int conn_dismiss(struct conn *c, enum problem_id why, keel_ns quiet_by)
+int conn_dismiss(struct conn *c, const struct problem *why, keel_ns quiet_by)
 {
     struct keel_spawn how = {.name = "farewell", .loop = c->loop};
     struct farewell *f = keel_alloc(sizeof(*f));
@@ -427,7 +426,7 @@ int conn_dismiss(struct conn *c, enum problem_id why, keel_ns quiet_by)
 
     if (!f)
         return -ENOMEM;
-    *f = (struct farewell){c, why, quiet_by};
+    *f = (struct farewell){c, *why, quiet_by};
     c->holders++;
     rc = keel_spawn(&how, conn_farewell, f, NULL);
     if (rc < 0) {
@@ -439,13 +438,14 @@ int conn_dismiss(struct conn *c, enum problem_id why, keel_ns quiet_by)
 
 void native_drain(struct native *n, keel_ns deadline)
 {
+    struct problem why = {.id = PROBLEM_SERVER_STOPPING};
     struct conn *c;
 
     keel_lock_hold(&n->lock);
     n->stopping = true;
     /* One that cannot be told is cancelled by its loop's end. */
     TAILQ_FOREACH (c, &n->conns, node)
-        (void)conn_dismiss(c, PROBLEM_SERVER_STOPPING, deadline);
+        (void)conn_dismiss(c, &why, deadline);
     keel_lock_drop(&n->lock);
 
     for (;;) {

@@ -68,9 +68,10 @@ unsigned native_sessions(struct native *n, struct native_session *ret,
                          unsigned max);
 /* Ends the connection with that id, telling it SESSION_KICKED.  -ENOENT */
 int native_kick(struct native *n, const char *id);
-/* Ends all connections of that account: it was disabled or deleted.  Returns
- * how many. */
-unsigned native_kick_account(struct native *n, int64_t account);
+/* Ends all connections of that account, telling them why: it was disabled or
+ * deleted.  Returns how many. */
+unsigned native_kick_account(struct native *n, int64_t account,
+                             const struct problem *why);
 
 /* ---- counters ---------------------------------------------------------------- */
 /* Since the start, but for those that say `now`.  Written by every loop; read

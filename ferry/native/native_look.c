@@ -58,17 +58,19 @@ unsigned native_sessions(struct native *n, struct native_session *ret,
 
 int native_kick(struct native *n, const char *id)
 {
+    struct problem why = {.id = PROBLEM_SESSION_KICKED};
     struct conn *c;
     keel_guard(&n->lock);
 
     TAILQ_FOREACH (c, &n->conns, node) {
         if (strcmp(c->id, id) == 0)
-            return conn_dismiss(c, PROBLEM_SESSION_KICKED, KEEL_NOW);
+            return conn_dismiss(c, &why, KEEL_NOW);
     }
     return -ENOENT;
 }
 
-unsigned native_kick_account(struct native *n, int64_t account)
+unsigned native_kick_account(struct native *n, int64_t account,
+                             const struct problem *why)
 {
     unsigned count = 0;
     struct conn *c;
@@ -76,7 +78,7 @@ unsigned native_kick_account(struct native *n, int64_t account)
 
     TAILQ_FOREACH (c, &n->conns, node) {
         if (account && c->actor.account == account)
-            count += conn_dismiss(c, PROBLEM_SESSION_KICKED, KEEL_NOW) == 0;
+            count += conn_dismiss(c, why, KEEL_NOW) == 0;
     }
     return count;
 }

@@ -423,7 +423,7 @@ static void connections_are_listed_counted_and_ended(void)
     REFUSED(link_wait(ada, FOR_EVER, &why), &why, SESSION_KICKED);
     exchange_free(put);
     link_close(ada);
-    assert_int_equal(native_kick_account(t.native, 0), 0);
+    assert_int_equal(native_kick_account(t.native, 0, &why), 0);
     leave(nobody);
 }
 

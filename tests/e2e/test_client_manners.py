@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """What people meet: words, terminals, signals, and what is left behind."""
+import json
 import os
 import re
 import signal
@@ -274,3 +275,81 @@ def test_the_sum_of_a_file_that_was_cut_before_tells_the_files_size(
     said = far.who.run("get", ":/big", tmp_path / "back").out
     assert re.search(r"  48 MiB in [\d.]+ s, \d+ MB/s; [\d.]+ MiB were there "
                      r"already, verified", said), said
+
+
+# ---- an operator ends it ---------------------------------------------------------
+
+
+def operator(server, *args):
+    subprocess.run([str(server.program), *args, "--data", str(server.data)],
+                   env=server.env, check=True, stdout=subprocess.DEVNULL,
+                   timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("way", ["up", "down"])
+@pytest.mark.parametrize("how", ["disable", "kick"])
+def test_who_ended_a_transfer_is_told_and_what_was_done(
+        server, far, tmp_path, way, how):
+    tree = tmp_path / "t"
+    tree.mkdir()
+    for i in range(50):
+        (tree / f"f{i}").write_bytes(b"x" * 1000)
+    (tree / "zzz").write_bytes(os.urandom(32 * MIB))
+    if way == "down":
+        far.who.run("put", "-r", tree, ":/")
+    far.hold(**{way: 8 * MIB})
+    process = far.who.start(*(["put", "-r", tree, ":/"] if way == "up" else
+                              ["get", "-r", ":/t", tmp_path / "back"]))
+    assert far.held.wait(PATIENCE)
+    if how == "disable":
+        operator(server, "user", "disable", "ada")
+    else:
+        rows = subprocess.run(
+            [str(server.program), "sessions", "--json", "--data",
+             str(server.data)], env=server.env, capture_output=True, text=True,
+            check=True).stdout.splitlines()
+        for row in rows:
+            operator(server, "sessions", "kick", json.loads(row)["id"])
+    far.mend()
+    out, err = (text.decode() for text in process.communicate(timeout=PATIENCE))
+    assert out.startswith("50 files, ") and "the rest was not done" in out, out
+    if how == "disable":
+        assert process.returncode == 1, err
+        assert "The account ada is disabled." in err
+        assert "Ask the operator." in err
+        operator(server, "user", "enable", "ada")
+    else:
+        assert process.returncode == 3, err
+        assert "The operator of the server has ended this connection" in err
+    assert "continue where they stopped" in err
+    again = far.who.run(*process.args[1:]).out
+    assert again.startswith("1 file, "), again
+
+
+# ---- the same command again -------------------------------------------------------
+
+
+def test_a_tree_under_a_new_name_goes_on_under_it(far, tmp_path):
+    """As cp it would go inside of what the first run has made."""
+    tree, back = tmp_path / "t", tmp_path / "back"
+    tree.mkdir()
+    for i in range(50):
+        (tree / f"f{i}").write_bytes(b"x" * 1000)
+    (tree / "zzz").write_bytes(os.urandom(16 * MIB))
+    for way, args in (("up", ["put", "-r", tree, ":/new"]),
+                      ("down", ["get", "-r", ":/new", back])):
+        far.cut(**{way: 8 * MIB})
+        far.who.run(*args, status=3)
+        far.mend()
+        # What only looks does not change what that means.
+        far.who.run(*args, "--dry-run")
+        far.who.run(*args)
+    assert len(far.who.names(":/new")) == 51
+    assert sorted(p.name for p in back.iterdir()) == \
+        sorted(p.name for p in tree.iterdir())
+    assert not list((far.who.home / "journals").iterdir())
+    # It is done: once more is as cp does.
+    far.who.run("put", "-r", tree, ":/new")
+    assert "t" in far.who.names(":/new")
+    far.who.run("get", "-r", ":/new", back)
+    assert (back / "new" / "t" / "zzz").exists()
