@@ -156,7 +156,9 @@ int account_may(struct accounts *a, const struct actor *who, int64_t space,
  * shown, false when only names are for which account_leads holds. */
 bool account_list_all(struct accounts *a, const struct actor *who,
                       int64_t space, const struct path *path);
-/* The actor has a right at `path`, or at something below it. */
+/* The actor may know of `path`: its list is his, or something is granted at the
+ * very path or below it.  A right that it has from above does not count: who may
+ * drop into a directory does not see what others dropped. */
 bool account_leads(struct accounts *a, const struct actor *who, int64_t space,
                    const struct path *path);
 

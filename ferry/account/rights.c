@@ -362,6 +362,14 @@ static bool granted_below(const struct sharing *s, const struct actor *who,
     return false;
 }
 
+/* Whether something is granted at the very path, whatever is above it. */
+static bool granted_here(const struct sharing *s, const struct actor *who,
+                         int64_t space, const struct path *path)
+{
+    return (grant_at(s, space, path->text, path->size, 0) |
+            grant_at(s, space, path->text, path->size, who->account)) != 0;
+}
+
 /* What the actor has anywhere in the space. */
 static unsigned granted_in(const struct sharing *s, const struct actor *who,
                            const struct shared_space *space)
@@ -381,19 +389,20 @@ static unsigned granted_in(const struct sharing *s, const struct actor *who,
 /* ---- rights --------------------------------------------------------------------------------- */
 struct answer {
     unsigned rights; /* at the path */
-    bool below;      /* something below it is granted, if that was asked */
+    /* If that was asked: something is granted at the very path, or below. */
+    bool here, below;
 };
 
 static int look(struct accounts *a, const struct actor *who, int64_t space,
-                const struct path *path, bool below, struct answer *ret,
+                const struct path *path, bool leads, struct answer *ret,
                 struct problem *why)
 {
     const struct shared_space *shared;
-    struct answer answer = {RIGHT_NONE, false};
+    struct answer answer = {RIGHT_NONE, false, false};
     int rc;
 
     if (space == 0 || space == who->home) {
-        *ret = (struct answer){RIGHTS_ALL, true};
+        *ret = (struct answer){RIGHTS_ALL, true, true};
         return 0;
     }
     rc = sharing_hold(a, why);
@@ -402,10 +411,11 @@ static int look(struct accounts *a, const struct actor *who, int64_t space,
     /* Another's home is not among them, and nobody's but its owner's. */
     shared = space_by_id(a->shared, space);
     if (shared && is_masters(shared, who)) {
-        answer = (struct answer){RIGHTS_ALL, true};
+        answer = (struct answer){RIGHTS_ALL, true, true};
     } else if (shared) {
         answer.rights = granted_at(a->shared, who, space, path);
-        answer.below = below && granted_below(a->shared, who, space, path);
+        answer.here = leads && granted_here(a->shared, who, space, path);
+        answer.below = leads && granted_below(a->shared, who, space, path);
     }
     keel_lock_drop(&a->lock);
     if (answer.rights & RIGHT_WRITE)
@@ -462,7 +472,7 @@ bool account_leads(struct accounts *a, const struct actor *who, int64_t space,
     struct answer answer;
 
     return look(a, who, space, path, true, &answer, NULL) == 0 &&
-           (answer.rights || answer.below);
+           (answer.rights & RIGHT_LIST || answer.here || answer.below);
 }
 
 /* ---- spaces ------------------------------------------------------------------------------------ */

@@ -314,6 +314,45 @@ static void what_leads_to_a_grant_is_seen(void **state)
     assert_false(account_leads(h->accounts, &h->cy, h->ada.home, &root));
 }
 
+static void what_is_inherited_leads_nowhere(void **state)
+{
+    static const struct {
+        unsigned above; /* for everybody, at the root */
+        const char *at; /* bob has something here */
+        unsigned rights;
+        const char *path;
+        bool leads;
+    } rows[] = {
+        {RIGHT_DROP, "project", RIGHT_LIST, "q1", false},
+        {RIGHT_DROP, "project", RIGHT_LIST, "project", true},
+        {RIGHT_DROP, "project", RIGHT_LIST, "project/x", true},
+        {RIGHT_DROP, "project", RIGHT_DROP, "q1", false},
+        {RIGHT_DROP, "project", RIGHT_DROP, "project", true},
+        {RIGHT_DROP, "project", RIGHT_DROP, "project/x", false},
+        {RIGHT_DROP, "project/deep", RIGHT_READ, "project", true},
+        {RIGHT_DROP, "project/deep", RIGHT_READ, "project/other", false},
+        {RIGHT_DROP, "project/deep", RIGHT_READ, "project0", false},
+        {RIGHT_READ, "project", RIGHT_DROP, "q1", false},
+        {RIGHT_READ | RIGHT_WRITE | RIGHT_DELETE, "a/b", RIGHT_READ, "q1",
+         false},
+        {RIGHT_LIST, "project", RIGHT_DROP, "q1", true},
+        {RIGHT_LIST, "project", RIGHT_DROP, "project/x", true},
+    };
+    struct house *h = *state;
+
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct path path = path_of(rows[i].path);
+
+        grants(h, "", NULL, rows[i].above);
+        grants(h, rows[i].at, "bob", rows[i].rights);
+        if (account_leads(h->accounts, &h->bob, h->team, &path) !=
+            rows[i].leads)
+            fail_msg("row %zu: %s", i, rows[i].path);
+        grants(h, rows[i].at, "bob", RIGHT_NONE);
+        grants(h, "", NULL, RIGHT_NONE);
+    }
+}
+
 /* ---- spaces ------------------------------------------------------------------------------ */
 static void a_space_is_known_to_who_may_enter(void **state)
 {
@@ -670,6 +709,7 @@ int main(void)
         T(grants_add_up),
         T(who_drops_replaces_and_sees_nothing),
         T(what_leads_to_a_grant_is_seen),
+        T(what_is_inherited_leads_nowhere),
         T(a_space_is_known_to_who_may_enter),
         T(spaces_are_listed_home_first),
         T(a_change_holds_from_the_next_call_on),
