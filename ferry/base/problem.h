@@ -24,6 +24,7 @@ enum problem_id {
  * are raw bytes from anywhere; they are escaped when printed, and end in "..."
  * where they were cut. */
 #define PROBLEM_TEXT_BYTES 256
+#define PROBLEM_TRACE_BYTES 32
 struct problem {
     enum problem_id id;
     int errno_; /* 0: the row's; else shown as {error} */
@@ -33,6 +34,9 @@ struct problem {
     char detail[PROBLEM_TEXT_BYTES];
     /* A code this catalogue does not know (a newer peer's), else "". */
     char foreign[64];
+    /* How the log of the peer that said so names the request, else "".  Not
+     * part of the record on the wire. */
+    char trace[PROBLEM_TRACE_BYTES];
 };
 
 struct problem_values {

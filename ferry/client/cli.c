@@ -48,21 +48,36 @@ void cli_json(const struct cli *c, json_t *j)
     json_decref(j);
 }
 
+json_t *cli_problem_json(const struct problem *p)
+{
+    json_t *j = problem_to_json(p);
+    char words[1024];
+
+    problem_sentence(p, words, sizeof(words));
+    if (j)
+        json_object_set_new(j, "message", json_string(words));
+    if (j && p->trace[0])
+        json_object_set_new(j, "trace", json_string(p->trace));
+    return j;
+}
+
+void cli_problem_trace(const struct cli *c, const struct problem *p)
+{
+    if (p->trace[0])
+        cli_trace(c, "the server's log has it as trace=%s", p->trace);
+}
+
 void cli_problem(const struct cli *c, const struct problem *p)
 {
     bool color = isatty(2) && !getenv("NO_COLOR");
     const char *advice = problem_advice(p);
     char words[1024];
 
-    problem_sentence(p, words, sizeof(words));
     if (c->json) {
-        json_t *j = problem_to_json(p);
-
-        if (j)
-            json_object_set_new(j, "message", json_string(words));
-        cli_json(c, json_pack("{s:o}", "problem", j));
+        cli_json(c, json_pack("{s:o}", "problem", cli_problem_json(p)));
         return;
     }
+    problem_sentence(p, words, sizeof(words));
     fprintf(stderr, "%sferry: %s%s\n", color ? "\x1b[31m" : "", words,
             color ? "\x1b[0m" : "");
     if (advice[0])
@@ -72,6 +87,7 @@ void cli_problem(const struct cli *c, const struct problem *p)
         fprintf(stderr, _("('ferry explain %s' says more)"), problem_code(p));
         fputc('\n', stderr);
     }
+    cli_problem_trace(c, p);
 }
 
 int cli_failed(const struct cli *c, int rc, const struct problem *p, int count,

@@ -42,15 +42,10 @@ static void full_name(struct problem *why, const char *path)
 static void failure_json(const struct getting *g, const char *local,
                          const char *remote, const struct problem *why)
 {
-    json_t *j = problem_to_json(why);
-    char words[1024];
-
-    problem_sentence(why, words, sizeof(words));
-    if (j)
-        json_object_set_new(j, "message", json_string(words));
-    cli_json(g->c, json_pack("{s:o, s:o, s:o}", "problem", j, "local",
-                             local ? text_json(local) : json_null(), "path",
-                             remote ? text_json(remote) : json_null()));
+    cli_json(g->c,
+             json_pack("{s:o, s:o, s:o}", "problem", cli_problem_json(why),
+                       "local", local ? text_json(local) : json_null(), "path",
+                       remote ? text_json(remote) : json_null()));
 }
 
 void get_failed(struct getting *g, const char *local, const char *remote,
@@ -60,6 +55,7 @@ void get_failed(struct getting *g, const char *local, const char *remote,
 
     g->failed++;
     g->last = *why;
+    cli_problem_trace(g->c, why);
     if (local)
         full_name(&g->last, local);
     if (g->c->json)

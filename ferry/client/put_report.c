@@ -155,16 +155,11 @@ void report_directory(struct tree *t, const struct node *n)
 static void failure_json(struct tree *t, const char *local,
                          const struct path *path, const struct problem *why)
 {
-    json_t *p = problem_to_json(why);
-    char words[1024];
-
-    problem_sentence(why, words, sizeof(words));
-    if (p)
-        json_object_set_new(p, "message", json_string(words));
-    cli_json(t->c, json_pack("{s:o, s:o, s:o}", "problem", p, "local",
-                             text_to_json(local, strlen(local)), "path",
-                             path ? text_to_json(path->text, path->size)
-                                  : json_null()));
+    cli_json(
+        t->c,
+        json_pack("{s:o, s:o, s:o}", "problem", cli_problem_json(why), "local",
+                  text_to_json(local, strlen(local)), "path",
+                  path ? text_to_json(path->text, path->size) : json_null()));
 }
 
 void report_failed(struct tree *t, const char *local, const struct path *path,
@@ -177,6 +172,7 @@ void report_failed(struct tree *t, const char *local, const struct path *path,
     if (batch_broken(t->o->batch))
         return;
     t->report.failed++;
+    cli_problem_trace(t->c, why);
     if (t->c->json)
         failure_json(t, local, path, why);
     if (t->report.kept == FAILURES_MOST)

@@ -235,6 +235,7 @@ int session_connect(struct cli *c, struct session *s, const uint8_t *pin,
     struct link_options o = {.agent = "ferry " FERRY_VERSION,
                              .hello_timeout = dial_time()};
     const char *server = s->profile.login.server;
+    char name[PROBLEM_TRACE_BYTES];
     int rc;
 
     cli_trace(c, "dialling %s (%s)", server, keel_poller_name());
@@ -250,9 +251,13 @@ int session_connect(struct cli *c, struct session *s, const uint8_t *pin,
     if (rc < 0)
         return rc;
     rc = link_open(stream, &o, &s->link, why);
-    if (rc == 0)
-        stream = NULL; /* the link's now */
-    return rc;
+    if (rc < 0)
+        return rc;
+    stream = NULL; /* the link's now */
+    link_trace(s->link, 0, name);
+    if (name[0])
+        cli_trace(c, "the server's log has this connection as %s", name);
+    return 0;
 }
 
 /* ---- logging in ---------------------------------------------------------------------- */

@@ -271,6 +271,7 @@ static int commit(struct link *l, struct exchange *put, const uint8_t *data,
 
 static void an_account_that_is_disabled_stops_where_it_is(void)
 {
+    char trace[PROBLEM_TRACE_BYTES];
     struct link *l = come("eve");
     struct problem why = {0};
     struct exchange *put, *get;
@@ -293,7 +294,8 @@ static void an_account_that_is_disabled_stops_where_it_is(void)
     json_decref(note);
     OK(account_disable(t.world.accounts, "eve", true, &why), &why);
     REFUSED(stat_of(l, "/big", &why), &why, LOGIN_DISABLED);
-    assert_int_equal(link_refused(l), exchange_id(get) + 1);
+    link_trace(l, exchange_id(get) + 1, trace);
+    assert_string_equal(why.trace, trace);
     REFUSED(put_now(l, "", "/small", data, 10, &why), &why, LOGIN_DISABLED);
     REFUSED(exchange_reply(put, FOR_EVER, NULL, &why), &why, LOGIN_DISABLED);
     REFUSED(exchange_reply(get, FOR_EVER, NULL, &why), &why, LOGIN_DISABLED);
@@ -379,7 +381,7 @@ static void connections_are_listed_counted_and_ended(void)
     struct native_counters n;
     struct problem why = {0};
     struct link *ada = come("ada"), *nobody = come(NULL);
-    char trace[LINK_TRACE_BYTES];
+    char trace[PROBLEM_TRACE_BYTES];
     struct exchange *put;
     uint8_t data[10] = {0};
     unsigned other = 0;

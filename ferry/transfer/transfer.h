@@ -91,8 +91,6 @@ void small_get_watch(struct small_get *g, void (*done)(void *arg), void *arg);
  * FILE_CHANGED: the file is larger than `size` now; a common get fetches it. */
 int small_get_wait(struct small_get *g, keel_ns deadline, struct small_got *ret,
                    struct problem *why);
-/* Its exchange's id, for link_trace. */
-uint32_t small_get_id(const struct small_get *g);
 /* Lets go, with CANCEL if it is not done.  Never waits. */
 void small_get_free(struct small_get *g);
 KEEL_AUTO(small_get, struct small_get *, small_get_free)

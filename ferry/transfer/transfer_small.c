@@ -155,11 +155,6 @@ int small_get_wait(struct small_get *g, keel_ns deadline, struct small_got *ret,
     return rc;
 }
 
-uint32_t small_get_id(const struct small_get *g)
-{
-    return exchange_id(g->x);
-}
-
 void small_get_free(struct small_get *g)
 {
     if (!g)

@@ -680,8 +680,6 @@ int exchange_replied(struct link *l, struct wire_frame *f, struct problem *why)
         return broken(why, "a reply is to no open request");
     if (!ok == !no || !json_is_object(ok ? ok : no))
         return broken(why, "a reply says neither 'ok' nor what the problem is");
-    if (no)
-        l->refused = id;
     x->reply = f->json;
     f->json = NULL;
     x->answered = true;
@@ -748,6 +746,7 @@ static int reply_result(const struct exchange *x, struct problem *why)
     if (!no)
         return 0;
     problem_from_json(no, &p);
+    link_trace(x->link, x->id, p.trace);
     if (why)
         *why = p;
     return p.errno_ ? -p.errno_ : -problem_row(p.id)->errno_;

@@ -177,6 +177,7 @@ static int take_goodbye(struct link *l, const struct wire_frame *f)
         return 0;
     }
     problem_from_json(p, &why);
+    link_trace(l, 0, why.trace);
     link_end(l, -problem_row(why.id)->errno_, &why);
     return 0;
 }
@@ -465,7 +466,8 @@ struct keel_stream *link_stream(struct link *l)
     return l->stream;
 }
 
-void link_trace(const struct link *l, uint32_t id, char ret[LINK_TRACE_BYTES])
+void link_trace(const struct link *l, uint32_t id,
+                char ret[PROBLEM_TRACE_BYTES])
 {
     static const char plain[] = "0123456789abcdefghijklmnopqrstuvwxyz";
     const char *conn =
@@ -473,13 +475,12 @@ void link_trace(const struct link *l, uint32_t id, char ret[LINK_TRACE_BYTES])
 
     *ret = 0;
     /* The peer's text goes to a terminal. */
-    if (id && conn && *conn && strlen(conn) <= 16 && !conn[strspn(conn, plain)])
-        snprintf(ret, LINK_TRACE_BYTES, "%s-%" PRIu32, conn, id);
-}
-
-uint32_t link_refused(const struct link *l)
-{
-    return l->refused;
+    if (!conn || !*conn || strlen(conn) > 16 || conn[strspn(conn, plain)])
+        return;
+    if (id)
+        snprintf(ret, PROBLEM_TRACE_BYTES, "%s-%" PRIu32, conn, id);
+    else
+        snprintf(ret, PROBLEM_TRACE_BYTES, "%s", conn);
 }
 
 void link_trust(struct link *l)

@@ -109,11 +109,10 @@ void exchange_free(struct exchange *x);
 KEEL_AUTO(exchange, struct exchange *, exchange_free)
 
 /* How the server's log names a request of this connection: CONNECTION-ID, from
- * the "connection" of its HELLO; "" when it said none, or id is 0. */
-#define LINK_TRACE_BYTES 32
-void link_trace(const struct link *l, uint32_t id, char ret[LINK_TRACE_BYTES]);
-/* The request that was refused last; 0: none was. */
-uint32_t link_refused(const struct link *l);
+ * the "connection" of its HELLO, or CONNECTION alone when `id` is 0; "" when it
+ * said none.  A REPLY's problem and a GOODBYE's carry it (struct problem). */
+void link_trace(const struct link *l, uint32_t id,
+                char ret[PROBLEM_TRACE_BYTES]);
 
 /* ---- server: handlers -------------------------------------------------------------- */
 /* A CANCEL, or the end of the link, cancels the handler's coroutine.  The REPLY

@@ -135,7 +135,6 @@ struct link {
     size_t open_bytes;         /* text of the open requests */
     size_t inline_bytes;       /* data that came with them */
     uint32_t next_id;
-    uint32_t refused;      /* client: the last such REPLY's */
     unsigned strays;       /* frames that found nothing to do */
     uint64_t stray_credit; /* granted, and its exchange ended before its use */
     struct exchange *landing; /* whose memory the reader is filling */
