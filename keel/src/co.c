@@ -351,7 +351,9 @@ bool keel_cancelled(void)
 {
     struct keel_co *co = keel_current();
 
-    return co && atomic_load_explicit(&co->cancelled, memory_order_relaxed);
+    if (!co)
+        return thread_stop_asked(true);
+    return atomic_load_explicit(&co->cancelled, memory_order_relaxed);
 }
 
 void keel_shield(void)
@@ -360,14 +362,18 @@ void keel_shield(void)
 
     if (co)
         co->body->shields++;
+    else
+        thread_stop_shield(1);
 }
 
 void keel_unshield(void)
 {
     struct keel_co *co = keel_current();
 
-    if (!co)
+    if (!co) {
+        thread_stop_shield(-1);
         return;
+    }
     keel_assert(co->body->shields > 0);
     co->body->shields--;
 }

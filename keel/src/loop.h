@@ -197,6 +197,23 @@ void timers_run(struct keel_loop *l, keel_ns now);
 /* A thread's wait by the real clock, also while time is virtual. */
 int waiter_sleep_real(struct waiter *w, keel_ns span);
 
+/* ---- cancelling threads ---- */
+/* Of a thread that keel started; under `hold`, `waits` is what it sleeps on
+ * and may be cancelled. */
+struct thread_stop {
+    struct keel_waitlist hold;
+    struct waiter *waits;
+    unsigned shields;
+    bool cancelled;
+};
+extern _Thread_local struct thread_stop *thread_stop_here
+    __attribute__((tls_model("initial-exec")));
+/* -ECANCELED: it was asked before. */
+int thread_stop_begin(struct thread_stop *s, struct waiter *w);
+void thread_stop_end(struct thread_stop *s);
+bool thread_stop_asked(bool shielded_too);
+void thread_stop_shield(int by);
+
 /* ---- spins ---- */
 void spin_wait(_Atomic uint32_t *word, uint32_t while_it_is);
 

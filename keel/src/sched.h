@@ -59,6 +59,9 @@ void waitlist_wake_all(struct keel_waitlist *l);
 struct waiter *waitlist_choose(struct keel_waitlist *l);
 void waiter_post(struct waiter *w);
 
+/* Who calls: differs between any two coroutines and threads alive. */
+const void *worker_self(void);
+
 /* A peer that is gone is -EPIPE, not the end of the process. */
 void ignore_sigpipe(void);
 /* The current loop's poller; NULL in a plain thread. */

@@ -199,12 +199,30 @@ static int sleep_in_thread(struct waiter *w, keel_ns deadline, bool virtual)
     }
 }
 
+/* As waiter_sleep_in_co: what is woken already has its post under way. */
+static int sleep_unless_cancelled(struct thread_stop *s, struct waiter *w,
+                                  keel_ns deadline)
+{
+    int rc;
+
+    if (thread_stop_begin(s, w) < 0) {
+        if (waiter_leave(w, CANCELLED))
+            return -ECANCELED;
+        return sleep_in_thread(w, KEEL_FOREVER, false);
+    }
+    rc = sleep_in_thread(w, deadline, keel_seam.virtual_time);
+    thread_stop_end(s);
+    return rc < 0 ? rc : waiter_outcome(w);
+}
+
 int waiter_sleep(struct waiter *w, keel_ns deadline)
 {
     if (w->co)
         return waiter_sleep_in_co(w, deadline);
     if (thread_timeout < deadline)
         deadline = thread_timeout;
+    if (thread_stop_here)
+        return sleep_unless_cancelled(thread_stop_here, w, deadline);
     return sleep_in_thread(w, deadline, keel_seam.virtual_time);
 }
 
@@ -367,5 +385,15 @@ int wait_allowed(void)
     if (l && l->current && !l->current->body->shields &&
         atomic_load_explicit(&l->current->cancelled, memory_order_relaxed))
         return -ECANCELED;
+    if (!l && thread_stop_asked(false))
+        return -ECANCELED;
     return 0;
+}
+
+const void *worker_self(void)
+{
+    static _Thread_local char thread;
+    struct keel_co *co = keel_current();
+
+    return co ? (const void *)co : &thread;
 }

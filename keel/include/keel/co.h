@@ -69,7 +69,8 @@ KEEL_API int keel_join(struct keel_co *co, keel_ns deadline, int *ret_result);
 
 /* Asks `co` to end; from any thread. */
 KEEL_API void keel_cancel(struct keel_co *co);
-/* True once the current coroutine was cancelled, shielded or not. */
+/* True once the current coroutine, or thread (keel_thread_cancel), was
+ * cancelled, shielded or not. */
 KEEL_API bool keel_cancelled(void);
 /* Between shield and unshield waits are not cancelled.  Nests. */
 KEEL_API void keel_shield(void);
