@@ -631,6 +631,22 @@ static void ledger_release(struct ledger *l)
     keel_free(l);
 }
 
+/* A daemon: a program that ends with its ledger open, as one that crashes,
+ * loses nothing that was acknowledged. */
+static int owner_start(struct opening *o, struct keel_thread **ret)
+{
+    const struct keel_thread_how how = {.name = "ledger", .daemon = true};
+    keel_auto(thread) struct keel_thread *t = NULL;
+    int rc;
+
+    rc = keel_thread_new(&how, owner_main, o, &t);
+    if (rc == 0)
+        rc = keel_thread_begin(t);
+    if (rc == 0)
+        *ret = keel_take(t);
+    return rc;
+}
+
 int ledger_open(int data_dir, struct ledger **ret, struct problem *why)
 {
     struct opening o = {.why = why};
@@ -655,7 +671,7 @@ int ledger_open(int data_dir, struct ledger **ret, struct problem *why)
     keel_lock_hold(&l->ended);
     keel_lock_init(&o.done);
     keel_lock_hold(&o.done);
-    rc = keel_thread_start("ledger", owner_main, &o, &l->owner);
+    rc = owner_start(&o, &l->owner);
     if (rc < 0) {
         rc = problem(why, INTERNAL, .detail = "no thread for the ledger",
                      .errno_ = -rc);
