@@ -39,6 +39,9 @@ if command -v mandoc >/dev/null 2>&1; then
     mandoc -Tlint -W warning $pages || fail "a manual page"
 fi
 
+# Whatever is said to people is said in their language.
+scripts/pot.py --check || fail "a translation: scripts/pot.py, then po/*.po"
+
 # keel knows nothing of ferry, and only keel meets the kernel.
 git grep -n '#include "\(base\|chunk\|wire\|ledger\|vault\|account\|native\)/' \
     -- keel && fail "keel includes ferry"

@@ -2,6 +2,7 @@
 #include "base/name.h"
 
 #include <errno.h>
+#include <libintl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -245,7 +246,7 @@ void text_bytes(uint64_t bytes, char ret[32])
     int i = 0;
 
     if (bytes < 1024) {
-        snprintf(ret, 32, "%d byte%s", (int)bytes, bytes == 1 ? "" : "s");
+        snprintf(ret, 32, ngettext("%d byte", "%d bytes", bytes), (int)bytes);
         return;
     }
     while (whole >= 1024) {

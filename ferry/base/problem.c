@@ -2,11 +2,16 @@
 #include "base/problem.h"
 
 #include <errno.h>
+#include <libintl.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/name.h"
+
+/* For scripts/pot.py; both are looked up where they are printed. */
+#define N_(text) text
+#define NP_(one, many) one, many
 
 static const struct problem_row rows[PROBLEM_COUNT] = {
     [PROBLEM_NONE] = {"NONE", "none", 0, 0, "Nothing is wrong.", ""},
@@ -58,6 +63,13 @@ int problem_fill(struct problem *why, const struct problem_values *v)
     return -error;
 }
 
+/* In the language of the program, where it has one: the client's messages are
+ * gettext's, the server speaks English. */
+static const char *said(const char *text)
+{
+    return *text ? gettext(text) : ""; /* "" is the catalogue's own head */
+}
+
 const char *problem_code(const struct problem *p)
 {
     return p->id == PROBLEM_FOREIGN && p->foreign[0] ? p->foreign
@@ -71,7 +83,7 @@ int problem_exit_status(const struct problem *p)
 
 const char *problem_advice(const struct problem *p)
 {
-    return problem_row(p->id)->advice;
+    return said(problem_row(p->id)->advice);
 }
 
 /* ---- the sentence */
@@ -81,8 +93,11 @@ static void span_print(int64_t seconds, char *ret, size_t size)
 {
     static const struct {
         uint64_t seconds;
-        const char *name;
-    } unit[] = {{86400, "day"}, {3600, "hour"}, {60, "minute"}, {1, "second"}};
+        const char *one, *many;
+    } unit[] = {{86400, NP_("%llu day", "%llu days")},
+                {3600, NP_("%llu hour", "%llu hours")},
+                {60, NP_("%llu minute", "%llu minutes")},
+                {1, NP_("%llu second", "%llu seconds")}};
     uint64_t left = seconds < 0 ? 0 : (uint64_t)seconds;
     size_t at = 0, parts = 0;
 
@@ -92,9 +107,13 @@ static void span_print(int64_t seconds, char *ret, size_t size)
         left %= unit[i].seconds;
         if (parts == 2 || (n == 0 && (parts || unit[i].seconds > 1)))
             continue;
-        at += (size_t)snprintf(ret + at, size - at, "%s%llu %s%s",
-                               parts ? " " : "", (unsigned long long)n,
-                               unit[i].name, n == 1 ? "" : "s");
+        if (parts && at + 1 < size)
+            ret[at++] = ' ';
+        at += (size_t)snprintf(ret + at, size - at,
+                               ngettext(unit[i].one, unit[i].many, n),
+                               (unsigned long long)n);
+        if (at >= size)
+            return;
         parts++;
     }
 }
@@ -113,11 +132,11 @@ static const char *error_text(int error)
 {
     /* keel's word for a stream that ended too early; libc's speaks of a
      * software that caused it. */
-    const char *text = error == ECONNABORTED ? "the other side ended it"
+    const char *text = error == ECONNABORTED ? N_("the other side ended it")
                        : error               ? strerrordesc_np(error)
-                                             : "no error";
+                                             : N_("no error");
 
-    return text ? text : "an unknown error";
+    return said(text ? text : N_("an unknown error"));
 }
 
 static const uint64_t *number_of(const struct problem *p, const char *place,
@@ -156,7 +175,7 @@ static bool place_print(const struct problem *p, const char *place, size_t size,
     if (place_is(place, size, "name"))
         text_escape(p->name, strlen(p->name), ret, ret_size);
     else if (place_is(place, size, "detail"))
-        text_escape(p->detail, strlen(p->detail), ret, ret_size);
+        text_escape(said(p->detail), strlen(said(p->detail)), ret, ret_size);
     else if (place_is(place, size, "foreign"))
         text_escape(p->foreign, strlen(p->foreign), ret, ret_size);
     else if (place_is(place, size, "error"))
@@ -180,9 +199,28 @@ static bool place_print(const struct problem *p, const char *place, size_t size,
     return true;
 }
 
+/* The bytes of the full stop that `text` begins with: a Chinese one has three. */
+static size_t stop_at(const char *text)
+{
+    return *text == '.' ? 1 : strncmp(text, "\u3002", 3) == 0 ? 3 : 0;
+}
+
+static bool ends(const char *text, size_t size)
+{
+    static const char *const marks[] = {"?", "!", ".", "\uff1f", "\u3002"};
+
+    for (size_t i = 0; i < sizeof marks / sizeof *marks; i++) {
+        size_t mark = strlen(marks[i]);
+
+        if (size >= mark && memcmp(text + size - mark, marks[i], mark) == 0)
+            return true;
+    }
+    return false;
+}
+
 void problem_sentence(const struct problem *p, char *ret, size_t size)
 {
-    const char *in = problem_row(p->id)->sentence;
+    const char *in = said(problem_row(p->id)->sentence);
     size_t at = 0;
 
     keel_assert(size > 0);
@@ -194,8 +232,8 @@ void problem_sentence(const struct problem *p, char *ret, size_t size)
             at += strlen(ret + at);
             in = end + 1;
             /* "... did you mean 'x'?" ends the sentence itself. */
-            if (*in == '.' && at > 0 && strchr("?!.", ret[at - 1]))
-                in++;
+            if (stop_at(in) && ends(ret, at))
+                in += stop_at(in);
         } else {
             ret[at++] = *in++;
         }

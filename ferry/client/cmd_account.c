@@ -10,6 +10,7 @@
 #include "client/cli.h"
 #include "client/password.h"
 #include "client/session.h"
+#include "client/text.h"
 
 /* The name a login is kept under: --as, else the user's. */
 static int profile_name(struct cli *c, struct session *s, struct problem *why)
@@ -23,13 +24,17 @@ static int profile_name(struct cli *c, struct session *s, struct problem *why)
     return 0;
 }
 
+/* "Logged in as ada on HOST", with the profile where that is not the name. */
 static void said_in(struct cli *c, const char *what, const struct session *s)
 {
-    cli_say(c, "%s %s on %s%s%s", what, s->profile.login.user,
-            s->profile.login.server,
-            strcmp(s->profile.name, s->profile.login.user) ? ", profile " : "",
-            strcmp(s->profile.name, s->profile.login.user) ? s->profile.name
-                                                           : "");
+    char said[ACCOUNT_NAME_BYTES + SERVER_BYTES + 128];
+
+    snprintf(said, sizeof(said), what, s->profile.login.user,
+             s->profile.login.server);
+    if (strcmp(s->profile.name, s->profile.login.user) == 0)
+        cli_say(c, "%s", said);
+    else
+        cli_say(c, "%s, profile %s", said, s->profile.name);
     cli_json(c, json_pack("{s:s, s:s, s:s}", "name", s->profile.login.user,
                           "server", s->profile.login.server, "profile",
                           s->profile.name));
@@ -45,8 +50,8 @@ static int register_with(struct cli *c, struct session *s, const uint8_t *pin,
 
     if (rc < 0)
         return rc;
-    snprintf(prompt, sizeof(prompt),
-             "A password for %s: ", s->profile.login.user);
+    snprintf(prompt, sizeof(prompt), _("A password for %s: "),
+             s->profile.login.user);
     rc = password_get(c, prompt, true, password, c->why);
     if (rc == 0)
         rc = session_connect(c, s, pin, c->why);
@@ -58,7 +63,7 @@ static int register_with(struct cli *c, struct session *s, const uint8_t *pin,
     if (rc == 0)
         rc = session_add_device(s, c->why);
     if (rc == 0)
-        said_in(c, "Registered", s);
+        said_in(c, _("Registered %s on %s"), s);
     return rc;
 }
 
@@ -92,7 +97,8 @@ static int join_name(struct cli *c, struct session *s, struct problem *why)
     if (!user || account_name_check(user, NULL) < 0)
         user = "";
     snprintf(prompt, sizeof(prompt),
-             *user ? "Your name there [%s]: " : "Your name there: %s", user);
+             *user ? _("Your name there [%s]: ") : _("Your name there: %s"),
+             user);
     rc = ask_line(prompt, name, sizeof(name), why);
     if (rc < 0)
         return rc;
@@ -155,7 +161,8 @@ int cmd_login(struct cli *c)
     /* The server's key first: a password is for a server one trusts. */
     if (rc == 0)
         rc = session_connect(c, &s, NULL, c->why);
-    snprintf(prompt, sizeof(prompt), "Password of %s: ", s.profile.login.user);
+    snprintf(prompt, sizeof(prompt), _("Password of %s: "),
+             s.profile.login.user);
     if (rc == 0)
         rc = password_get(c, prompt, false, password, c->why);
     if (rc == 0)
@@ -164,7 +171,7 @@ int cmd_login(struct cli *c)
     if (rc == 0)
         rc = session_add_device(&s, c->why);
     if (rc == 0)
-        said_in(c, "Logged in as", &s);
+        said_in(c, _("Logged in as %s on %s"), &s);
     session_close(&s);
     return rc;
 }
@@ -200,10 +207,12 @@ int cmd_logout(struct cli *c)
         char words[512];
 
         problem_sentence(&trouble, words, sizeof(words));
+        fputs("ferry: ", stderr);
         fprintf(stderr,
-                "ferry: the server still knows this device's key, which is "
-                "deleted here: %s\n",
+                _("the server still knows this device's key, which is deleted "
+                  "here: %s"),
                 words);
+        fputc('\n', stderr);
     }
     cli_json(c, json_pack("{s:s}", "profile", p.name));
     return 0;
@@ -212,9 +221,9 @@ int cmd_logout(struct cli *c)
 int cmd_whoami(struct cli *c)
 {
     struct session s;
-    char used[32], quota[32] = "";
+    char used[32], quota[32] = "", text[160];
     json_t *ok;
-    json_int_t limit;
+    json_int_t limit, files;
     int rc = session_open(c, NULL, &s, c->why);
 
     if (rc < 0)
@@ -232,13 +241,14 @@ int cmd_whoami(struct cli *c)
         limit = json_integer_value(json_object_get(ok, "quota_bytes"));
         if (limit > 0)
             text_bytes((uint64_t)limit, quota);
-        cli_say(c, "%s on %s%s", s.profile.login.user, s.profile.login.server,
-                json_is_true(json_object_get(ok, "admin")) ? ", administrator"
-                                                           : "");
-        cli_say(
-            c, "%s in %lld files%s%s", used,
-            (long long)json_integer_value(json_object_get(ok, "used_files")),
-            limit > 0 ? " of " : "", quota);
+        files = json_integer_value(json_object_get(ok, "used_files"));
+        cli_say(c,
+                json_is_true(json_object_get(ok, "admin"))
+                    ? N_("%s on %s, administrator")
+                    : N_("%s on %s"),
+                s.profile.login.user, s.profile.login.server);
+        usage_print(used, (uint64_t)files, quota, text, sizeof(text));
+        cli_say(c, "%s", text);
         json_object_set_new(ok, "server", json_string(s.profile.login.server));
         cli_json(c, ok);
     }

@@ -216,6 +216,16 @@ static int rm_ask(struct cli *c, struct session *s, const struct place *place,
     return rc == 1 ? 0 : problem(why, CANCELLED);
 }
 
+static void removed_say(struct cli *c, const char *shown, uint64_t files,
+                        uint64_t directories)
+{
+    char some[64], others[64];
+
+    text_some(N_FILES, files, some, sizeof(some));
+    text_some(N_DIRECTORIES, directories, others, sizeof(others));
+    cli_say(c, "Removed %s: %s, %s", shown, some, others);
+}
+
 static int rm_do(struct cli *c, struct session *s, const struct place *place,
                  struct problem *why)
 {
@@ -244,8 +254,7 @@ static int rm_do(struct cli *c, struct session *s, const struct place *place,
         return rc;
     place_print(place, shown, sizeof(shown));
     if (c->recursive)
-        cli_say(c, "Removed %s: %llu files, %llu directories", shown,
-                (unsigned long long)files, (unsigned long long)directories);
+        removed_say(c, shown, files, directories);
     cli_json(c, json_pack("{s:s, s:o, s:I, s:I}", "do", "rm", "path",
                           path_json(&place->path), "files", (json_int_t)files,
                           "directories", (json_int_t)directories));

@@ -9,6 +9,7 @@
 #include "chunk/source.h"
 #include "client/cli.h"
 #include "client/remote.h"
+#include "client/text.h"
 
 /* ---- hash ----------------------------------------------------------------------------- */
 
@@ -116,8 +117,11 @@ int cmd_hash(struct cli *c)
 
 static void explain_one(struct cli *c, const struct problem_row *row)
 {
-    cli_say(c, "%s\n    %s%s%s\n    Exit status %d.", row->code, row->sentence,
-            row->advice[0] ? "\n    " : "", row->advice, row->exit_status);
+    const char *advice = row->advice[0] ? _(row->advice) : "";
+
+    cli_say(c, "%s\n    %s%s%s\n    Exit status %d.", row->code,
+            _(row->sentence), advice[0] ? "\n    " : "", advice,
+            row->exit_status);
     cli_json(c, json_pack("{s:s, s:s, s:s, s:i}", "code", row->code, "sentence",
                           row->sentence, "advice", row->advice, "exit",
                           row->exit_status));
@@ -136,9 +140,10 @@ int cmd_explain(struct cli *c)
     }
     id = problem_by_code(c->argv[0], &near);
     if (id == PROBLEM_NONE) {
-        snprintf(detail, sizeof(detail), "there is no code '%.60s'%s%.60s%s",
-                 c->argv[0], near ? "; did you mean '" : "", near ? near : "",
-                 near ? "'?" : "");
+        snprintf(detail, sizeof(detail),
+                 near ? _("there is no code '%.60s'; did you mean '%.60s'?")
+                      : _("there is no code '%.60s'"),
+                 c->argv[0], near);
         return problem(c->why, USAGE, .detail = detail);
     }
     explain_one(c, problem_row(id));

@@ -68,9 +68,25 @@ static void rights_print(const json_t *j, char *ret, size_t size)
     }
 }
 
+void usage_print(const char *used, uint64_t files, const char *quota, char *ret,
+                 size_t size)
+{
+    unsigned long long n = files;
+
+    if (quota[0])
+        snprintf(ret, size,
+                 ngettext("%s in %llu file of %s", "%s in %llu files of %s", n),
+                 used, n, quota);
+    else
+        snprintf(ret, size, ngettext("%s in %llu file", "%s in %llu files", n),
+                 used, n);
+}
+
 static void space_say(struct cli *c, const json_t *j)
 {
-    char name[SPACE_NAME_BYTES * 4 + 4], rights[160], used[32], quota[32] = "";
+    char name[SPACE_NAME_BYTES * 4 + 4], rights[160], used[32], quota[32] = "",
+                                                                text[160];
+    unsigned long long most = number(j, "quota_files");
 
     text_shown(json_object_get(j, "name"), SPACE_NAME_BYTES, name + 2,
                sizeof(name) - 2);
@@ -82,13 +98,11 @@ static void space_say(struct cli *c, const json_t *j)
         text_bytes(number(j, "quota_bytes"), quota);
     fputs(name, stdout);
     text_pad(name, 24, stdout);
-    printf(_("%s in %llu files"), used,
-           (unsigned long long)number(j, "used_files"));
-    if (quota[0])
-        printf(_(" of %s"), quota);
-    if (number(j, "quota_files"))
-        printf(_(", at most %llu files"),
-               (unsigned long long)number(j, "quota_files"));
+    usage_print(used, number(j, "used_files"), quota, text, sizeof(text));
+    fputs(text, stdout);
+    if (most)
+        printf(ngettext(", at most %llu file", ", at most %llu files", most),
+               most);
     printf("  %s%s\n", rights,
            json_is_true(json_object_get(j, "owner")) ? _(", owner") : "");
     (void)c;

@@ -83,9 +83,8 @@ void get_failures(struct getting *g)
                     problem_code(&f->why));
     }
     if (g->failed > g->failures_kept && !g->c->json) {
-        fprintf(stderr, _("ferry: and %llu more"),
+        fprintf(stderr, _("ferry: and %llu more\n"),
                 (unsigned long long)(g->failed - g->failures_kept));
-        fputc('\n', stderr);
     }
 }
 
@@ -130,7 +129,7 @@ static void file_say(struct getting *g, const struct told *t, uint64_t size)
         return;
     text_bytes(size, bytes);
     snprintf(what, sizeof(what), "%s%s", bytes,
-             g->c->dry_run ? ", would be fetched" : ", verified");
+             g->c->dry_run ? _(", would be fetched") : _(", verified"));
     line_say(g, t, what);
 }
 
@@ -152,7 +151,7 @@ void get_told_same(struct getting *g, const struct local_dir *dir,
                            text_json(t.local), "size", (json_int_t)e->size,
                            "received", (json_int_t)0, "unchanged", 1));
     else
-        line_say(g, &t, "unchanged");
+        line_say(g, &t, _("unchanged"));
 }
 
 static void link_told(struct getting *g, const struct told *t,
@@ -165,7 +164,7 @@ static void link_told(struct getting *g, const struct told *t,
                                  text_json(t->local), "target",
                                  text_json(target), "dry_run", g->c->dry_run));
     else
-        line_say(g, t, g->c->dry_run ? "would be a link" : "link");
+        line_say(g, t, g->c->dry_run ? _("would be a link") : _("link"));
 }
 
 void get_told_would(struct getting *g, const struct local_dir *dir,
@@ -201,7 +200,7 @@ void get_told_directory(struct getting *g, const struct local_dir *d)
         return;
     }
     paths_of(d, "", &t);
-    line_say(g, &t, g->c->dry_run ? "would be made" : "made");
+    line_say(g, &t, g->c->dry_run ? _("would be made") : _("made"));
 }
 
 static void file_told(struct item *i, const struct told *t)
@@ -264,30 +263,21 @@ void get_done(struct item *i, int rc, const struct problem *why)
 
 static void sum_say(const struct getting *g, bool broken)
 {
-    const uint64_t counts[] = {g->dirs, g->links, g->unchanged, g->failed};
-    static const char *const words[][2] = {
-        {N_("directory made"), N_("directories made")},
-        {N_("link"), N_("links")},
-        {N_("unchanged"), N_("unchanged")},
-        {N_("failed"), N_("failed")}};
-    char text[512], sum[128];
-    size_t at;
+    char text[512], files[64], sum[160];
 
+    text_some(N_FILES, g->files, files, sizeof(files));
     progress_summary(&g->progress, sum, sizeof(sum));
-    at = (size_t)snprintf(
-        text, sizeof(text), "%llu %s%s%s%s", (unsigned long long)g->files,
-        g->files == 1 ? _("file") : _("files"),
-        g->c->dry_run ? _(" would be fetched") : ", ", g->c->dry_run ? "" : sum,
-        g->c->dry_run || g->files == 0 ? "" : _(", verified"));
-    for (int i = 0; i < 4 && at < sizeof(text); i++) {
-        if (counts[i] > 0)
-            at += (size_t)snprintf(text + at, sizeof(text) - at, "; %llu %s",
-                                   (unsigned long long)counts[i],
-                                   _(words[i][counts[i] != 1]));
-    }
-    if (broken && at < sizeof(text))
-        snprintf(text + at, sizeof(text) - at, "%s",
-                 _("; the rest was not done"));
+    if (g->c->dry_run)
+        snprintf(text, sizeof(text), _("%s would be fetched"), files);
+    else
+        snprintf(text, sizeof(text), _("%s, %s%s"), files, sum,
+                 g->files == 0 ? "" : _(", verified"));
+    text_and(N_MADE, g->dirs, text, sizeof(text));
+    text_and(N_LINKS, g->links, text, sizeof(text));
+    text_and(N_SAME, g->unchanged, text, sizeof(text));
+    text_and(N_FAILED, g->failed, text, sizeof(text));
+    if (broken)
+        text_more(_("; the rest was not done"), text, sizeof(text));
     cli_say(g->c, "%s", text);
 }
 

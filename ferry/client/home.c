@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "client/home.h"
+#include "client/text.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -262,7 +263,8 @@ int profile_load(const struct home *h, const char *name, struct profile *ret,
     if (rc == -ENOENT && name && *name) {
         char detail[128];
 
-        snprintf(detail, sizeof(detail), "there is no profile '%s'", ret->name);
+        snprintf(detail, sizeof(detail), _("there is no profile '%s'"),
+                 ret->name);
         return problem(why, USAGE, .detail = detail);
     }
     if (rc == -ENOENT)

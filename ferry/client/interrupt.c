@@ -4,8 +4,11 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "client/text.h"
 
 /* Written by the program, read by the handler. */
 static atomic_bool transfer, progress, terminal;
@@ -15,6 +18,9 @@ static struct termios terminal_before, terminal_now;
 static _Atomic(const char *) prompt;
 static int prompt_fd;
 static atomic_uint resumed_count;
+
+/* Made before: a handler may not look it up. */
+static char goodbye[256];
 
 static void say(const char *words)
 {
@@ -75,7 +81,7 @@ static void interrupted(int number)
     }
     line_clear();
     if (atomic_load(&transfer))
-        say("ferry: Interrupted. Repeat the command to continue.\n");
+        say(goodbye);
     signal(number, SIG_DFL);
     raise(number);
 }
@@ -133,6 +139,8 @@ void interrupt_install(void)
     struct sigaction stop = {.sa_handler = stopped, .sa_flags = SA_RESTART};
     struct sigaction tstp;
 
+    snprintf(goodbye, sizeof(goodbye), "%s",
+             _("ferry: Interrupted. Repeat the command to continue.\n"));
     for (unsigned i = 0; i < sizeof(numbers) / sizeof(*numbers); i++) {
         struct sigaction before;
 

@@ -97,8 +97,8 @@ void report_file(struct tree *t, const struct item *i,
         text_bytes(r->size, size);
         snprintf(what, sizeof(what), "%s%s", size,
                  !t->c->dry_run ? ""
-                 : i->replaces  ? ", would be replaced"
-                                : ", would be sent");
+                 : i->replaces  ? _(", would be replaced")
+                                : _(", would be sent"));
         say_item(t, i, what);
     }
 }
@@ -114,7 +114,7 @@ void report_same(struct tree *t, const struct item *i)
                                  "size", (json_int_t)i->size, "sent",
                                  (json_int_t)0, "unchanged", 1));
     else if (t->c->verbose > 0)
-        say_item(t, i, "unchanged");
+        say_item(t, i, _("unchanged"));
 }
 
 void report_link(struct tree *t, const struct item *i)
@@ -128,7 +128,7 @@ void report_link(struct tree *t, const struct item *i)
                            text_to_json(i->target, strlen(i->target)),
                            "dry_run", t->c->dry_run));
     else
-        say_item(t, i, t->c->dry_run ? "would be a link" : "link");
+        say_item(t, i, t->c->dry_run ? _("would be a link") : _("link"));
 }
 
 void report_directory(struct tree *t, const struct node *n)
@@ -146,7 +146,7 @@ void report_directory(struct tree *t, const struct node *n)
         path_print(n->path, path, sizeof(path));
         progress_clear(&t->progress);
         cli_say(t->c, ":%s%s%s/  %s", *t->o->space ? "@" : "", t->o->space,
-                path, t->c->dry_run ? "would be made" : "made");
+                path, t->c->dry_run ? _("would be made") : _("made"));
     }
 }
 
@@ -225,30 +225,22 @@ static void failure_say(const struct failure *f)
 static void sum_print(const struct tree *t, bool broken, char *ret, size_t size)
 {
     const struct report *r = &t->report;
-    const uint64_t counts[] = {r->directories, r->links, r->same, r->failed};
-    static const char *const words[][2] = {
-        {N_("directory made"), N_("directories made")},
-        {N_("link"), N_("links")},
-        {N_("unchanged"), N_("unchanged")},
-        {N_("failed"), N_("failed")}};
-    bool dry = t->c->dry_run, sent = r->files > 0 && !dry;
-    size_t at;
-    char sum[128];
+    char files[64], sum[160];
 
+    text_some(N_FILES, r->files, files, sizeof(files));
     progress_summary(&t->progress, sum, sizeof(sum));
-    at = (size_t)snprintf(ret, size, "%llu %s%s%s%s%s",
-                          (unsigned long long)r->files,
-                          r->files == 1 ? _("file") : _("files"),
-                          dry ? _(" would be sent") : ", ", dry ? "" : sum,
-                          sent ? ", " : "", sent ? put_level(t->c) : "");
-    for (int i = 0; i < 4 && at < size; i++) {
-        if (counts[i] > 0)
-            at += (size_t)snprintf(ret + at, size - at, "; %llu %s",
-                                   (unsigned long long)counts[i],
-                                   _(words[i][counts[i] != 1]));
-    }
-    if (broken && at < size)
-        snprintf(ret + at, size - at, "%s", _("; the rest was not done"));
+    if (t->c->dry_run)
+        snprintf(ret, size, _("%s would be sent"), files);
+    else if (r->files > 0)
+        snprintf(ret, size, _("%s, %s, %s"), files, sum, put_level(t->c));
+    else
+        snprintf(ret, size, _("%s, %s"), files, sum);
+    text_and(N_MADE, r->directories, ret, size);
+    text_and(N_LINKS, r->links, ret, size);
+    text_and(N_SAME, r->same, ret, size);
+    text_and(N_FAILED, r->failed, ret, size);
+    if (broken)
+        text_more(_("; the rest was not done"), ret, size);
 }
 
 static void sum_say(const struct tree *t, bool broken)
@@ -290,7 +282,7 @@ int report_end(struct tree *t, int rc)
         keel_free(f);
     }
     if (r->failed > r->kept && !t->c->json)
-        fprintf(stderr, "ferry: and %llu more\n",
+        fprintf(stderr, _("ferry: and %llu more\n"),
                 (unsigned long long)(r->failed - r->kept));
     if (!nothing)
         sum_say(t, rc < 0);

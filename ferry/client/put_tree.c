@@ -9,6 +9,7 @@
 #include <keel/thread.h>
 
 #include "client/put_impl.h"
+#include "client/text.h"
 
 #define BUNCHES_AHEAD 4
 #define READERS 4
@@ -113,8 +114,8 @@ static int names_check(const struct put_order *o, struct problem *why)
     for (int i = 1; i < o->count && rc == 0; i++) {
         if (strcmp(names[i], names[i - 1]) != 0)
             continue;
-        snprintf(detail, sizeof(detail), "two sources have the name '%.180s'",
-                 names[i]);
+        snprintf(detail, sizeof(detail),
+                 _("two sources have the name '%.180s'"), names[i]);
         rc = problem(why, USAGE, .detail = detail);
     }
     keel_free(names);

@@ -5,6 +5,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "client/text.h"
+
 #define FIRST_WAIT KEEL_SECOND
 #define LONGEST_WAIT (30 * KEEL_SECOND)
 
@@ -49,7 +51,7 @@ static void wait_say(const struct cli *c, const struct problem *why,
         return;
     }
     if (c->verbose >= 0)
-        fprintf(stderr, "ferry: %s Trying again in %lld s.\n", words,
+        fprintf(stderr, _("ferry: %s Trying again in %lld s.\n"), words,
                 (long long)seconds);
 }
 

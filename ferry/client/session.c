@@ -110,7 +110,7 @@ int answer_check(int rc, struct problem *why)
 
     if (rc == 0 || !why || why->id != PROBLEM_REQUEST_INVALID)
         return rc;
-    snprintf(detail, sizeof(detail), "'%.40s' in its answer makes no sense",
+    snprintf(detail, sizeof(detail), _("'%.40s' in its answer makes no sense"),
              why->detail);
     return problem(why, PROTOCOL_BROKEN, .detail = detail);
 }
@@ -131,11 +131,11 @@ static int pin_changed(const char *server, const uint8_t pin[32],
     pin_print(pin, text);
     progress_aside();
     fprintf(stderr,
-            "@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@\n"
-            "@       WARNING: THE KEY OF THE SERVER HAS CHANGED!       @\n"
-            "@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@\n"
-            "Somebody may be listening in right now, in the place of %s.\n"
-            "Nothing was sent to it.\n",
+            _("@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@\n"
+              "@       WARNING: THE KEY OF THE SERVER HAS CHANGED!       @\n"
+              "@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@@\n"
+              "Somebody may be listening in right now, in the place of %s.\n"
+              "Nothing was sent to it.\n"),
             server);
     return problem(why, SERVER_CHANGED, .name = server, .detail = text);
 }
@@ -150,8 +150,8 @@ static int pin_ask(struct cli *c, const char *server, const uint8_t pin[32],
     if (c->accept_key || c->new_key)
         return 0;
     snprintf(question, sizeof(question),
-             "%s is not known here yet. Its key is\n    %s\n"
-             "Is that what its operator says? [y/N] ",
+             _("%s is not known here yet. Its key is\n    %s\n"
+               "Is that what its operator says? [y/N] "),
              server, text);
     rc = ask_yes(question);
     if (rc == -ENOTTY)
@@ -416,7 +416,8 @@ static int session_login(struct cli *c, struct session *s, struct problem *why)
 
     if (s->profile.device)
         return session_device_login(c, s, why);
-    snprintf(prompt, sizeof(prompt), "Password of %s: ", s->profile.login.user);
+    snprintf(prompt, sizeof(prompt), _("Password of %s: "),
+             s->profile.login.user);
     rc = password_get(c, prompt, false, password, why);
     if (rc < 0)
         return rc;

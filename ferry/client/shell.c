@@ -380,6 +380,7 @@ static int line_do(void *arg)
         k = &plain;
     }
     rc = options_parse(c, l->w->count, l->w->words, false, &k);
+    text_plain(c->json);
     if (rc < 0)
         return rc;
     if (c->help && !word) {
@@ -442,6 +443,7 @@ static int line_run(struct shell *s, const char *text, size_t size)
         cli_problem(&l->c, &l->why);
         status = problem_exit_status(&l->why);
     }
+    text_plain(s->base.json);
     if (w)
         shell_words_fini(w);
     keel_free(w);

@@ -11,23 +11,80 @@
 #include <wchar.h>
 
 #include "base/name.h"
+#include "client/places.h"
 
-/* Where `make` leaves the catalogues, for a program that was not installed:
- * LOCALEDIR is where they go, FERRY_LOCALEDIR overrides it. */
+/* A program that was not installed has its catalogues beside it. */
+static const char *catalogues(void)
+{
+    char path[4096];
+    ssize_t size = readlink("/proc/self/exe", path, sizeof(path));
+    size_t root = strlen(BUILD_ROOT);
+
+    if (size > (ssize_t)root && strncmp(path, BUILD_ROOT "/", root + 1) == 0)
+        return BUILD_ROOT "/po";
+    return LOCALE_DIR;
+}
+
+/* gettext translates for no locale that is not there, and many a machine was
+ * given a language without it: the names are tried in C.UTF-8 then, which is
+ * always there. */
+static void language_take(void)
+{
+    static const char *const names[] = {"LC_ALL", "LC_MESSAGES", "LANG"};
+    const char *told = NULL, *listed = getenv("LANGUAGE");
+
+    if (setlocale(LC_MESSAGES, ""))
+        return;
+    for (int i = 0; i < 3 && (!told || !*told); i++)
+        told = getenv(names[i]);
+    if (told && *told && setlocale(LC_MESSAGES, "C.UTF-8"))
+        setenv("LANGUAGE", told, !listed || !*listed);
+}
+
 void text_begin(bool plain)
 {
-    const char *told = getenv("FERRY_LOCALEDIR");
-
     /* Widths need a UTF-8 locale; names are UTF-8 or escaped, whatever the
      * locale says. */
     if (!setlocale(LC_CTYPE, "") || strcmp(nl_langinfo(CODESET), "UTF-8") != 0)
         setlocale(LC_CTYPE, "C.UTF-8");
     if (plain)
         return;
-    setlocale(LC_MESSAGES, "");
-    bindtextdomain("ferry", told && *told ? told : LOCALEDIR);
+    language_take();
+    bindtextdomain("ferry", catalogues());
     bind_textdomain_codeset("ferry", "UTF-8");
     textdomain("ferry");
+    /* The catalogue is read here, not on the stack of a coroutine. */
+    (void)_("It was cancelled.");
+}
+
+void text_plain(bool plain)
+{
+    textdomain(plain ? "messages" : "ferry");
+}
+
+void text_some_of(const char *one, const char *many, uint64_t n, char *ret,
+                  size_t size)
+{
+    snprintf(ret, size, ngettext(one, many, n), (unsigned long long)n);
+}
+
+void text_more(const char *more, char *ret, size_t size)
+{
+    size_t at = strlen(ret);
+
+    snprintf(ret + at, size - at, "%s", more);
+}
+
+void text_and_of(const char *one, const char *many, uint64_t n, char *ret,
+                 size_t size)
+{
+    char some[128];
+
+    if (n == 0)
+        return;
+    text_some_of(one, many, n, some, sizeof(some));
+    text_more(_("; "), ret, size);
+    text_more(some, ret, size);
 }
 
 wchar_t text_decode(const char *text, size_t size)

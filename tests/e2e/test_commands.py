@@ -234,7 +234,7 @@ def test_files_and_trees_are_removed(ada, tmp_path):
     assert would == ("would remove :/d/e/\nwould remove :/d/e/x\n"
                      "would remove :/d/\n")
     removed = ada.run("rm", "-r", ":/d").out
-    assert removed == "Removed :/d: 1 files, 2 directories\n"
+    assert removed == "Removed :/d: 1 file, 2 directories\n"
     assert ada.names() == ["b.txt", "c.txt"]
     assert "file.missing" in ada.run("rm", ":/nix", status=1).err
     ada.run("rm", "-f", ":/nix")

@@ -26,9 +26,10 @@ PATIENCE = float(os.environ.get("FERRY_PATIENCE", "120"))
 
 def environment(**more):
     """The tests' own environment: nobody's FERRY_*, plain words."""
-    env = {k: v for k, v in os.environ.items() if not k.startswith("FERRY_")}
-    env.update(LC_ALL="C.UTF-8", TERM="dumb",
-               **{k: str(v) for k, v in more.items()})
+    env = {k: v for k, v in os.environ.items()
+           if not k.startswith("FERRY_") and k != "LANGUAGE"}
+    env.update({"LC_ALL": "C.UTF-8", "TERM": "dumb"})
+    env.update({k: str(v) for k, v in more.items()})
     return env
 
 
