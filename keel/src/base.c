@@ -82,19 +82,35 @@ bool keel_same(const void *a, const void *b, size_t size)
     return differ == 0;
 }
 
+/* One write, so that the lines of two failing threads stay whole. */
+static _Noreturn void die(const char *text, size_t room, int n)
+{
+    size_t size = n < 0 ? 0 : (size_t)n < room ? (size_t)n : room - 1;
+
+    if (write(STDERR_FILENO, text, size) < 0)
+        abort();
+    abort();
+}
+
 _Noreturn void keel_assert_failed(const char *expr, const char *file, int line,
                                   const char *function)
 {
     char text[512];
     int n;
 
-    /* One write, so that the lines of two failing threads stay whole. */
     n = snprintf(text, sizeof text,
                  "keel: assertion failed: %s (%s:%d, %s), in '%s'\n", expr,
                  file, line, function, keel_name());
-    if (n > (int)sizeof text - 1)
-        n = (int)sizeof text - 1;
-    if (n > 0 && write(STDERR_FILENO, text, (size_t)n) < 0)
-        abort();
-    abort();
+    die(text, sizeof text, n);
+}
+
+_Noreturn void misuse(const char *call, const void *object, const char *what)
+{
+    char text[512];
+    int n;
+
+    n = snprintf(text, sizeof text,
+                 "keel: assertion failed: %s(%p): %s, in '%s'\n", call, object,
+                 what, keel_name());
+    die(text, sizeof text, n);
 }

@@ -5,6 +5,8 @@
 #include <sched.h>
 #include <string.h>
 
+#include <keel/thread.h>
+
 #include "park.h"
 
 /* ---- the handle's word ---- */
@@ -434,7 +436,7 @@ const char *keel_name(void)
     struct keel_loop *l = loop_here;
 
     if (!l)
-        return "thread";
+        return keel_thread_current() ? keel_thread_name(NULL) : "thread";
     return l->current && l->current->body ? l->current->body->name : l->name;
 }
 

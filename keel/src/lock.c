@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* All four look alike: a condition and the waiters for it, under the waiters'
+/* All look alike: a condition and the waiters for it, under the waiters'
  * spin.  Who waits looks again after each wake, because somebody who never
  * waited may have been faster; so a wake is a hint, never a gift, and one that
  * comes too late for a waiter that expired goes to the next. */
@@ -7,7 +7,11 @@
 
 #include <errno.h>
 
+#include "lock_order.h"
 #include "loop.h"
+
+#undef keel_lock_take
+#undef keel_lock_hold
 
 static void nobody_waits(struct keel_waitlist *l)
 {
@@ -34,18 +38,24 @@ static void drop_and_wake_one(struct keel_waitlist *l)
 void keel_lock_init(struct keel_lock *l)
 {
     *l = (struct keel_lock)KEEL_LOCK_INIT;
+    if (lock_order_watched())
+        lock_order_forget(l);
 }
 
 void keel_lock_fini(struct keel_lock *l)
 {
     keel_assert(!l->held);
     nobody_waits(&l->waiters);
+    if (lock_order_watched())
+        lock_order_forget(l);
 }
 
-static int lock_take(struct keel_lock *l, keel_ns deadline, bool always)
+int lock_take(struct keel_lock *l, keel_ns deadline, bool always,
+              struct place at)
 {
     int rc;
 
+    lock_order_before(l, deadline, at);
     waitlist_hold(&l->waiters);
     while (l->held) {
         rc = waitlist_sleep(&l->waiters, deadline, always, "lock");
@@ -55,23 +65,38 @@ static int lock_take(struct keel_lock *l, keel_ns deadline, bool always)
     }
     l->held = true;
     waitlist_drop(&l->waiters);
+    lock_order_after(l, at);
     return 0;
 }
 
 int keel_lock_take(struct keel_lock *l, keel_ns deadline)
 {
-    return lock_take(l, deadline, false);
+    return lock_take(l, deadline, false, HERE(NULL));
+}
+
+int keel_lock_take_at(struct keel_lock *l, keel_ns deadline, const char *place)
+{
+    return lock_take(l, deadline, false, HERE(place));
 }
 
 void keel_lock_hold(struct keel_lock *l)
 {
-    lock_take(l, KEEL_FOREVER, true);
+    lock_take(l, KEEL_FOREVER, true, HERE(NULL));
+}
+
+void keel_lock_hold_at(struct keel_lock *l, const char *place)
+{
+    lock_take(l, KEEL_FOREVER, true, HERE(place));
 }
 
 void keel_lock_drop(struct keel_lock *l)
 {
+    /* First: once it is dropped the next may have it already. */
+    if (lock_order_watched())
+        lock_order_drop(l);
     waitlist_hold(&l->waiters);
-    keel_assert(l->held);
+    if (__builtin_expect(!l->held, 0))
+        misuse("keel_lock_drop", l, "nobody holds it");
     l->held = false;
     drop_and_wake_one(&l->waiters);
 }
@@ -106,7 +131,7 @@ int keel_cond_wait(struct keel_cond *c, struct keel_lock *l, keel_ns deadline)
         waitlist_unlink(&c->waiters, &w);
         waitlist_drop(&c->waiters);
     }
-    keel_lock_hold(l);
+    lock_take(l, KEEL_FOREVER, true, HERE(NULL));
     return rc;
 }
 
@@ -218,10 +243,14 @@ int keel_semaphore_take(struct keel_semaphore *s, keel_ns deadline)
     return 0;
 }
 
-void keel_semaphore_give(struct keel_semaphore *s)
+int keel_semaphore_give(struct keel_semaphore *s)
 {
     waitlist_hold(&s->waiters);
-    keel_assert(s->bound == 0 || s->count < s->bound);
+    if (s->bound > 0 && s->count >= s->bound) {
+        waitlist_drop(&s->waiters);
+        return -EOVERFLOW;
+    }
     s->count++;
     drop_and_wake_one(&s->waiters);
+    return 0;
 }

@@ -59,6 +59,10 @@ void waitlist_wake_all(struct keel_waitlist *l);
 struct waiter *waitlist_choose(struct keel_waitlist *l);
 void waiter_post(struct waiter *w);
 
+/* A programmer's mistake that the expression alone would not explain: what is
+ * wrong with `object` in `call`. */
+_Noreturn void misuse(const char *call, const void *object, const char *what);
+
 /* Who calls: differs between any two coroutines and threads alive. */
 const void *worker_self(void);
 

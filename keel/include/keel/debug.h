@@ -13,6 +13,9 @@ KEEL_API void keel_dump(int fd);
 /* keel_dump(2) on this signal, e.g. SIGQUIT. */
 KEEL_API int keel_dump_on_signal(int signal);
 
+/* How many pairs of orders that can deadlock were reported: see lock.h. */
+KEEL_API size_t keel_lock_order_reports(void);
+
 /* A stack overflow is reported on standard error with the coroutine's name
  * before the process dies of SIGSEGV; every loop installs this itself. */
 
