@@ -1,25 +1,52 @@
 # SPDX-License-Identifier: MIT
 # bash completion for ferry; made by 'ferry completion bash'
 
+# The word at the cursor without its quotes: cur; where it begins: start;
+# the quote it is in: quote
+_ferry_word() {
+    local i c
+    cur= start=0 quote=
+    for ((i = 0; i < ${#line}; i++)); do
+        c=${line:i:1}
+        if [[ $c == \\ && $quote != \' ]]; then
+            i=$((i + 1))
+            cur+=${line:i:1}
+        elif [[ $quote ]]; then
+            if [[ $c == "$quote" ]]; then quote=; else cur+=$c; fi
+        elif [[ $c == [\'\"] ]]; then
+            quote=$c
+        elif [[ $c == [[:space:]] ]]; then
+            cur= start=$((i + 1))
+        else
+            cur+=$c
+        fi
+    done
+}
+
 _ferry_add() {
     local name trim=
     # bash takes a word behind a colon for one of its own
-    [[ $COMP_WORDBREAKS == *:* && $cur == *:* ]] && trim=${cur%"${cur##*:}"}
+    [[ ! $quote && $COMP_WORDBREAKS == *:* && $cur == *:* ]] && trim=${cur%"${cur##*:}"}
     while IFS= read -r name; do
         case $name in
         */) compopt -o nospace 2>/dev/null ;;
         esac
-        printf -v name %q "$name"
-        COMPREPLY+=("${name#"$trim"}")
+        name=${name#"$trim"}
+        case $quote in
+        \') [[ $name == *\'* ]] && continue ;;
+        \") name=${name//\\/\\\\} name=${name//\$/\\$} name=${name//\`/\\\`} name=${name//\"/\\\"} ;;
+        *) [[ $name ]] && printf -v name %q "$name" ;;
+        esac
+        COMPREPLY+=("$name")
     done
 }
 
 _ferry() {
-    local line=${COMP_LINE:0:COMP_POINT} cur command= previous= word words= kind= options= skip=
-    cur=${line##*[[:space:]]}
+    local line=${COMP_LINE:0:COMP_POINT} cur start quote command= previous= word words= kind= options= skip=
+    _ferry_word
     COMPREPLY=()
     local -a before
-    read -ra before <<<"${line%"$cur"}"
+    read -ra before <<<"${line:0:start}"
     for word in "${before[@]:1}"; do
         previous=$word
         [[ $skip ]] && { skip=; continue; }

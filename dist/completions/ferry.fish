@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: MIT
 # fish completion for ferry; made by 'ferry completion fish'
 
+function __ferry_remote
+    string match -qr '^[\'"]?[^/]*:' -- (commandline -ct)
+end
+
 complete -c ferry -f -n __fish_use_subcommand -a register -d 'Makes an account on a server that takes new ones, and logs in'
 complete -c ferry -f -n __fish_use_subcommand -a join -d 'Makes an account with an invite, and logs in'
 complete -c ferry -f -n __fish_use_subcommand -a login -d 'Logs in with the password, and registers a key of this device'
@@ -45,7 +49,8 @@ complete -c ferry -n '__fish_seen_subcommand_from put' -l level -x -a 'received 
 complete -c ferry -n '__fish_seen_subcommand_from put' -l hash -x -a 'sha256 xxh128' -d 'sha256 (default) or xxh128'
 complete -c ferry -n '__fish_seen_subcommand_from put' -l retry -d 'wait for a lost server, and go on by itself'
 complete -c ferry -n '__fish_seen_subcommand_from put' -l connections -s j -x -d 'use up to N connections, 1 to 16'
-complete -c ferry -n '__fish_seen_subcommand_from put' -F -a '(ferry complete-names remote -- (commandline -ct) 2>/dev/null)'
+complete -c ferry -n '__fish_seen_subcommand_from put' -n 'not __ferry_remote' -F
+complete -c ferry -n '__fish_seen_subcommand_from put' -n __ferry_remote -f -a '(ferry complete-names remote -- (string unescape -- (commandline -ct)) 2>/dev/null)'
 complete -c ferry -n '__fish_seen_subcommand_from get' -l recursive -s r -d 'directories and all that is in them'
 complete -c ferry -n '__fish_seen_subcommand_from get' -l dry-run -d 'say what would be done, and do nothing'
 complete -c ferry -n '__fish_seen_subcommand_from get' -l no-replace -d 'refuse when the name is taken'
@@ -55,27 +60,29 @@ complete -c ferry -n '__fish_seen_subcommand_from get' -l include -x -d 'take wh
 complete -c ferry -n '__fish_seen_subcommand_from get' -l hash -x -a 'sha256 xxh128' -d 'sha256 (default) or xxh128'
 complete -c ferry -n '__fish_seen_subcommand_from get' -l retry -d 'wait for a lost server, and go on by itself'
 complete -c ferry -n '__fish_seen_subcommand_from get' -l connections -s j -x -d 'use up to N connections, 1 to 16'
-complete -c ferry -n '__fish_seen_subcommand_from get' -F -a '(ferry complete-names remote -- (commandline -ct) 2>/dev/null)'
+complete -c ferry -n '__fish_seen_subcommand_from get' -n 'not __ferry_remote' -F
+complete -c ferry -n '__fish_seen_subcommand_from get' -n __ferry_remote -f -a '(ferry complete-names remote -- (string unescape -- (commandline -ct)) 2>/dev/null)'
 complete -c ferry -n '__fish_seen_subcommand_from ls' -l recursive -s r -d 'directories and all that is in them'
 complete -c ferry -n '__fish_seen_subcommand_from ls' -l long -s l -d 'mode, size, date, and where links point'
 complete -c ferry -n '__fish_seen_subcommand_from ls' -l sort -x -a 'name size time' -d 'name, size or time; largest and newest first'
 complete -c ferry -n '__fish_seen_subcommand_from ls' -l reverse -d 'the other way round'
-complete -c ferry -n '__fish_seen_subcommand_from ls' -f -a '(ferry complete-names remote -- (commandline -ct) 2>/dev/null)'
-complete -c ferry -n '__fish_seen_subcommand_from stat' -f -a '(ferry complete-names remote -- (commandline -ct) 2>/dev/null)'
+complete -c ferry -n '__fish_seen_subcommand_from ls' -f -a '(ferry complete-names remote -- (string unescape -- (commandline -ct)) 2>/dev/null)'
+complete -c ferry -n '__fish_seen_subcommand_from stat' -f -a '(ferry complete-names remote -- (string unescape -- (commandline -ct)) 2>/dev/null)'
 complete -c ferry -n '__fish_seen_subcommand_from mkdir' -l parents -s p -d 'the directories above too; it may exist already'
-complete -c ferry -n '__fish_seen_subcommand_from mkdir' -f -a '(ferry complete-names remote -- (commandline -ct) 2>/dev/null)'
+complete -c ferry -n '__fish_seen_subcommand_from mkdir' -f -a '(ferry complete-names remote -- (string unescape -- (commandline -ct)) 2>/dev/null)'
 complete -c ferry -n '__fish_seen_subcommand_from mv' -l no-replace -d 'refuse when the name is taken'
-complete -c ferry -n '__fish_seen_subcommand_from mv' -f -a '(ferry complete-names remote -- (commandline -ct) 2>/dev/null)'
+complete -c ferry -n '__fish_seen_subcommand_from mv' -f -a '(ferry complete-names remote -- (string unescape -- (commandline -ct)) 2>/dev/null)'
 complete -c ferry -n '__fish_seen_subcommand_from rm' -l recursive -s r -d 'directories and all that is in them'
 complete -c ferry -n '__fish_seen_subcommand_from rm' -l force -s f -d 'ask nothing, and pass over what does not exist'
 complete -c ferry -n '__fish_seen_subcommand_from rm' -l dry-run -d 'say what would be done, and do nothing'
-complete -c ferry -n '__fish_seen_subcommand_from rm' -f -a '(ferry complete-names remote -- (commandline -ct) 2>/dev/null)'
+complete -c ferry -n '__fish_seen_subcommand_from rm' -f -a '(ferry complete-names remote -- (string unescape -- (commandline -ct)) 2>/dev/null)'
 complete -c ferry -n '__fish_seen_subcommand_from spaces' -f
 complete -c ferry -n '__fish_seen_subcommand_from passwd' -f
 complete -c ferry -n '__fish_seen_subcommand_from devices' -f -a 'remove'
 complete -c ferry -n '__fish_seen_subcommand_from profiles' -f -a 'default remove'
 complete -c ferry -n '__fish_seen_subcommand_from hash' -l hash -x -a 'sha256 xxh128' -d 'sha256 (default) or xxh128'
-complete -c ferry -n '__fish_seen_subcommand_from hash' -F -a '(ferry complete-names remote -- (commandline -ct) 2>/dev/null)'
+complete -c ferry -n '__fish_seen_subcommand_from hash' -n 'not __ferry_remote' -F
+complete -c ferry -n '__fish_seen_subcommand_from hash' -n __ferry_remote -f -a '(ferry complete-names remote -- (string unescape -- (commandline -ct)) 2>/dev/null)'
 complete -c ferry -n '__fish_seen_subcommand_from explain' -f -a '(ferry complete-names codes)'
 complete -c ferry -n '__fish_seen_subcommand_from shell' -f
 complete -c ferry -n '__fish_seen_subcommand_from help' -f -a 'register join login logout whoami put get ls stat mkdir mv rm spaces passwd devices profiles hash explain shell help'

@@ -122,26 +122,57 @@ static void bash(void)
 {
     fputs("# SPDX-License-Identifier: MIT\n"
           "# bash completion for ferry; made by 'ferry completion bash'\n\n"
+          "# The word at the cursor without its quotes: cur; where it begins:"
+          " start;\n"
+          "# the quote it is in: quote\n"
+          "_ferry_word() {\n"
+          "    local i c\n"
+          "    cur= start=0 quote=\n"
+          "    for ((i = 0; i < ${#line}; i++)); do\n"
+          "        c=${line:i:1}\n"
+          "        if [[ $c == \\\\ && $quote != \\' ]]; then\n"
+          "            i=$((i + 1))\n"
+          "            cur+=${line:i:1}\n"
+          "        elif [[ $quote ]]; then\n"
+          "            if [[ $c == \"$quote\" ]]; then quote=; else cur+=$c;"
+          " fi\n"
+          "        elif [[ $c == [\\'\\\"] ]]; then\n"
+          "            quote=$c\n"
+          "        elif [[ $c == [[:space:]] ]]; then\n"
+          "            cur= start=$((i + 1))\n"
+          "        else\n"
+          "            cur+=$c\n"
+          "        fi\n"
+          "    done\n"
+          "}\n\n"
           "_ferry_add() {\n"
           "    local name trim=\n"
           "    # bash takes a word behind a colon for one of its own\n"
-          "    [[ $COMP_WORDBREAKS == *:* && $cur == *:* ]] &&"
+          "    [[ ! $quote && $COMP_WORDBREAKS == *:* && $cur == *:* ]] &&"
           " trim=${cur%\"${cur##*:}\"}\n"
           "    while IFS= read -r name; do\n"
           "        case $name in\n"
           "        */) compopt -o nospace 2>/dev/null ;;\n"
           "        esac\n"
-          "        printf -v name %q \"$name\"\n"
-          "        COMPREPLY+=(\"${name#\"$trim\"}\")\n"
+          "        name=${name#\"$trim\"}\n"
+          "        case $quote in\n"
+          "        \\') [[ $name == *\\'* ]] && continue ;;\n"
+          "        \\\") name=${name//\\\\/\\\\\\\\}"
+          " name=${name//\\$/\\\\$}"
+          " name=${name//\\`/\\\\\\`}"
+          " name=${name//\\\"/\\\\\\\"} ;;\n"
+          "        *) [[ $name ]] && printf -v name %q \"$name\" ;;\n"
+          "        esac\n"
+          "        COMPREPLY+=(\"$name\")\n"
           "    done\n"
           "}\n\n"
           "_ferry() {\n"
-          "    local line=${COMP_LINE:0:COMP_POINT} cur command= previous="
-          " word words= kind= options= skip=\n"
-          "    cur=${line##*[[:space:]]}\n"
+          "    local line=${COMP_LINE:0:COMP_POINT} cur start quote command="
+          " previous= word words= kind= options= skip=\n"
+          "    _ferry_word\n"
           "    COMPREPLY=()\n"
           "    local -a before\n"
-          "    read -ra before <<<\"${line%\"$cur\"}\"\n"
+          "    read -ra before <<<\"${line:0:start}\"\n"
           "    for word in \"${before[@]:1}\"; do\n"
           "        previous=$word\n"
           "        [[ $skip ]] && { skip=; continue; }\n"
@@ -243,7 +274,7 @@ static void zsh(void)
           "_ferry_names() {\n"
           "    local -a names\n"
           "    names=(${(f)\"$(_call_program names ferry complete-names $1 -- "
-          "${(q)PREFIX} 2>/dev/null)\"})\n"
+          "${(q)${(Q)PREFIX}} 2>/dev/null)\"})\n"
           "    compadd -S '' -- ${(M)names:#*/}\n"
           "    compadd -- ${names:#*/}\n"
           "}\n"
@@ -343,7 +374,7 @@ static void fish_option(const struct option_row *o, const char *condition)
 
 static void fish_arguments(const struct command *k, const char *condition)
 {
-    const char *current = "(commandline -ct)";
+    const char *current = "(string unescape -- (commandline -ct))";
 
     printf("complete -c ferry%s", condition);
     switch (k->arguments) {
@@ -351,8 +382,11 @@ static void fish_arguments(const struct command *k, const char *condition)
         fputs(" -F\n", stdout);
         break;
     case ARGUMENT_BOTH:
-        printf(" -F -a '(ferry complete-names remote -- %s 2>/dev/null)'\n",
-               current);
+        /* fish takes ":/de" for a list of paths, and would look here. */
+        printf(" -n 'not __ferry_remote' -F\n"
+               "complete -c ferry%s -n __ferry_remote -f -a "
+               "'(ferry complete-names remote -- %s 2>/dev/null)'\n",
+               condition, current);
         break;
     case ARGUMENT_REMOTE:
         printf(" -f -a '(ferry complete-names remote -- %s 2>/dev/null)'\n",
@@ -377,7 +411,10 @@ static void fish_arguments(const struct command *k, const char *condition)
 static void fish(void)
 {
     fputs("# SPDX-License-Identifier: MIT\n"
-          "# fish completion for ferry; made by 'ferry completion fish'\n\n",
+          "# fish completion for ferry; made by 'ferry completion fish'\n\n"
+          "function __ferry_remote\n"
+          "    string match -qr '^[\\'\"]?[^/]*:' -- (commandline -ct)\n"
+          "end\n\n",
           stdout);
     for (size_t i = 0; command_at(i); i++) {
         const struct command *k = command_at(i);

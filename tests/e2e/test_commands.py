@@ -409,32 +409,6 @@ def test_completions_are_those_of_this_program(shell, name):
         (ROOT / "dist/completions" / name).read_text(), "make docs"
 
 
-def bash_completes(client, line):
-    script = f"""
-        PATH={BUILD}:$PATH
-        . {ROOT}/dist/completions/ferry.bash
-        COMP_LINE={line!r} COMP_POINT={len(line)}
-        _ferry; printf '%s\\n' "${{COMPREPLY[@]}}\""""
-    done = subprocess.run(["bash", "-c", script], env=client.env, text=True,
-                          capture_output=True, timeout=PATIENCE)
-    return done.stdout.split()
-
-
-def test_bash_completes(ada, server):
-    ada.run("mkdir", ":/deep")
-    assert bash_completes(ada, "ferry who") == ["whoami"]
-    assert bash_completes(ada, "ferry ls --so") == ["--sort"]
-    assert bash_completes(ada, "ferry ls --sort t") == ["time"]
-    assert bash_completes(ada, "ferry --as ") == ["ada"]
-    # what follows the colon is bash's word
-    assert bash_completes(ada, "ferry get :/d") == ["/deep/"]
-    assert bash_completes(ada, "ferry get -r :/") == [
-        "/a.txt", "/b.txt", "/c.txt", "/deep/"]
-    assert bash_completes(ada, "ferry explain quota.b") == ["quota.bytes"]
-    # a stranger is asked nothing
-    assert bash_completes(server.stranger(), "ferry ls :/") == []
-
-
 # ---- the password prompt
 
 @pytest.mark.parametrize("stop", ["key", "signal"])
