@@ -59,6 +59,7 @@ const char *keel_op_name(enum keel_op op)
         [KEEL_OP_CONNECT] = "connect", [KEEL_OP_RECV] = "recv",
         [KEEL_OP_SEND] = "send",       [KEEL_OP_SHUTDOWN] = "shutdown",
         [KEEL_OP_POLL] = "poll",       [KEEL_OP_THREAD] = "thread",
+        [KEEL_OP_PROCESS] = "process",
     };
 
     return (unsigned)op < KEEL_OP_COUNT ? names[op] : "unknown";

@@ -38,6 +38,7 @@ enum keel_op {
     KEEL_OP_SHUTDOWN,
     KEEL_OP_POLL,
     KEEL_OP_THREAD,
+    KEEL_OP_PROCESS,
     KEEL_OP_COUNT
 };
 KEEL_API const char *keel_op_name(enum keel_op op);
