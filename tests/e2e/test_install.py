@@ -47,7 +47,7 @@ def test_a_program_is_built_on_the_installed_keel(tmp_path):
         assert run(prefix / name, "--version").startswith("ferry")
     headers = {p.name for p in (prefix / "include/keel").iterdir()}
     assert headers == {p.name for p in (ROOT / "keel/include/keel").iterdir()}
-    for name in ("README.md", "LICENSE"):
+    for name in ("README.md", "README.zh-CN.md", "LICENSE"):
         assert (prefix / "share/doc/ferry" / name).is_file()
     (tmp_path / "answer.c").write_text(PROGRAM)
     for package in ("keel", "keel-tls"):
