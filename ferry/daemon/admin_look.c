@@ -6,8 +6,11 @@
  *     check          repair -> a row for each finding; findings, unrepaired
  *     stats          -> the object of stats.h
  */
+#include <dirent.h>
 #include <errno.h>
 #include <string.h>
+
+#include <keel/file.h>
 
 #include "base/log.h"
 #include "daemon/admin.h"
@@ -119,6 +122,76 @@ static int check_space(struct house *h, const struct ledger_space *s, void *arg,
     return vault_check(h->vault, s->id, c->repair, each_finding, c, why);
 }
 
+/* ---- directories of nobody ---- */
+
+/* Deeper than any path can be. */
+#define DEPTH_MOST PATH_BYTES
+
+struct walk {
+    int dir;
+    unsigned depth;
+};
+
+static int each_inside(const char *name, unsigned char type, void *arg)
+{
+    const struct walk *above = arg;
+    struct walk w = {-1, above->depth + 1};
+    int rc;
+
+    if (type != DT_DIR || w.depth > DEPTH_MOST)
+        return 1;
+    w.dir = keel_file_open(above->dir, name, O_RDONLY | O_DIRECTORY, 0);
+    rc = w.dir < 0 ? w.dir : keel_file_list(w.dir, each_inside, &w);
+    keel_file_close(w.dir);
+    return rc;
+}
+
+struct strays {
+    struct house *house;
+    struct checking *check;
+    int dir;
+};
+
+/* Whether the ledger knows it.  A space that was deleted may have left empty
+ * directories: nothing is lost with them. */
+static int each_space_dir(const char *name, unsigned char type, void *arg)
+{
+    struct strays *s = arg;
+    struct checking *c = s->check;
+    const struct vault_finding f = {
+        name, "has files, and the ledger has no space there", false};
+    struct walk w = {s->dir, 0};
+    struct ledger_space any;
+    struct problem why = {0};
+    int rc = ledger_space_in(s->house->ledger, name, &any, &why);
+
+    if (rc == 0)
+        return 0;
+    if (why.id != PROBLEM_SPACE_UNKNOWN) {
+        *c->why = why;
+        return rc;
+    }
+    rc = each_inside(name, type, &w);
+    if (rc < 0 && rc != -ENOENT)
+        return problem(c->why, DATA_ACCESS, .errno_ = -rc, .name = name);
+    return rc > 0 ? each_finding(&f, c) : 0;
+}
+
+static int check_strays(struct house *h, struct checking *c,
+                        struct problem *why)
+{
+    keel_auto(file) int dir =
+        keel_file_open(h->dir, "spaces", O_RDONLY | O_DIRECTORY, 0);
+    struct strays s = {h, c, dir};
+    int rc;
+
+    c->owner = "spaces/";
+    rc = dir < 0 ? dir : keel_file_list(dir, each_space_dir, &s);
+    if (rc < 0 && why->id == PROBLEM_NONE)
+        return problem(why, DATA_ACCESS, .errno_ = -rc, .name = "spaces/");
+    return rc;
+}
+
 static int answer_check(struct house *h, const json_t *request,
                         const struct teller *t, json_t **ret_ok,
                         struct problem *why)
@@ -130,6 +203,8 @@ static int answer_check(struct house *h, const json_t *request,
         rc = ledger_check(h->ledger, why);
     if (rc == 0)
         rc = admin_spaces(h, check_space, &c, why);
+    if (rc == 0)
+        rc = check_strays(h, &c, why);
     if (rc < 0)
         return rc;
     log_info("checked%s: %lld findings, %lld left",

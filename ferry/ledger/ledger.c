@@ -476,10 +476,45 @@ static int64_t page_count(struct ledger *l)
     return n;
 }
 
+static bool is_there(struct ledger *l, const char *name, uint64_t *ret_size)
+{
+    struct statx st;
+
+    if (keel_file_stat(l->dir, name, &st) < 0)
+        return false;
+    *ret_size = st.stx_size;
+    return true;
+}
+
+/* A ledger is made only where none was.  The vault makes spaces/ when the ledger
+ * is there, synced with its name: from then on one that is gone or empty was
+ * lost, and a new one in its place would hide that.  A log without its database
+ * says the same, and SQLite would remove it. */
+static int look_before(struct ledger *l, struct problem *why)
+{
+    uint64_t size = 0, log = 0, any;
+    bool there = is_there(l, "ledger.db", &size);
+
+    if (there && size > 0)
+        return 0;
+    if (is_there(l, "spaces", &any))
+        return db_damaged(l, why,
+                          there ? "it is empty, and spaces/ is there"
+                                : "it is gone, and spaces/ is there");
+    if (is_there(l, "ledger.db-wal", &log) && log > 0)
+        return db_damaged(l, why,
+                          there ? "it is empty, and its log is not"
+                                : "it is gone, and its log is there");
+    return 0;
+}
+
 static int open_database(struct ledger *l, struct problem *why)
 {
     int rc;
 
+    rc = look_before(l, why);
+    if (rc < 0)
+        return rc;
     rc = ledger_vfs_open(l->dir, "ledger.db", &l->db);
     if (rc < 0)
         return open_failed(l, rc, why);

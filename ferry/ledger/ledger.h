@@ -29,7 +29,9 @@
 
 struct ledger;
 
-/* "ledger.db" in the directory; created when absent. */
+/* "ledger.db" in the directory, made when nothing was there before.  One that is
+ * absent or empty beside spaces/ or its own log was lost: DATA_DAMAGED, and
+ * nothing is touched. */
 int ledger_open(int data_dir, struct ledger **ret, struct problem *why);
 /* Finishes what was handed in, checkpoints, joins the thread. */
 void ledger_close(struct ledger *l);
@@ -146,6 +148,9 @@ int ledger_space_add(struct ledger *l, struct ledger_space *s,
 /* By its name.  SPACE_UNKNOWN */
 int ledger_space_find(struct ledger *l, const char *name,
                       struct ledger_space *ret, struct problem *why);
+/* By its directory's name.  SPACE_UNKNOWN */
+int ledger_space_in(struct ledger *l, const char *dir, struct ledger_space *ret,
+                    struct problem *why);
 /* Shared ones ordered by name, those after `after` ("" from the start); returns
  * a count. */
 int ledger_space_shared(struct ledger *l, const char *after,

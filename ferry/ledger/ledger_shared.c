@@ -6,18 +6,19 @@
 
 /* ---- shared spaces ---------------------------------------------------------------- */
 struct find_call {
+    enum sql by;
     const char *name;
     struct ledger_space space;
 };
 
 /* 1, or 0 when there is none. */
-static int space_named(struct ledger *l, const char *name,
-                       struct ledger_space *ret, struct problem *why)
+static int space_by(struct ledger *l, enum sql by, const char *name,
+                    struct ledger_space *ret, struct problem *why)
 {
     keel_auto(rows) sqlite3_stmt *q = NULL;
     int rc;
 
-    rc = db_rows(l, SQL_SPACE_FIND, &q, why, "t", name);
+    rc = db_rows(l, by, &q, why, "t", name);
     if (rc <= 0)
         return rc;
     rc = space_row(l, q, ret, why);
@@ -27,23 +28,35 @@ static int space_named(struct ledger *l, const char *name,
 static int space_find_run(struct ledger *l, void *arg, struct problem *why)
 {
     struct find_call *c = arg;
-    int rc = space_named(l, c->name, &c->space, why);
+    int rc = space_by(l, c->by, c->name, &c->space, why);
 
     if (rc == 0)
         return problem(why, SPACE_UNKNOWN, .name = c->name);
     return rc < 0 ? rc : 0;
 }
 
-int ledger_space_find(struct ledger *l, const char *name,
+static int space_find(struct ledger *l, enum sql by, const char *name,
                       struct ledger_space *ret, struct problem *why)
 {
-    struct find_call c = {.name = name};
+    struct find_call c = {.by = by, .name = name};
     int rc;
 
     rc = ledger_read(l, space_find_run, &c, why);
     if (rc == 0)
         *ret = c.space;
     return rc;
+}
+
+int ledger_space_find(struct ledger *l, const char *name,
+                      struct ledger_space *ret, struct problem *why)
+{
+    return space_find(l, SQL_SPACE_FIND, name, ret, why);
+}
+
+int ledger_space_in(struct ledger *l, const char *dir, struct ledger_space *ret,
+                    struct problem *why)
+{
+    return space_find(l, SQL_SPACE_IN, dir, ret, why);
 }
 
 struct shared_call {
@@ -87,7 +100,7 @@ static int space_add_run(struct ledger *l, void *arg, struct problem *why)
 
     rc = account_by_id(l, s->owner, &owner, why);
     if (rc == 0)
-        rc = space_named(l, s->name, &other, why);
+        rc = space_by(l, SQL_SPACE_FIND, s->name, &other, why);
     if (rc > 0)
         return problem(why, SPACE_EXISTS, .name = s->name);
     if (rc == 0)
