@@ -7,6 +7,7 @@
 
 #include "client/cli.h"
 #include "client/listing.h"
+#include "client/local_make.h"
 #include "client/password.h"
 #include "client/text.h"
 
@@ -55,8 +56,10 @@ static int mkdir_one(struct cli *c, struct session *s,
     int rc;
 
     (void)arg;
-    if (fields && c->parents &&
-        json_object_set_new(fields, "parents", json_true()) < 0) {
+    if (fields &&
+        ((c->parents &&
+          json_object_set_new(fields, "parents", json_true()) < 0) ||
+         json_object_set_new(fields, "mode", json_integer(local_mask())) < 0)) {
         json_decref(fields);
         fields = NULL;
     }

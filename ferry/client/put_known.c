@@ -34,10 +34,11 @@ static uint64_t sum_name(const char *name)
     return sum(name, strlen(name)) | 1; /* never 0 */
 }
 
-/* What a server keeps of a mode: the owner's bits of a file, readable always. */
-static unsigned mode_kept(const struct known_version *v)
+unsigned mode_kept(char type, mode_t mode)
 {
-    return v->type == 'f' ? (v->mode & 0700) | 0400 : 0;
+    if (type == 'l')
+        return 0;
+    return (mode & 0777) | (type == 'd' ? 0700 : 0400);
 }
 
 static uint64_t sum_version(const struct known_version *v)
@@ -46,7 +47,7 @@ static uint64_t sum_version(const struct known_version *v)
     char text[128 + 4096];
     int size = snprintf(text, sizeof(text), "%c %llu %lld %o %s", v->type,
                         (unsigned long long)(v->type == 'f' ? v->size : 0),
-                        (long long)v->mtime_ns, mode_kept(v),
+                        (long long)v->mtime_ns, mode_kept(v->type, v->mode),
                         v->target ? v->target : "");
 
     return sum(text, (size_t)size) << TYPE_BITS |

@@ -18,9 +18,10 @@ struct known_version {
 enum known_answer {
     KNOWN_ABSENT,
     KNOWN_OTHER, /* the name is there, with something else */
-    KNOWN_SAME, /* size, time and mode (the owner's bits) are equal, and its hash
-                    is on record */
+    KNOWN_SAME,  /* size, time and mode are equal, and its hash is on record */
 };
+/* What a server keeps of a mode: the permission bits, and what it needs itself. */
+unsigned mode_kept(char type, mode_t mode);
 
 /* Lists `path` of `space`. */
 int known_list(struct session *s, const char *space, const struct path *path,

@@ -156,7 +156,8 @@ static int look(struct session *s, struct node *n, char *ret_type,
         return rc;
     }
     *ret_type = e.type;
-    n->same = e.type == 'd' && e.mtime_ns == n->mtime_ns;
+    n->same = e.type == 'd' && e.mtime_ns == n->mtime_ns &&
+              mode_kept('d', e.mode) == mode_kept('d', n->mode);
     return 0;
 }
 

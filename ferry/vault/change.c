@@ -248,6 +248,8 @@ struct making {
     bool again;
     unsigned count; /* directories made, and those in which they were */
     int dirs[PATH_DEPTH];
+    int leaf; /* the last one made; -1: it was there */
+    mode_t mode;
     unsigned first; /* component that was made first */
 };
 
@@ -333,21 +335,26 @@ static int make_one(struct making *m, unsigned i)
 {
     char name[NAME_BYTES + 1];
     int at = m->dirs[m->count - 1];
-    int rc;
+    bool last = i + 1 == m->path->count, made;
+    int rc, fd;
 
     component(m->path, i, name);
     rc = keel_file_mkdir(at, name, 0700);
-    if (rc == -EEXIST && i + 1 == m->path->count && !m->parents)
+    made = rc == 0;
+    if (rc < 0 && (rc != -EEXIST || (last && !m->parents)))
         return failed_component(m, rc, i);
-    if (rc < 0 && rc != -EEXIST)
-        return failed_component(m, rc, i);
-    if (i + 1 == m->path->count)
+    if (last && !made)
         return 0;
-    rc = keel_file_open(at, name, O_RDONLY | O_DIRECTORY, 0);
-    if (rc < 0)
-        return failed_component(m, rc, i);
-    m->dirs[m->count++] = rc;
-    return 0;
+    fd = keel_file_open(at, name, O_RDONLY | O_DIRECTORY, 0);
+    if (fd < 0)
+        return failed_component(m, fd, i);
+    if (last)
+        m->leaf = fd;
+    else
+        m->dirs[m->count++] = fd;
+    /* mkdir heeds the umask, which is the service's. */
+    rc = made ? keel_file_chmod(fd, dir_mode(m->mode)) : 0;
+    return rc < 0 ? failed_component(m, rc, i) : 0;
 }
 
 static int make_all(void *arg)
@@ -399,17 +406,20 @@ static int make_sync(struct making *m)
 {
     keel_auto(mem) void *memory = NULL;
     struct dir_request *r;
+    unsigned count = m->count;
     int rc = 0;
 
-    if (m->count == 0)
+    if (count == 0)
         return 0;
-    r = memory = keel_calloc(m->count, sizeof *r);
+    r = memory = keel_calloc(count + 1, sizeof *r);
     if (!r)
         rc = -ENOMEM;
-    for (unsigned i = 0; i < m->count && rc == 0; i++)
+    for (unsigned i = 0; i < count && rc == 0; i++)
         rc = dir_request_fill(&r[i], m->dirs[i]);
+    if (rc == 0 && m->leaf >= 0) /* its mode */
+        rc = dir_request_fill(&r[count++], m->leaf);
     if (rc == 0)
-        rc = committer_sync_dirs(m->change.vault->committer, r, m->count);
+        rc = committer_sync_dirs(m->change.vault->committer, r, count);
     if (rc == 0)
         return 0;
     rc = sync_problem(&m->change, rc);
@@ -430,11 +440,13 @@ static int make_once(struct making *m)
         return rc;
     m->again = false;
     m->count = 0;
+    m->leaf = -1;
     rc = on_pool(c, make_all);
     /* What was made stays, whole or half: it is made durable in any case. */
     synced = make_sync(m);
     for (unsigned i = 0; i < m->count; i++)
         keel_file_close(m->dirs[i]);
+    keel_file_close(m->leaf);
     change_release(c);
     return rc < 0 ? rc : synced;
 }
@@ -460,11 +472,10 @@ int vault_mkdir(struct vault *v, const struct actor *who, int64_t space,
                 const struct path *path, mode_t mode, bool parents,
                 struct problem *why)
 {
-    struct making m = {.path = path, .parents = parents};
+    struct making m = {.path = path, .parents = parents, .mode = mode};
     bool drop;
     int rc = change_start(&m.change, v, who, space, path, why);
 
-    (void)mode; /* the server's own, always 0700: it must go in and out */
     if (rc == 0)
         rc = vault_may_add(v, who, m.change.space, path, &drop, why);
     if (rc < 0)
@@ -663,9 +674,11 @@ static int set_do(void *arg)
     struct change *c = arg;
     int rc = 0;
 
-    /* A directory's mode is the server's own (vault_mkdir). */
-    if (c->mode != (mode_t)-1 && S_ISREG(c->there.stx_mode))
-        rc = keel_file_chmod(c->fd, file_mode(c->mode));
+    /* The space itself stays as the server made it. */
+    if (c->mode != (mode_t)-1 && *c->path)
+        rc = keel_file_chmod(c->fd, S_ISDIR(c->there.stx_mode)
+                                        ? dir_mode(c->mode)
+                                        : file_mode(c->mode));
     if (rc == 0 && c->mtime_ns != INT64_MIN)
         rc = keel_file_set_mtime(c->fd, c->mtime_ns);
     if (rc == 0)

@@ -194,6 +194,15 @@ int draft_open_drafts_dir(struct draft *d)
     return 0;
 }
 
+/* Made under the umask of the process, whatever that is. */
+static int draft_set_mode(struct draft *d, struct problem *why)
+{
+    mode_t mode = file_mode(d->mode);
+    int rc = mode & 0077 ? keel_file_chmod(part_fd(d->part), mode) : 0;
+
+    return rc < 0 ? vault_problem(d->vault, why, rc, d->path, d->size) : 0;
+}
+
 static int draft_part_open(struct draft *d, int dir, const char *name,
                            struct problem *why)
 {
@@ -301,6 +310,8 @@ static int open_place(void *arg)
      * opens the place anew. */
     keel_file_close(d->dir);
     d->dir = -1;
+    if (rc == 0)
+        rc = draft_set_mode(d, o->why);
     return rc < 0 ? rc : content_write(d, o->put, o->why);
 }
 

@@ -71,9 +71,10 @@ int vault_problem(struct vault *v, struct problem *why, int rc,
 size_t parent_size(const char *path);
 const char *leaf_of(const char *path);
 
-/* What an upload's or a setting's mode becomes on disk: the owner's bits, and
- * readable to the server whatever the sender says. */
+/* What an upload's or a setting's mode becomes on disk: its permission bits, and
+ * what the server needs whatever the sender says. */
 mode_t file_mode(mode_t mode);
+mode_t dir_mode(mode_t mode);
 /* account_may, and the space. */
 int vault_may(struct vault *v, const struct actor *who, int64_t space,
               const struct path *path, enum right need,

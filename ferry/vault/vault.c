@@ -25,7 +25,12 @@ struct shown shown_path(const char *path)
 
 mode_t file_mode(mode_t mode)
 {
-    return 0400 | (mode & 0700);
+    return 0400 | (mode & 0777);
+}
+
+mode_t dir_mode(mode_t mode)
+{
+    return 0700 | (mode & 0777);
 }
 
 void vault_entry_fini(struct vault_entry *e)

@@ -25,8 +25,9 @@
  *   ledger.db*          the ledger's
  *   tls/                the daemon's key and certificate
  *   spaces/DIR/...      a space's files; DIR is the ledger's opaque name.  On
- *                       disk a file has the owner's bits of its sender's mode,
- *                       and is readable to the owner always
+ *                       disk a file has the permission bits of its sender's
+ *                       mode and 0400, a directory these and 0700: the server
+ *                       must read, and go in and out.  DATA lets nobody else in
  *   drafts/NN/ID        uploads on their way; ID is 32 hex digits, NN its first
  *   drafts/NN/ID.log    two.  A draft that can be resumed has a journal
  *   trash/              trees that were removed, until they are taken apart
@@ -168,8 +169,8 @@ int vault_hash(struct vault *v, const struct actor *who, int64_t space,
 /* Each returns when the change would survive a power cut. */
 
 /* One directory; `parents`: those above it too, and one that is there already is
- * no error.  On disk a directory is 0700 whatever `mode` says: the server must
- * go in and out.  FILE_EXISTS, FILE_MISSING (a parent), RIGHT_MISSING (write) */
+ * no error.  What is made has the permission bits of `mode`, and 0700.
+ * FILE_EXISTS, FILE_MISSING (a parent), RIGHT_MISSING (write) */
 int vault_mkdir(struct vault *v, const struct actor *who, int64_t space,
                 const struct path *path, mode_t mode, bool parents,
                 struct problem *why);
@@ -178,8 +179,8 @@ int vault_mkdir(struct vault *v, const struct actor *who, int64_t space,
 int vault_link(struct vault *v, const struct actor *who, int64_t space,
                const struct path *path, const char *target, int64_t mtime_ns,
                bool no_replace, struct problem *why);
-/* Permission bits (of a file, as at its upload; a directory stays 0700) and mtime
- * of a file or directory, after its content; a digest that was known is known
+/* Permission bits (as at the upload; of the space itself: as it is) and mtime of a
+ * file or directory, after its content; a digest that was known is known
  * still. mode (mode_t)-1, mtime_ns INT64_MIN: as it is. */
 int vault_set(struct vault *v, const struct actor *who, int64_t space,
               const struct path *path, mode_t mode, int64_t mtime_ns,

@@ -220,6 +220,7 @@ static void a_file_keeps_its_digest_when_its_times_are_set(void **state)
     struct world *w = *state;
     struct digest root = content_root(1, 5000, CHUNK_XXH128);
     struct path p = path_of("/f"), d = path_of("/d"), l = path_of("/l");
+    mode_t before = umask(0077);
     struct ledger_file row;
     struct vault_entry e;
 
@@ -228,10 +229,10 @@ static void a_file_keeps_its_digest_when_its_times_are_set(void **state)
     tick();
     assert_int_equal(look(w, "/f", &e), 0);
     assert_int_equal(e.hash, CHUNK_XXH128);
-    assert_int_equal(vault_set(w->vault, &w->who, 0, &p, 0777, -5, &why), 0);
+    assert_int_equal(vault_set(w->vault, &w->who, 0, &p, 07753, -5, &why), 0);
     tick();
     assert_int_equal(look(w, "/f", &e), 0);
-    assert_int_equal(e.mode, 0700);
+    assert_int_equal(e.mode, 0753);
     assert_true(e.mtime_ns == -5);
     assert_int_equal(e.hash, CHUNK_XXH128);
     assert_memory_equal(&e.root, &root, sizeof root);
@@ -245,10 +246,16 @@ static void a_file_keeps_its_digest_when_its_times_are_set(void **state)
     assert_true(e.mtime_ns == -5);
 
     assert_int_equal(make(w, "/d", false), 0);
+    assert_int_equal(look(w, "/d", &e), 0);
+    assert_int_equal(e.mode, 0755); /* whatever the umask is */
     assert_int_equal(
-        vault_set(w->vault, &w->who, 0, &d, 0500, KEEL_SECOND, &why), 0);
+        vault_set(w->vault, &w->who, 0, &d, 03555, KEEL_SECOND, &why), 0);
     assert_int_equal(look(w, "/d", &e), 0);
     assert_true(e.mtime_ns == KEEL_SECOND);
+    assert_int_equal(e.mode, 0755);
+    assert_int_equal(vault_set(w->vault, &w->who, 0, &d, 0, KEEL_SECOND, &why),
+                     0);
+    assert_int_equal(look(w, "/d", &e), 0);
     assert_int_equal(e.mode, 0700);
     assert_int_equal(link_to(w, "/l", "f"), 0);
     refused(vault_set(w->vault, &w->who, 0, &l, 0600, 1, &why), FILE_ESCAPES);
@@ -256,7 +263,10 @@ static void a_file_keeps_its_digest_when_its_times_are_set(void **state)
     refused(vault_set(w->vault, &w->who, 0, &p, 0600, 1, &why), FILE_MISSING);
     p = path_of("/");
     assert_int_equal(
-        vault_set(w->vault, &w->who, 0, &p, (mode_t)-1, KEEL_SECOND, &why), 0);
+        vault_set(w->vault, &w->who, 0, &p, 0777, KEEL_SECOND, &why), 0);
+    assert_int_equal(look(w, "/", &e), 0);
+    assert_int_equal(e.mode, 0700); /* the space's own */
+    umask(before);
 }
 
 static void names_move_with_their_rows(void **state)

@@ -352,7 +352,7 @@ static void what_was_put_is_read_back(void **state)
     assert_int_equal(e.type, 'f');
     assert_int_equal(e.size, LARGE);
     assert_int_equal(e.mtime_ns, 1000000000000000002);
-    assert_int_equal(e.mode, 0600);
+    assert_int_equal(e.mode, 0644);
     assert_int_equal(e.hash, CHUNK_XXH128);
     assert_memory_equal(&e.root, &root, sizeof root);
     assert_int_equal(names_in_drafts(w), 0);
