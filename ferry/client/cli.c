@@ -2,6 +2,8 @@
 /* How a command talks: to people, to programs, about problems. */
 #include "client/cli.h"
 
+#include <poll.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +12,23 @@
 
 #include "client/progress.h"
 #include "client/text.h"
+
+/* A pipe that nobody reads any more. */
+static bool reader_left(void)
+{
+    struct pollfd p = {.fd = STDOUT_FILENO, .events = POLLOUT};
+
+    return poll(&p, 1, 0) > 0 && (p.revents & POLLERR);
+}
+
+void cli_flush(void)
+{
+    if ((fflush(stdout) == 0 && !ferror(stdout)) || !reader_left())
+        return;
+    progress_aside();
+    signal(SIGPIPE, SIG_DFL);
+    raise(SIGPIPE);
+}
 
 void cli_say(const struct cli *c, const char *format, ...)
 {
@@ -21,7 +40,7 @@ void cli_say(const struct cli *c, const char *format, ...)
     vprintf(*format ? _(format) : "", list);
     va_end(list);
     putchar('\n');
-    fflush(stdout);
+    cli_flush();
 }
 
 void cli_trace(const struct cli *c, const char *format, ...)
@@ -43,7 +62,7 @@ void cli_json(const struct cli *c, json_t *j)
     if (c->json && j) {
         json_dumpf(j, stdout, JSON_COMPACT | JSON_ENSURE_ASCII);
         putchar('\n');
-        fflush(stdout);
+        cli_flush();
     }
     json_decref(j);
 }
@@ -101,4 +120,21 @@ int cli_failed(const struct cli *c, int rc, const struct problem *p, int count,
     }
     *c->why = *p;
     return rc;
+}
+
+static void help_json(const struct cli *c, const struct command *k)
+{
+    if (!k->hidden)
+        cli_json(c, json_pack("{s:s, s:s, s:s}", "command", k->name, "usage",
+                              k->usage, "help", k->help));
+}
+
+void cli_help_json(const struct cli *c, const struct command *k)
+{
+    if (k) {
+        help_json(c, k);
+        return;
+    }
+    for (size_t i = 0; command_at(i); i++)
+        help_json(c, command_at(i));
 }

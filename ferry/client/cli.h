@@ -108,6 +108,9 @@ void date_print(int64_t ns, const char *format, char ret[40])
 /* A line for people on standard output, unless -q or --json. */
 void cli_say(const struct cli *c, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+/* What was printed so far is out.  A reader that left ("| head") ends the program
+ * as it ends others, by SIGPIPE; what else went wrong is told in the end. */
+void cli_flush(void);
 /* A line on standard error with -v. */
 void cli_trace(const struct cli *c, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -128,5 +131,7 @@ json_t *cli_problem_json(const struct problem *p);
 void cli_problem_trace(const struct cli *c, const struct problem *p);
 /* The help of one command, or of all (k NULL). */
 void cli_help(const struct command *k, FILE *to);
+/* The same as an object a command. */
+void cli_help_json(const struct cli *c, const struct command *k);
 
 #endif

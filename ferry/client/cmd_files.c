@@ -40,11 +40,7 @@ static int each(struct cli *c, int count,
 
 static json_t *path_json(const struct path *path)
 {
-    char full[PATH_BYTES + 2];
-
-    full[0] = '/';
-    memcpy(full + 1, path->text, path->size);
-    return text_to_json(full, path->size + 1u);
+    return path_to_json(path->text, path->size);
 }
 
 /* ---- mkdir ----------------------------------------------------------------------------- */

@@ -54,6 +54,7 @@ static int target_open(const struct getting_one *g, struct target *ret,
 {
     keel_auto(str) char *copy = keel_strdup(g->dest);
     const char *name = path_leaf(&g->from->path);
+    const char *parent;
     char *slash;
     int rc;
 
@@ -68,10 +69,11 @@ static int target_open(const struct getting_one *g, struct target *ret,
         name = slash ? slash + 1 : copy;
         if (slash)
             *slash = 0;
-        ret->dir = keel_file_open_any(!slash          ? "."
-                                      : slash == copy ? "/"
-                                                      : copy,
-                                      O_RDONLY | O_DIRECTORY, 0);
+        parent = !slash ? "." : slash == copy ? "/" : copy;
+        ret->dir = keel_file_open_any(parent, O_RDONLY | O_DIRECTORY, 0);
+        if (ret->dir < 0) /* not the file, which need not be there */
+            return problem(why, FILE_LOCAL, .errno_ = -ret->dir,
+                           .name = parent);
     }
     if (ret->dir < 0)
         return problem(why, FILE_LOCAL, .errno_ = -ret->dir, .name = g->dest);
@@ -117,7 +119,7 @@ static void one_say(const struct getting_one *g, const struct target *t,
     cli_trace(g->c, "%s", digest);
     cli_json(g->c,
              json_pack("{s:s, s:o, s:o, s:I, s:I, s:s}", "do", "get", "path",
-                       text_to_json(g->from->path.text, g->from->path.size),
+                       path_to_json(g->from->path.text, g->from->path.size),
                        "local", text_to_json(local, strlen(local)), "size",
                        (json_int_t)got->size, "received",
                        (json_int_t)got->received, "root", digest));
@@ -134,7 +136,7 @@ static int one_would(const struct getting_one *g, const struct target *t,
     cli_json(g->c,
              json_pack("{s:s, s:b, s:o, s:o, s:I}", "do", "get", "dry_run", 1,
                        "path",
-                       text_to_json(g->from->path.text, g->from->path.size),
+                       path_to_json(g->from->path.text, g->from->path.size),
                        "local", text_to_json(local, strlen(local)), "size",
                        (json_int_t)e->size));
     return 0;

@@ -127,6 +127,8 @@ static void explain_one(struct cli *c, const struct problem_row *row)
                           row->exit_status));
 }
 
+#define NEAR_MOST 4
+
 int cmd_explain(struct cli *c)
 {
     const char *near = NULL;
@@ -140,10 +142,14 @@ int cmd_explain(struct cli *c)
     }
     id = problem_by_code(c->argv[0], &near);
     if (id == PROBLEM_NONE) {
-        snprintf(detail, sizeof(detail),
-                 near ? _("there is no code '%.60s'; did you mean '%.60s'?")
-                      : _("there is no code '%.60s'"),
-                 c->argv[0], near);
+        if (near && text_distance(c->argv[0], near) <= NEAR_MOST)
+            snprintf(detail, sizeof(detail),
+                     _("there is no code '%.60s'; did you mean '%.60s'?"),
+                     c->argv[0], near);
+        else
+            snprintf(detail, sizeof(detail),
+                     _("there is no code '%.60s'; 'ferry explain' lists them"),
+                     c->argv[0]);
         return problem(c->why, USAGE, .detail = detail);
     }
     explain_one(c, problem_row(id));

@@ -44,14 +44,12 @@ void date_print(int64_t ns, const char *format, char ret[40])
 static json_t *entry_json(const struct remote_entry *e, const char *target,
                           const struct path *path)
 {
-    char digest[DIGEST_TEXT_BYTES], full[PATH_BYTES + 2];
+    char digest[DIGEST_TEXT_BYTES];
     json_t *j;
 
-    full[0] = '/';
-    memcpy(full + 1, path->text, path->size);
     j = json_pack("{s:o, s:o, s:s#, s:I, s:I, s:i}", "name",
                   text_to_json(e->name, strlen(e->name)), "path",
-                  text_to_json(full, path->size + 1u), "type", &e->type, 1,
+                  path_to_json(path->text, path->size), "type", &e->type, 1,
                   "size", (json_int_t)e->size, "mtime_ns",
                   (json_int_t)e->mtime_ns, "mode", (int)e->mode);
     if (j && target)
@@ -123,7 +121,7 @@ static int entry_say(struct list *l, const struct listing_entry *e)
     }
     if (e->last) {
         columns_flush(&l->columns, stdout);
-        fflush(stdout);
+        cli_flush();
     }
     return 0;
 }

@@ -10,6 +10,7 @@
 
 #include "client/begun.h"
 #include "client/put_tree.h"
+#include "client/text.h"
 #include "client/upload.h"
 
 struct put {
@@ -79,7 +80,7 @@ static void one_say(struct put *p, const char *local)
     cli_json(p->c,
              json_pack("{s:s, s:o, s:o, s:I, s:I, s:s, s:s}", "do", "put",
                        "local", text_to_json(local, strlen(local)), "path",
-                       text_to_json(p->target.text, p->target.size), "size",
+                       path_to_json(p->target.text, p->target.size), "size",
                        (json_int_t)r->size, "sent", (json_int_t)r->sent, "root",
                        digest, "level", r->level));
 }
@@ -194,12 +195,31 @@ static int put_many(struct put *p, struct batch *b)
 
 /* ---- the command ------------------------------------------------------------------------ */
 
+static bool is_directory(const char *local)
+{
+    int fd = keel_file_open_any(local, O_RDONLY | O_DIRECTORY, 0);
+
+    if (fd >= 0)
+        keel_file_close(fd);
+    return fd >= 0;
+}
+
 static int sources_check(const struct cli *c, int count)
 {
+    char detail[PROBLEM_TEXT_BYTES];
     struct place source;
 
     if (count == 0)
         return problem(c->why, USAGE, .detail = "put needs a file to send");
+    /* As with cp the last would be where to: that lacks its colon. */
+    if (count > 1 && count == c->argc && !c->recursive &&
+        is_directory(c->argv[count - 1])) {
+        snprintf(detail, sizeof(detail),
+                 _("'%.60s' is a directory here; a place on the server has a "
+                   "colon, as in ':/name', and -r sends directories"),
+                 c->argv[count - 1]);
+        return problem(c->why, USAGE, .detail = detail);
+    }
     if (c->match && (count > 1 || c->recursive))
         return problem(c->why, USAGE, .detail = "--if-match is for one file");
     for (int i = 0; i < count; i++) {

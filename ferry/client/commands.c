@@ -303,13 +303,12 @@ void cli_help(const struct command *k, FILE *to)
 static int cmd_help(struct cli *c)
 {
     const struct command *k = c->argc > 0 ? command_find(c->argv[0]) : NULL;
-    char detail[128];
 
-    if (c->argc > 0 && !k) {
-        snprintf(detail, sizeof(detail), _("'%.60s' is not a command"),
-                 c->argv[0]);
-        return problem(c->why, USAGE, .detail = detail);
-    }
-    cli_help(k, stdout);
+    if (c->argc > 0 && !k)
+        return options_wrong_command(c, c->argv[0]);
+    if (c->json)
+        cli_help_json(c, k);
+    else
+        cli_help(k, stdout);
     return 0;
 }

@@ -6,6 +6,7 @@
 #include <keel/co.h>
 
 #include "client/getting.h"
+#include "client/remote.h"
 #include "client/text.h"
 
 void get_path(const char *dir, const char *name, char ret[SHOWN_BYTES])
@@ -27,6 +28,11 @@ static json_t *text_json(const char *text)
     return text_to_json(text, strlen(text));
 }
 
+static json_t *remote_json(const char *path)
+{
+    return path_to_json(path, strlen(path));
+}
+
 /* ---- what failed ----------------------------------------------------------------- */
 
 /* A sentence that names the file names it with its path, where that fits. */
@@ -45,7 +51,7 @@ static void failure_json(const struct getting *g, const char *local,
     cli_json(g->c,
              json_pack("{s:o, s:o, s:o}", "problem", cli_problem_json(why),
                        "local", local ? text_json(local) : json_null(), "path",
-                       remote ? text_json(remote) : json_null()));
+                       remote ? remote_json(remote) : json_null()));
 }
 
 void get_failed(struct getting *g, const char *local, const char *remote,
@@ -147,7 +153,7 @@ void get_told_same(struct getting *g, const struct local_dir *dir,
     if (g->c->json)
         cli_json(g->c,
                  json_pack("{s:s, s:o, s:o, s:I, s:I, s:b}", "do", "get",
-                           "path", text_json(t.remote), "local",
+                           "path", remote_json(t.remote), "local",
                            text_json(t.local), "size", (json_int_t)e->size,
                            "received", (json_int_t)0, "unchanged", 1));
     else
@@ -160,7 +166,7 @@ static void link_told(struct getting *g, const struct told *t,
     g->links++;
     if (g->c->json)
         cli_json(g->c, json_pack("{s:s, s:o, s:o, s:o, s:b}", "do", "link",
-                                 "path", text_json(t->remote), "local",
+                                 "path", remote_json(t->remote), "local",
                                  text_json(t->local), "target",
                                  text_json(target), "dry_run", g->c->dry_run));
     else
@@ -181,7 +187,7 @@ void get_told_would(struct getting *g, const struct local_dir *dir,
     g->bytes += e->size;
     file_say(g, &t, e->size);
     cli_json(g->c, json_pack("{s:s, s:o, s:o, s:I, s:b}", "do", "get", "path",
-                             text_json(t.remote), "local", text_json(t.local),
+                             remote_json(t.remote), "local", text_json(t.local),
                              "size", (json_int_t)e->size, "dry_run", 1));
 }
 
@@ -195,7 +201,7 @@ void get_told_directory(struct getting *g, const struct local_dir *d)
     if (g->c->json) {
         cli_json(g->c,
                  json_pack("{s:s, s:o, s:o, s:b}", "do", "mkdir", "path",
-                           text_json(d->remote), "local", text_json(d->local),
+                           remote_json(d->remote), "local", text_json(d->local),
                            "dry_run", g->c->dry_run));
         return;
     }
@@ -218,7 +224,7 @@ static void file_told(struct item *i, const struct told *t)
     digest_print(g->hash, &i->root, digest);
     cli_json(g->c,
              json_pack("{s:s, s:o, s:o, s:I, s:I, s:s}", "do", "get", "path",
-                       text_json(t->remote), "local", text_json(t->local),
+                       remote_json(t->remote), "local", text_json(t->local),
                        "size", (json_int_t)i->entry.size, "received",
                        (json_int_t)i->received, "root", digest));
 }

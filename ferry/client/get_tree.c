@@ -229,7 +229,6 @@ static int get_places(struct getting *g, const struct get_order *o,
                       struct problem *why)
 {
     for (unsigned k = 0; k < o->count && !g->full; k++) {
-        char words[PROBLEM_TEXT_BYTES];
         int rc = get_place(g, o, &o->places[k], why);
 
         if (rc >= 0)
@@ -237,8 +236,7 @@ static int get_places(struct getting *g, const struct get_order *o,
         if (batch_broken(g->batch) || o->count == 1 || g->full ||
             problem_exit_status(why) != 1)
             return rc;
-        place_print(&o->places[k], words, sizeof(words));
-        get_failed(g, NULL, words, why);
+        get_failed(g, NULL, o->places[k].path.text, why);
     }
     return 0;
 }

@@ -11,6 +11,7 @@
 #include <keel/file.h>
 
 #include "base/base64.h"
+#include "client/text.h"
 
 #define FILE_MOST 65536
 
@@ -261,10 +262,13 @@ int profile_load(const struct home *h, const char *name, struct profile *ret,
     snprintf(file, sizeof(file), "%s.json", ret->name);
     rc = json_load(h->profiles, file, &j, why);
     if (rc == -ENOENT && name && *name) {
-        char detail[128];
+        char detail[PROBLEM_TEXT_BYTES];
 
-        snprintf(detail, sizeof(detail), _("there is no profile '%s'"),
-                 ret->name);
+        snprintf(
+            detail, sizeof(detail),
+            _("there is no profile '%s'; 'ferry profiles' lists yours, and "
+              "any server's file is ferry://USER@HOST/path"),
+            ret->name);
         return problem(why, USAGE, .detail = detail);
     }
     if (rc == -ENOENT)

@@ -71,17 +71,21 @@ static int client(int argc, char **argv)
     rc = options_parse(&c, argc, argv, true, &k);
     if (rc < 0)
         return bad_usage(&c, k);
-    if (c.version) {
+    if (c.version && c.json)
+        cli_json(&c, json_pack("{s:s}", "version", FERRY_VERSION));
+    else if (c.version)
         puts("ferry " FERRY_VERSION);
+    if (c.version)
         return 0;
-    }
     /* Nothing but ferry, at a terminal: the prompt. */
     if (!k && !c.help && isatty(0) && isatty(1))
         k = command_find("shell");
-    if (c.help || !k) {
+    if (c.json && (c.help || !k))
+        cli_help_json(&c, k);
+    else if (c.help || !k)
         cli_help(k, c.help ? stdout : stderr);
+    if (c.help || !k)
         return c.help ? 0 : 2;
-    }
     if (session_patience_check(&why) < 0)
         return bad_usage(&c, NULL);
     return command_run(&c, k);

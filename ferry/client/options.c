@@ -295,7 +295,7 @@ static int read_letters(struct reading *r, const char *word)
     return 0;
 }
 
-static int wrong_command(struct cli *c, const char *name)
+int options_wrong_command(struct cli *c, const char *name)
 {
     const char *near = NULL;
     unsigned least = 3;
@@ -325,7 +325,7 @@ static int read_word(struct reading *r, char *word, bool options)
         return read_letters(r, word + 1);
     if (r->named && !r->command) {
         r->command = command_find(word);
-        return r->command ? 0 : wrong_command(c, word);
+        return r->command ? 0 : options_wrong_command(c, word);
     }
     c->argv[c->argc++] = word;
     return 0;

@@ -61,4 +61,7 @@ int options_parse(struct cli *c, int argc, char **argv, bool named,
 /* "ferry ls [-lr] ..." into `ret`. */
 void options_help(uint64_t options, FILE *to);
 
+/* USAGE: there is no such command, but perhaps one that is called alike. */
+int options_wrong_command(struct cli *c, const char *name);
+
 #endif

@@ -42,7 +42,7 @@ static json_t *json_path(const struct item *i)
 
     if (node_path(i->node, i->name, &path, NULL) < 0)
         return json_null();
-    return text_to_json(path.text, path.size);
+    return path_to_json(path.text, path.size);
 }
 
 /* Lines of files are for -v, and for files that were named themselves. */
@@ -140,7 +140,7 @@ void report_directory(struct tree *t, const struct node *n)
     t->report.directories++;
     if (t->c->json) {
         cli_json(t->c, json_pack("{s:s, s:o, s:b}", "do", "mkdir", "path",
-                                 text_to_json(n->path->text, n->path->size),
+                                 path_to_json(n->path->text, n->path->size),
                                  "dry_run", t->c->dry_run));
     } else if (t->c->verbose > 0 || (t->c->verbose == 0 && t->c->dry_run)) {
         path_print(n->path, path, sizeof(path));
@@ -159,7 +159,7 @@ static void failure_json(struct tree *t, const char *local,
         t->c,
         json_pack("{s:o, s:o, s:o}", "problem", cli_problem_json(why), "local",
                   text_to_json(local, strlen(local)), "path",
-                  path ? text_to_json(path->text, path->size) : json_null()));
+                  path ? path_to_json(path->text, path->size) : json_null()));
 }
 
 void report_failed(struct tree *t, const char *local, const struct path *path,

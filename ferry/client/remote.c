@@ -5,13 +5,21 @@
 #include <stdio.h>
 #include <string.h>
 
+json_t *path_to_json(const char *text, size_t size)
+{
+    /* Paths for words, which may be cut, have a name more. */
+    char full[PATH_BYTES + NAME_BYTES + 3];
+
+    if (size > sizeof(full) - 2)
+        size = sizeof(full) - 2;
+    full[0] = '/';
+    memcpy(full + 1, text, size);
+    return text_to_json(full, size + 1);
+}
+
 json_t *path_fields(const struct path *path)
 {
-    char text[PATH_BYTES + 2];
-
-    text[0] = '/';
-    memcpy(text + 1, path->text, path->size);
-    return json_pack("{s:o}", "path", text_to_json(text, path->size + 1u));
+    return json_pack("{s:o}", "path", path_to_json(path->text, path->size));
 }
 
 json_t *path_fields_in(const char *space, const struct path *path)

@@ -38,6 +38,8 @@ int remote_hash_place(struct session *s, const struct place *place,
                       uint64_t *ret_size, struct problem *why);
 int remote_hash(struct session *s, const struct path *path,
                 enum chunk_hash hash, struct digest *ret, struct problem *why);
+/* "/a/b" of "a/b", as a request and --json have it. */
+json_t *path_to_json(const char *text, size_t size);
 /* {"path": ...} for a request; NULL when memory is out. */
 json_t *path_fields(const struct path *path);
 /* Likewise in the space of that name ("": the account's home). */

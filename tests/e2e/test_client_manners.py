@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from ferry import BUILD, PASSWORD, PATIENCE, Server
+from ferry import BUILD, PASSWORD, PATIENCE, ROOT
 from proxy import Proxy
 
 MIB = 1 << 20
@@ -353,3 +353,116 @@ def test_a_tree_under_a_new_name_goes_on_under_it(far, tmp_path):
     assert "t" in far.who.names(":/new")
     far.who.run("get", "-r", ":/new", back)
     assert (back / "new" / "t" / "zzz").exists()
+
+
+# ---- words -------------------------------------------------------------------------
+
+
+def keys_of(o):
+    found = set()
+    for key, value in o.items():
+        found.add(key)
+        if isinstance(value, dict):
+            found |= keys_of(value)
+    return found
+
+
+def test_the_manual_knows_each_field_of_json(server, ada, tmp_path):
+    page = (ROOT / "docs/man/ferry.1").read_text()
+    page = page[page.index(".SH JSON"):page.index(".SH ENVIRONMENT")]
+    told = set(re.findall(r'"([a-z_0-9]+)"', page))
+    tree = tmp_path / "t"
+    (tree / "d").mkdir(parents=True)
+    (tree / "d" / "f").write_bytes(b"f")
+    (tree / "l").symlink_to("d")
+    for command in (
+            "whoami", "spaces", "devices", "profiles", "help", "help put",
+            "explain", "--version", "--help", "put --help", "frob", "ls --frob",
+            "put -r --dry-run t", "put -r t", "put -r t", "put t/d/f :/one",
+            "put t/d/f none", "put none", "ls -r", "stat :/t :/t/l :/t/d/f",
+            "hash :/one t/d/f", "get -r --dry-run :/t back", "get -r :/t back",
+            "get -r :/t back", "get :/one", "get :/one --dry-run",
+            "get :/one :/none .", "mkdir :/m", "mv :/m :/n", "rm -r --dry-run :/t",
+            "rm -r :/t", "rm :/n :/none", f"login ada@{server.address}",
+            "profiles default ada", "devices remove 99", "logout", "ls"):
+        done = ada.run(*command.split(), "--json", status=None, cwd=tmp_path,
+                       password=PASSWORD)
+        assert done.err == "", done
+        assert done.out, command
+        for o in done.objects():
+            assert keys_of(o) <= told, (command, o)
+
+
+@pytest.mark.parametrize("args, status, words", [
+    (["put", "f"], 1, ["Not logged in", "ferry login USER@HOST"]),
+    (["helpp"], 2, ["did you mean 'help'?"]),
+    (["help", "putt"], 2, ["did you mean 'put'?"]),
+    (["put", "--recursve", "f"], 2, ["did you mean --recursive?", "usage: "]),
+    (["explain", "quota.byts"], 2, ["did you mean 'quota.bytes'?"]),
+    (["explain", "nonsense"], 2, ["'ferry explain' lists them"]),
+    (["put", "f", "host:path"], 2, ["no profile 'host'", "ferry://USER@HOST"]),
+    (["put", "f", "d"], 2, ["'d' is a directory here", "':/name'"]),
+])
+def test_a_stranger_is_told_what_to_do(server, tmp_path, args, status, words):
+    (tmp_path / "f").write_bytes(b"f")
+    (tmp_path / "d").mkdir()
+    said = server.stranger().run(*args, status=status, cwd=tmp_path)
+    assert said.out == ""
+    assert all(w in said.err for w in words), said
+
+
+@pytest.mark.parametrize("args, words", [
+    (["put", "d"], ["d is a directory.", "-r"]),
+    (["put", "f", ":/no/where/f"], ["There is no /no/where", "mkdir -p"]),
+    (["put", "none"], ["none: No such file or directory."]),
+    (["get", ":/f", "no/where/f"], ["no/where: No such file or directory"]),
+    (["get", ":/d"], [":/d is a directory.", "-r"]),
+    (["get", ":/f", "d/."], ["d/./f: Permission denied"]),
+])
+def test_a_member_is_told_what_to_do(server, ada, tmp_path, args, words):
+    (tmp_path / "f").write_bytes(b"f")
+    (tmp_path / "d").mkdir()
+    ada.run("put", "f", cwd=tmp_path)
+    ada.run("mkdir", ":/d")
+    if "d/." in args and os.geteuid() == 0:
+        pytest.skip("root may write everywhere")
+    os.chmod(tmp_path / "d", 0o500)
+    said = ada.run(*args, status=1, cwd=tmp_path)
+    assert all(w in said.err for w in words), said
+
+
+def test_a_reader_that_leaves_ends_it_quietly(server, ada, tmp_path):
+    """ferry ls | head -1"""
+    for d in range(3):
+        (tmp_path / "t" / f"{d}").mkdir(parents=True)
+        for i in range(2000):
+            (tmp_path / "t" / f"{d}" / f"{'x' * 100}{i}").write_bytes(b"")
+    ada.run("put", "-r", tmp_path / "t", ":/")
+    process = ada.start("ls", "-r", ":/t")
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait(PATIENCE) == -signal.SIGPIPE
+
+
+def test_color_is_for_terminals_that_want_it(server, ada):
+    with Shell(ada) as shell:
+        assert "\x1b[31m" in shell.does(f"{BUILD}/ferry get :/none")
+        assert "\x1b" not in shell.does(f"NO_COLOR=1 {BUILD}/ferry get :/none")
+    assert "\x1b" not in ada.run("get", ":/none", status=1).err
+
+
+def test_an_interrupt_in_the_middle_goes_on_when_repeated(far, tmp_path):
+    (tmp_path / "big").write_bytes(os.urandom(32 * MIB))
+    far.hold(up=20 * MIB)
+    with Shell(far.who) as shell:
+        shell.child.sendline(f"{BUILD}/ferry put {tmp_path}/big")
+        assert far.held.wait(PATIENCE)
+        shell.child.expect("MB/s")
+        shell.child.send("\x03")
+        shell.child.expect("Interrupted. Repeat the command to continue.")
+        shell.child.expect("sh> ")
+        assert shell.sane()
+        far.mend()
+        again = shell.does(f"{BUILD}/ferry put {tmp_path}/big")
+        assert "were there already, committed" in again

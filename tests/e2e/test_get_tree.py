@@ -186,8 +186,8 @@ def test_json_tells_each_file_and_the_sum(ada, space, tmp_path):
     (space / "t/l").symlink_to("d/f")
     said = ada.run("get", "-r", "--json", ":/t", tmp_path / "out").objects()
     by_name = {pathlib.Path(o["local"]).name: o for o in said[:-1]}
-    assert by_name["d"]["do"] == "mkdir" and by_name["d"]["path"] == "t/d"
-    assert by_name["f"]["path"] == "t/d/f"
+    assert by_name["d"]["do"] == "mkdir" and by_name["d"]["path"] == "/t/d"
+    assert by_name["f"]["path"] == "/t/d/f"
     assert by_name["f"]["size"] == 5
     assert by_name["f"]["root"] == ada.run(
         "hash", "--json", ":/t/d/f").objects()[0]["root"]

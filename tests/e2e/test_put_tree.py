@@ -165,7 +165,7 @@ def test_several_files_and_trees_go_together(server, tmp_path):
     done = ada.run("put", "-r", "--json", "a", "f", "l", ":/",
                    cwd=tmp_path).objects()
     assert {o["path"] for o in done if o.get("do") == "put"} == \
-        {f"a/d{d}/{i}" for d in range(3) for i in range(3)} | {"f"}
+        {f"/a/d{d}/{i}" for d in range(3) for i in range(3)} | {"/f"}
     assert [o["target"] for o in done if o.get("do") == "link"] == ["f"]
     # Without -r a link is what it leads to.
     os.symlink("f", tmp_path / "l2")

@@ -135,7 +135,7 @@ def test_several_files_go_in_one_command(server, tmp_path):
             partly = ada.run(*command, "--json", status=5).objects()
             done = [o for o in partly if "do" in o]
             failed = [o["problem"]["code"] for o in partly if "problem" in o]
-            assert sorted(o["path"] for o in done) == ["a", "b"]
+            assert sorted(o["path"] for o in done) == ["/a", "/b"]
             assert len(failed) == 1 and failed[0] != "internal", partly
     assert [o["local"] for o in done] == [str(tmp_path / "to" / n)
                                           for n in "ab"]
