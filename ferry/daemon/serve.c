@@ -491,7 +491,7 @@ static void server_announce(struct server *s)
 
 static int server_run(struct server *s, struct problem *why)
 {
-    keel_auto(group) struct keel_group *work = NULL, *last = NULL;
+    keel_auto(group) struct keel_group *work = NULL, *last = NULL, *door = NULL;
     keel_ns grace;
     char status[64];
     struct accepting accepting[CONF_LISTEN_MOST];
@@ -504,12 +504,15 @@ static int server_run(struct server *s, struct problem *why)
     rc = keel_group_new(0, &work);
     if (rc == 0)
         rc = keel_group_new(0, &last);
-    how.group = work;
+    if (rc == 0)
+        rc = keel_group_new(0, &door);
+    how.group = door;
     for (unsigned i = 0; i < s->listener_count && rc == 0; i++) {
         accepting[i] = (struct accepting){s, s->listeners[i]};
         rc = keel_spawn(&how, run_accept, &accepting[i], NULL);
     }
     how.name = "admin";
+    how.group = work;
     if (rc == 0)
         rc = keel_spawn(&how, run_admin, s, NULL);
     how.name = "expire";
@@ -537,7 +540,11 @@ static int server_run(struct server *s, struct problem *why)
         log_warn("a second SIGTERM will not be heard");
     keel_group_cancel(work);
     keel_group_join(work, KEEL_FOREVER);
+    /* Who comes meanwhile hears that it stops. */
     native_drain(s->native, keel_after(grace));
+    keel_group_cancel(door);
+    keel_group_join(door, KEEL_FOREVER);
+    native_turned_away(s->native);
     return rc < 0 ? rc : 0; /* not because somebody asked: a failure */
 }
 
@@ -561,6 +568,7 @@ static int server_serve(struct server *s, struct problem *why)
     rc = s->conf->log ? log_file(s->conf->log) : 0;
     if (rc < 0)
         return problem(why, FILE_LOCAL, .errno_ = -rc, .name = s->conf->log);
+    keel_descriptors_most();
     rc = server_prepare(s, why);
     if (rc == 0) {
         keel_dump_on_signal(SIGQUIT);

@@ -38,6 +38,7 @@ struct conn {
     int64_t since;          /* seconds since 1970 */
     struct native *native;
     struct native_limits limits;
+    struct problem away; /* it is told this, and no more; or PROBLEM_NONE */
     struct keel_loop *loop;
     struct keel_co *co;         /* conn_run's, while it runs */
     struct keel_stream *stream; /* until the link has it */
@@ -100,14 +101,14 @@ int conn_dismiss(struct conn *c, const struct problem *why, keel_ns quiet_by);
 
 struct native {
     struct native_options o;
-    struct keel_lock
-        lock; /* conns, count, stopping; never held across a wait */
+    struct keel_lock lock; /* for what follows; never held across a wait */
     TAILQ_HEAD(, conn) conns;
     struct native_limits limits;
     uint64_t bytes_in, bytes_out; /* of the connections that are over */
     unsigned count;
-    bool stopping;
-    struct keel_event changed; /* count went down */
+    unsigned away; /* that are told so, and not counted */
+    bool stopping, full;
+    struct keel_event changed; /* count or away went down */
     struct room small;         /* for small files on their way in */
     struct {
         _Atomic uint64_t accepted, refused, logins, logins_refused, requests;

@@ -70,6 +70,10 @@ static int conn_verb(struct conn *c, const struct verb *v, const char *verb,
     struct request q;
     int rc;
 
+    if (c->away.id != PROBLEM_NONE) {
+        *why = c->away;
+        return -problem_row(why->id)->errno_;
+    }
     if (!v && !json_is_string(json_object_get(body, "do")))
         return problem(why, REQUEST_INVALID, .detail = "'do' is missing");
     if (!v)

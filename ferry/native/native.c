@@ -19,6 +19,11 @@
 #define SMALL_ROOM ((size_t)16 << 20)
 #define SMALL_COST ((size_t)32 << 10)
 
+/* Newcomers beyond the cap, or while it stops, are told so: as many at a time,
+ * and each within this time for TLS, and again for its HELLO. */
+#define AWAY_MOST 16
+#define AWAY_TIME (2 * KEEL_SECOND)
+
 void native_limits(struct native *n, const struct native_options *o)
 {
     struct native_limits l = {
@@ -31,14 +36,6 @@ void native_limits(struct native *n, const struct native_options *o)
     };
 
     n->limits = l;
-}
-
-/* Of a connection that begins now. */
-static struct native_limits limits_now(struct native *n)
-{
-    keel_guard(&n->lock);
-
-    return n->limits;
 }
 
 int native_new(const struct native_options *o, struct native **ret)
@@ -198,12 +195,12 @@ static void conn_leave(struct native *n, struct conn *c)
 void conn_drop(struct conn *c)
 {
     struct native *n = c->native;
-    bool last;
+    bool away = c->away.id != PROBLEM_NONE, last;
 
     {
         keel_guard(&n->lock);
         last = --c->holders == 0;
-        if (last)
+        if (last && !away)
             conn_leave(n, c);
     }
     if (!last)
@@ -221,7 +218,10 @@ void conn_drop(struct conn *c)
     keel_free(c);
     /* Under the lock: native_free may follow the last one at once. */
     keel_guard(&n->lock);
-    __atomic_store_n(&n->count, n->count - 1, __ATOMIC_RELAXED);
+    if (away)
+        n->away--;
+    else
+        __atomic_store_n(&n->count, n->count - 1, __ATOMIC_RELAXED);
     keel_event_set(&n->changed);
 }
 
@@ -235,9 +235,12 @@ static int conn_run(void *arg)
     c->co = keel_current();
     log_debug("conn=%s peer=%s open", c->id, c->peer);
     rc = conn_shake(c, &why);
-    if (rc == 0)
+    if (rc == 0 && c->away.id != PROBLEM_NONE)
+        link_goodbye(c->link, &c->away, keel_after(KEEL_SECOND));
+    else if (rc == 0)
         rc = conn_serve(c, &why);
-    if (rc < 0 && rc != -ECANCELED && why.id != PROBLEM_NONE) {
+    if (rc < 0 && rc != -ECANCELED && why.id != PROBLEM_NONE &&
+        c->away.id == PROBLEM_NONE) {
         problem_sentence(&why, words, sizeof(words));
         log_info("conn=%s peer=%s account=%s closed: %s: %s", c->id, c->peer,
                  c->actor.account ? c->actor.name : "-", problem_code(&why),
@@ -296,20 +299,45 @@ static struct keel_loop *least_loaded(const struct native *n)
     return best;
 }
 
-/* Counts a newcomer in, unless the house is full or closing. */
+/* Under native's lock: a place to be told `why` in. */
+static int turn_away(struct native *n, struct conn *c)
+{
+    if (n->away >= AWAY_MOST)
+        return n->stopping ? -ESHUTDOWN : -EUSERS;
+    n->away++;
+    if (c->limits.handshake_timeout > AWAY_TIME)
+        c->limits.handshake_timeout = AWAY_TIME;
+    if (n->stopping)
+        problem(&c->away, SERVER_STOPPING);
+    else
+        problem(&c->away, SERVER_FULL, .limit = c->limits.connections_max);
+    return 0;
+}
+
+/* Counts a newcomer in, or, when the house is full or closing, among those that
+ * are turned away. */
 static int native_admit(struct native *n, struct conn *c)
 {
-    keel_guard(&n->lock);
+    bool was_full, full;
+    int rc = 0;
 
-    if (n->stopping)
-        return -ESHUTDOWN;
-    if (n->count >= n->limits.connections_max)
-        return -EUSERS;
-    __atomic_store_n(&n->count, n->count + 1, __ATOMIC_RELAXED);
-    c->limits = n->limits;
-    TAILQ_INSERT_TAIL(&n->conns, c, node);
-    n->counters.accepted++;
-    return 0;
+    {
+        keel_guard(&n->lock);
+        c->limits = n->limits;
+        was_full = n->full;
+        n->full = full = n->count >= n->limits.connections_max;
+        if (full || n->stopping) {
+            rc = turn_away(n, c);
+        } else {
+            __atomic_store_n(&n->count, n->count + 1, __ATOMIC_RELAXED);
+            TAILQ_INSERT_TAIL(&n->conns, c, node);
+            n->counters.accepted++;
+        }
+    }
+    n->counters.refused += full;
+    if (full && !was_full)
+        log_warn("full: %u connections, the limit", c->limits.connections_max);
+    return rc;
 }
 
 int native_connection(struct native *n, struct keel_stream *stream)
@@ -352,44 +380,39 @@ int native_connection(struct native *n, struct keel_stream *stream)
     return rc;
 }
 
-/* A refused newcomer is told why when that costs nothing: TLS would cost a
- * handshake, so it just sees the connection end. */
+/* Somebody must close something first, or what the network did to the newcomer
+ * (accept(2) lists more than a dozen) must not make the server deaf: it is tried
+ * again, and the log says when that begins and when it is over. */
+static int accept_failed(int error, int *was)
+{
+    if (error != *was)
+        log_warn("accept: %s; waiting", strerror(-error));
+    *was = error;
+    return keel_sleep(keel_after(100 * KEEL_MS)) < 0 ? -ECANCELED : 0;
+}
+
 int native_accept(struct native *n, struct keel_listener *l)
 {
-    bool full = false;
+    int was = 0; /* the error of the last one */
 
     for (;;) {
         struct keel_stream *s;
         int rc = keel_accept(l, KEEL_FOREVER, &s);
 
-        if (rc == -EMFILE || rc == -ENFILE || rc == -ENOBUFS || rc == -ENOMEM) {
-            /* Somebody must close something first. */
-            log_warn("accept: %s; waiting", strerror(-rc));
-            if (keel_sleep(keel_after(100 * KEEL_MS)) < 0)
-                return -ECANCELED;
-            continue;
-        }
         if (rc == -ECONNABORTED || rc == -EINTR)
             continue;
         if (rc == -ECANCELED)
             return rc;
         if (rc < 0) {
-            /* What the network did to the newcomer (accept(2) lists more than
-             * a dozen) must not make the server deaf. */
-            log_warn("accept: %s", strerror(-rc));
-            if (keel_sleep(keel_after(100 * KEEL_MS)) < 0)
+            if (accept_failed(rc, &was) < 0)
                 return -ECANCELED;
             continue;
         }
-        rc = native_connection(n, s);
-        if (rc < 0) {
+        if (was < 0)
+            log_warn("accept: it works again");
+        was = 0;
+        if (native_connection(n, s) < 0)
             keel_stream_close(s);
-            if (rc == -EUSERS && !full)
-                log_warn("full: %u connections, the limit",
-                         limits_now(n).connections_max);
-            n->counters.refused += rc == -EUSERS;
-        }
-        full = rc == -EUSERS;
     }
 }
 
@@ -436,6 +459,21 @@ int conn_dismiss(struct conn *c, const struct problem *why, keel_ns quiet_by)
     return rc;
 }
 
+/* Until there are none of them. */
+static void native_wait(struct native *n, const unsigned *count,
+                        keel_ns deadline)
+{
+    unsigned left;
+
+    do {
+        keel_event_clear(&n->changed);
+        /* The one that left last has dropped the lock when we can take it. */
+        keel_lock_hold(&n->lock);
+        left = *count;
+        keel_lock_drop(&n->lock);
+    } while (left > 0 && keel_event_wait(&n->changed, deadline) == 0);
+}
+
 void native_drain(struct native *n, keel_ns deadline)
 {
     struct problem why = {.id = PROBLEM_SERVER_STOPPING};
@@ -448,14 +486,10 @@ void native_drain(struct native *n, keel_ns deadline)
         (void)conn_dismiss(c, &why, deadline);
     keel_lock_drop(&n->lock);
 
-    for (;;) {
-        keel_event_clear(&n->changed);
-        if (native_connections(n) == 0)
-            break;
-        if (keel_event_wait(&n->changed, deadline + 2 * KEEL_SECOND) < 0)
-            break;
-    }
-    /* The one that left last has dropped the lock when we can take it. */
-    keel_lock_hold(&n->lock);
-    keel_lock_drop(&n->lock);
+    native_wait(n, &n->count, deadline + 2 * KEEL_SECOND);
+}
+
+void native_turned_away(struct native *n)
+{
+    native_wait(n, &n->away, keel_after(2 * AWAY_TIME + KEEL_SECOND));
 }

@@ -3,8 +3,9 @@
  * It has no policy of its own: what is refused, they refuse.
  *
  * Connections are accepted on the caller's loop and placed on the least loaded
- * of the given ones; a connection's coroutines stay there.  At the cap a
- * newcomer is closed at once, without a handshake, and the log says so once. */
+ * of the given ones; a connection's coroutines stay there.  At the cap,
+ * or while it stops, a newcomer is told so after TLS and HELLO, by GOODBYE; 16 of
+ * them at a time, within a few seconds, and others beyond are closed at once. */
 #ifndef FERRY_NATIVE_H
 #define FERRY_NATIVE_H
 
@@ -38,12 +39,15 @@ void native_free(struct native *n);
 /* Accepts until cancelled (returns -ECANCELED) or the listener breaks. */
 int native_accept(struct native *n, struct keel_listener *l);
 /* Takes one connected stream, as native_accept does; on error it is still the
- * caller's.  -EUSERS: at the cap. */
+ * caller's.  -EUSERS, -ESHUTDOWN: nor is there a place to be told so. */
 int native_connection(struct native *n, struct keel_stream *stream);
 
 /* Tells all connections that the server stops: idle ones end at once, those
- * with requests in progress when these are done, all of them by `deadline`. */
+ * with requests in progress when these are done, all of them by `deadline`.
+ * Newcomers are turned away from now on. */
 void native_drain(struct native *n, keel_ns deadline);
+/* When no more are accepted: waits for those that are being turned away. */
+void native_turned_away(struct native *n);
 unsigned native_connections(const struct native *n);
 
 /* Settings that may change while it runs (a reload): the struct's

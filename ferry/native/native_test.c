@@ -433,17 +433,25 @@ static void limits_change_while_it_runs(void)
 {
     struct native_options o = {.connections_max = 2};
     struct keel_stream *pair[2];
-    struct link *one = come("one"), *two = come("two");
+    struct link *one = come("one"), *two = come("two"), *three;
+    struct link_options lo;
     const json_t *hello;
+    struct problem why;
 
     native_configure(t.native, &o);
     OK(keel_stream_pair(4096, pair), NULL);
-    assert_int_equal(native_connection(t.native, pair[0]), -EUSERS);
+    OK(native_connection(t.native, pair[0]), NULL);
+    memset(&lo, 0, sizeof(lo));
+    lo.agent = "test";
+    OK(link_open(pair[1], &lo, &three, &why), &why);
+    REFUSED(link_wait(three, FOR_EVER, &why), &why, SERVER_FULL);
+    assert_int_equal(why.limit, 2);
+    link_close(three);
+    assert_int_equal(native_connections(t.native), 2);
+    native_turned_away(t.native);
     o.connections_max = 3;
     o.registration = REGISTRATION_CLOSED_;
     native_configure(t.native, &o);
-    keel_stream_close(pair[0]);
-    keel_stream_close(pair[1]);
     leave(two);
     two = come(NULL);
     hello = link_peer_hello(two);

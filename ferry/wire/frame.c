@@ -99,24 +99,40 @@ static int read_binary(struct keel_stream *s, uint32_t size,
     return check_id(f->id, why);
 }
 
+/* Length and kind.  A length of 0 has no kind behind it, so that nobody waits
+ * for one. */
+static int read_head(struct keel_stream *s, uint8_t head[WIRE_HEAD_BYTES],
+                     keel_ns deadline, struct problem *why)
+{
+    size_t got = 0;
+
+    while (got < WIRE_HEAD_BYTES) {
+        ssize_t n =
+            keel_stream_read(s, head + got, WIRE_HEAD_BYTES - got, deadline);
+
+        if ((n == 0 || n == -ECONNABORTED) && got == 0)
+            return -ENODATA;
+        if (n <= 0)
+            return lost(why, n < 0 ? (int)n : -ECONNABORTED);
+        got += (size_t)n;
+        if (got >= 4 && keel_be32(head) == 0)
+            return broken(why, "a frame is too short for its kind");
+    }
+    return 0;
+}
+
 int wire_read(struct keel_stream *s, const struct wire_limits *limits,
               struct wire_frame *ret, keel_ns deadline, struct problem *why)
 {
     uint8_t head[WIRE_HEAD_BYTES];
     struct wire_frame f = {.json = NULL};
     uint32_t length;
-    size_t got = 0;
-    int rc;
+    int rc = read_head(s, head, deadline, why);
 
-    rc = keel_stream_read_all(s, head, sizeof(head), &got, deadline);
-    if (rc == -ECONNABORTED && got == 0)
-        return -ENODATA;
     if (rc < 0)
-        return lost(why, rc);
+        return rc;
     length = keel_be32(head);
     f.kind = head[4];
-    if (length == 0)
-        return broken(why, "a frame is too short for its kind");
     if (f.kind < WIRE_HELLO || f.kind > WIRE_NOTE ||
         !(limits->kinds & 1u << f.kind))
         return broken(why, "a frame is of a kind that has no place here");

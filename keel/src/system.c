@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -210,6 +211,22 @@ unsigned keel_process_descriptors(void)
         count++;
     closedir(dir);
     return count > 3 ? count - 3 : 0; /* ".", "..", and the directory's own */
+}
+
+uint64_t keel_descriptors_most(void)
+{
+    struct rlimit l;
+
+    if (getrlimit(RLIMIT_NOFILE, &l) < 0)
+        return 0;
+    if (l.rlim_cur != l.rlim_max) {
+        rlim_t had = l.rlim_cur;
+
+        l.rlim_cur = l.rlim_max;
+        if (setrlimit(RLIMIT_NOFILE, &l) < 0)
+            return had;
+    }
+    return l.rlim_cur;
 }
 
 unsigned keel_cpu_count(void)

@@ -119,7 +119,7 @@ class Wire:
         self.buffer = bytearray()
         self.next_id = 0
         self.notes, self.credit, self.replies, self.data = {}, {}, {}, {}
-        self.goodbye = self.peer = None
+        self.goodbye = self.peer = self.problem = None
 
     # ---- frames
 
@@ -179,7 +179,7 @@ class Wire:
             id, offset = struct.unpack(">IQ", body[:12])
             self.data.setdefault(id, []).append((offset, body[12:]))
         elif kind == GOODBYE:
-            problem = value["problem"]
+            problem = self.problem = value["problem"]
             self.goodbye = problem["code"] if problem else "in order"
         elif kind == REQUEST:
             self.asked = value

@@ -41,6 +41,9 @@ KEEL_API int keel_become(uid_t user, gid_t group);
  * descriptors; 0: /proc does not say. */
 KEEL_API uint64_t keel_process_memory(void);
 KEEL_API unsigned keel_process_descriptors(void);
+/* As many descriptors as the hard limit allows (setrlimit(2)), for a program that
+ * never uses select(2); returns how many it may have now. */
+KEEL_API uint64_t keel_descriptors_most(void);
 /* Processors this process may run on. */
 KEEL_API unsigned keel_cpu_count(void);
 
