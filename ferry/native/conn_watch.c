@@ -58,13 +58,18 @@ static void watch_round(struct conn *c)
     }
 }
 
+/* Woken because the last transfer was over: by the time this runs there may be
+ * another, which relies on it. */
 static int watch_run(void *arg)
 {
     struct conn *c = arg;
+    int rc;
 
-    while (keel_event_wait(&c->unwatched, keel_after(WATCH_EVERY)) ==
-           -ETIMEDOUT)
-        watch_round(c);
+    do {
+        rc = keel_event_wait(&c->unwatched, keel_after(WATCH_EVERY));
+        if (rc == -ETIMEDOUT)
+            watch_round(c);
+    } while (rc == -ETIMEDOUT || (rc >= 0 && !LIST_EMPTY(&c->transfers)));
     c->watching = false;
     conn_drop(c);
     return 0;
