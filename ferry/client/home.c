@@ -219,7 +219,10 @@ static int profile_default(const struct home *h, char ret[PROFILE_BYTES + 1],
     if (rc < 0)
         return rc;
     text[strcspn(text, "\n")] = 0;
-    snprintf(ret, PROFILE_BYTES + 1, "%.*s", PROFILE_BYTES, text);
+    if (profile_name_check(text, NULL) < 0)
+        return problem(why, SETTING_INVALID, .name = "default", .limit = 1,
+                       .detail = "it is damaged; log in again, or use --as");
+    snprintf(ret, PROFILE_BYTES + 1, "%s", text);
     return 0;
 }
 
