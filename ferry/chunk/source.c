@@ -205,12 +205,16 @@ static bool same_time(struct statx_timestamp a, struct statx_timestamp b)
 static int check_identity(struct source *s, struct problem *why)
 {
     struct statx st;
-    int rc;
+    uint8_t more;
+    ssize_t rc;
 
     rc = keel_file_stat(s->fd, NULL, &st);
+    /* A file of /proc says 0 and has more. */
+    if (rc == 0)
+        rc = keel_file_read(s->fd, &more, 1, s->st.stx_size);
     if (rc < 0)
-        return problem(why, FILE_LOCAL, .errno_ = -rc, .name = s->name);
-    if (st.stx_ino != s->st.stx_ino || st.stx_size != s->st.stx_size ||
+        return problem(why, FILE_LOCAL, .errno_ = (int)-rc, .name = s->name);
+    if (rc > 0 || st.stx_ino != s->st.stx_ino || st.stx_size != s->st.stx_size ||
         !same_time(st.stx_mtime, s->st.stx_mtime) ||
         !same_time(st.stx_ctime, s->st.stx_ctime))
         return problem(why, FILE_CHANGED, .name = s->name);

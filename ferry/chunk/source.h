@@ -2,8 +2,8 @@
 /* A source: a file on its way out, read chunk by chunk ahead of its use.
  *
  * The file's identity (inode, size, mtime, ctime) is taken at the start and
- * compared at the end: a source that shrank, grew or was rewritten meanwhile is
- * FILE_CHANGED.  Files of 64 MiB and more leave no trace in the page cache
+ * compared at the end: a source that shrank, grew or was rewritten meanwhile, or
+ * has more bytes than it says, is FILE_CHANGED.  Files of 64 MiB and more leave no trace in the page cache
  * where the kernel can do that. */
 #ifndef FERRY_SOURCE_H
 #define FERRY_SOURCE_H

@@ -186,6 +186,20 @@ static void a_source_that_changes_is_refused(void **state)
     }
 }
 
+static void what_has_more_bytes_than_it_says_is_refused(void **state)
+{
+    keel_auto(source) struct source *s = NULL;
+    struct problem why = {0};
+    struct digest root;
+    int fd = open("/proc/self/stat", O_RDONLY);
+
+    (void)state;
+    assert_int_equal(source_open(fd, CHUNK_SHA256, "words", &s, NULL), 0);
+    assert_int_equal(source_size(s), 0);
+    assert_true(source_root(s, &root, &why) < 0);
+    assert_int_equal(why.id, PROBLEM_FILE_CHANGED);
+}
+
 static void what_is_no_file_is_refused_and_stays_the_callers(void **state)
 {
     struct source *s;
@@ -364,6 +378,7 @@ int main(void)
         cmocka_unit_test(a_trusted_source_is_not_hashed_but_must_not_change),
         cmocka_unit_test(a_known_leaf_is_believed),
         cmocka_unit_test(a_source_that_changes_is_refused),
+        cmocka_unit_test(what_has_more_bytes_than_it_says_is_refused),
         cmocka_unit_test(what_is_no_file_is_refused_and_stays_the_callers),
         cmocka_unit_test(several_may_read_the_same_chunks),
         cmocka_unit_test(coroutines_read_ahead),
