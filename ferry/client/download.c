@@ -309,9 +309,12 @@ static void download_began(struct download *d)
 }
 
 /* What will not be continued under this name is not left behind. */
-static bool is_over(const struct problem *why)
+static bool is_over(const struct download *d, const struct problem *why)
 {
-    return why->id == PROBLEM_FILE_EXISTS || why->id == PROBLEM_FILE_COLLIDES ||
+    return part_bytes(d->part) == 0 || why->id == PROBLEM_FILE_MISSING ||
+           why->id == PROBLEM_RIGHT_MISSING ||
+           why->id == PROBLEM_FILE_ESCAPES || why->id == PROBLEM_FILE_EXISTS ||
+           why->id == PROBLEM_FILE_COLLIDES ||
            why->id == PROBLEM_FILE_IS_DIRECTORY ||
            why->id == PROBLEM_DISK_FULL || why->id == PROBLEM_SYNC_FAILED;
 }
@@ -333,7 +336,7 @@ int download_run(struct session *s, const struct download_order *o,
         rc = download_publish(&d, why);
     if (rc < 0) /* it may begin again */
         progress_broken(o->progress, o->part);
-    if (rc < 0 && is_over(why)) {
+    if (rc < 0 && is_over(&d, why)) {
         part_rest(d.part);
         part_drop(d.part);
         return rc;

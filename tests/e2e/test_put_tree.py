@@ -176,11 +176,8 @@ def test_several_files_and_trees_go_together(server, tmp_path):
 
 def test_a_tree_goes_to_a_shared_space_and_a_drop_box(server, tmp_path):
     ada, bob = server.member("ada"), server.member("bob")
-    for words in (["add", "team", "--owner", "ada"],
-                  ["grant", "team", "bob", "drop"]):
-        subprocess.run([str(server.program), "space", *words, "--data",
-                        str(server.data)], env=server.env, check=True,
-                       stdout=subprocess.DEVNULL, timeout=PATIENCE)
+    server.admin("space", "add", "team", "--owner", "ada")
+    server.admin("space", "grant", "team", "bob", "drop")
     small_tree(tmp_path / "t", 2, 3)
     ada.run("put", "-r", tmp_path / "t", ":@team/")
     again = summary(ada.run("put", "-r", "--json", tmp_path / "t", ":@team/"))

@@ -212,3 +212,16 @@ def test_an_interrupt_says_how_to_go_on(server, line, tmp_path):
     _, err = put.communicate(timeout=PATIENCE)
     assert put.returncode in (0, -signal.SIGINT)
     assert put.returncode == 0 or b"Repeat the command" in err
+
+
+def test_a_refused_get_leaves_nothing_behind(server, tmp_path):
+    ada, bob = server.member("ada"), server.member("bob")
+    server.admin("space", "add", "team", "--owner", "ada")
+    server.admin("space", "grant", "team", "bob", "list")
+    (tmp_path / "f").write_bytes(os.urandom(3 << 20))
+    ada.run("put", tmp_path / "f", ":@team/")
+    here = tmp_path / "here"
+    here.mkdir()
+    refused = bob.run("get", ":@team/f", here, status=1)
+    assert "You may not read" in refused.err
+    assert list(here.iterdir()) == []

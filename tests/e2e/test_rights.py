@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: MIT
 """What people with few rights in a shared space see, may do, and are told."""
-import subprocess
-
 import pytest
 
 
@@ -11,16 +9,10 @@ class Space:
     def __init__(self, server):
         self.server = server
         self.ada, self.eve = server.member("ada"), server.member("eve")
-        self.ferryd("space", "add", "team", "--owner", "ada")
-
-    def ferryd(self, *words):
-        return subprocess.run(
-            [str(self.server.program), *words, "--data",
-             str(self.server.data)], env=self.server.env, check=True,
-            stdout=subprocess.PIPE, text=True, timeout=60).stdout
+        server.admin("space", "add", "team", "--owner", "ada")
 
     def grant(self, *words):
-        self.ferryd("space", "grant", "team", *words)
+        self.server.admin("space", "grant", "team", *words)
 
     def put(self, path, text="x"):
         local = self.server.tmp / "local"

@@ -5,7 +5,6 @@ a line breaks, a quota fills, and an admin takes access away."""
 import json
 import os
 import random
-import subprocess
 
 import pytest
 
@@ -23,13 +22,7 @@ class Admin:
         self.server = server
 
     def __call__(self, *words, status=0):
-        done = subprocess.run(
-            [str(self.server.program), *words, "--data",
-             str(self.server.data)], env=self.server.env, text=True,
-            stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE,
-            check=False)
-        assert done.returncode == status, done
-        return done.stdout
+        return self.server.admin(*words, status=status)
 
     def add(self, name, tmp):
         """An account with a password, made by the admin."""

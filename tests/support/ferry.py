@@ -170,12 +170,18 @@ class Server:
             if error == (None, None, None):
                 assert status == 0, f"ferryd ended with {status}\n{self.log()}"
 
+    def admin(self, *words, status=0):
+        """What a command of ferryd says, by way of the daemon if it runs."""
+        done = subprocess.run(
+            [str(self.program), *words, "--data", str(self.data)],
+            env=self.env, stdin=subprocess.DEVNULL, capture_output=True,
+            text=True, timeout=PATIENCE, check=False)
+        assert done.returncode == status, done
+        return done.stdout
+
     def invite(self, *args):
-        """A fresh invite, from the daemon if it runs."""
-        return subprocess.run(
-            [str(self.program), "invite", "--data", str(self.data), *args],
-            env=self.env, check=True, stdout=subprocess.PIPE, text=True,
-            timeout=PATIENCE).stdout.strip()
+        """A fresh invite."""
+        return self.admin("invite", *args).strip()
 
     def stranger(self, **options):
         """A ferry that has never been here."""
