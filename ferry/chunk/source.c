@@ -214,7 +214,8 @@ static int check_identity(struct source *s, struct problem *why)
         rc = keel_file_read(s->fd, &more, 1, s->st.stx_size);
     if (rc < 0)
         return problem(why, FILE_LOCAL, .errno_ = (int)-rc, .name = s->name);
-    if (rc > 0 || st.stx_ino != s->st.stx_ino || st.stx_size != s->st.stx_size ||
+    if (rc > 0 || st.stx_ino != s->st.stx_ino ||
+        st.stx_size != s->st.stx_size ||
         !same_time(st.stx_mtime, s->st.stx_mtime) ||
         !same_time(st.stx_ctime, s->st.stx_ctime))
         return problem(why, FILE_CHANGED, .name = s->name);

@@ -65,6 +65,8 @@ static json_t *entry_json(const struct remote_entry *e, const char *target,
 
 struct list {
     struct cli *c;
+    const char *asked; /* the argument's text, when there are several */
+    bool begun;        /* and it is not the first */
     struct columns columns;
 };
 
@@ -99,7 +101,7 @@ static int entry_say(struct list *l, const struct listing_entry *e)
 {
     struct cli *c = l->c;
     char shown[PATH_BYTES * 4 + 8];
-    const char *name = c->recursive ? e->below : e->e.name;
+    const char *name = e->below;
 
     if (c->json) {
         json_t *j = entry_json(&e->e, e->target, e->path);
@@ -147,61 +149,100 @@ static int list_directory(struct list *l, struct session *s,
     return rc;
 }
 
-/* A file is a list of one. */
+/* A file is a list of one, under the name that it was asked by when there are
+ * several. */
 static int list_file(struct list *l, struct session *s,
                      const struct place *place, struct problem *why)
 {
     keel_auto(str) char *target = NULL;
-    struct listing_entry e = {.path = &place->path, .last = true};
+    struct listing_entry e = {.path = &place->path, .last = !l->asked};
     int rc = remote_stat_place(s, place, &e.e, &target, why);
 
     if (rc < 0)
         return rc;
-    e.below = e.e.name;
+    e.below = l->asked ? l->asked : e.e.name;
     e.target = target;
     return entry_say(l, &e);
 }
 
-static int list_one(struct list *l, const struct place *place)
+/* What is no directory is a file. */
+static int list_one(struct list *l, struct session *s,
+                    const struct place *place, struct problem *why)
 {
-    struct problem *why = l->c->why;
-    struct session s;
-    int rc = session_open(l->c, place, &s, why);
+    int rc = list_directory(l, s, place, why);
 
-    if (rc < 0)
+    if (rc == 0 || why->id != PROBLEM_FILE_NOT_DIRECTORY || place->directory)
         return rc;
-    rc = list_directory(l, &s, place, why);
-    if (rc < 0 && why->id == PROBLEM_FILE_NOT_DIRECTORY && !place->directory) {
-        *why = (struct problem){0};
-        rc = list_file(l, &s, place, why);
+    *why = (struct problem){0};
+    return list_file(l, s, place, why);
+}
+
+/* Of several: files in the first turn, in the second directories, each with a
+ * headline. */
+static int list_turn(struct list *l, struct session *s, char **names, int count,
+                     bool directories, struct problem *why)
+{
+    int rc = 0;
+
+    for (int i = 0; i < count && rc == 0; i++) {
+        struct remote_entry e = {.type = 'd'};
+        char shown[PROBLEM_TEXT_BYTES];
+        struct place place;
+
+        l->asked = names[i];
+        rc = place_parse(names[i], &place, why);
+        if (rc == 0)
+            rc = remote_stat_place(s, &place, &e, NULL, why);
+        if (rc < 0 || (e.type == 'd') != directories)
+            continue;
+        if (!directories) {
+            rc = list_file(l, s, &place, why);
+        } else {
+            place_print(&place, shown, sizeof(shown));
+            if (!l->c->json)
+                printf("%s%s:\n", l->begun ? "\n" : "", shown);
+            rc = list_directory(l, s, &place, why);
+        }
+        l->begun = true;
     }
-    session_close(&s);
+    columns_flush(&l->columns, stdout);
     return rc;
+}
+
+static int list_all(struct list *l, struct session *s, char **names, int count,
+                    struct problem *why)
+{
+    struct place place;
+    int rc;
+
+    if (count == 1) {
+        rc = place_parse(names[0], &place, why);
+        return rc < 0 ? rc : list_one(l, s, &place, why);
+    }
+    rc = list_turn(l, s, names, count, false, why);
+    return rc < 0 ? rc : list_turn(l, s, names, count, true, why);
 }
 
 int cmd_ls(struct cli *c)
 {
     char *root[] = {":/"};
     char **names = c->argc > 0 ? c->argv : root;
-    int count = c->argc > 0 ? c->argc : 1, rc = 0;
-    struct place place;
+    int count = c->argc > 0 ? c->argc : 1, rc;
     struct list *l = keel_calloc(1, sizeof(*l));
+    struct session s;
+    struct place first;
 
     if (!l)
         return problem(c->why, NO_MEMORY);
     l->c = c;
     if (!c->recursive)
         l->columns.width = text_terminal(1);
-    rc = places_parse(names, count, &place, c->why);
-    for (int i = 0; i < count && rc == 0; i++) {
-        char shown[PROBLEM_TEXT_BYTES];
-
-        rc = place_parse(names[i], &place, c->why);
-        place_print(&place, shown, sizeof(shown));
-        if (rc == 0 && count > 1 && !c->json)
-            printf("%s%s:\n", i > 0 ? "\n" : "", shown);
-        if (rc == 0)
-            rc = list_one(l, &place);
+    rc = places_parse(names, count, &first, c->why);
+    if (rc == 0)
+        rc = session_open(c, &first, &s, c->why);
+    if (rc == 0) {
+        rc = list_all(l, &s, names, count, c->why);
+        session_close(&s);
     }
     columns_fini(&l->columns);
     keel_free(l);

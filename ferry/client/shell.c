@@ -19,6 +19,7 @@
 #include "client/options.h"
 #include "client/remote.h"
 #include "client/shell_inside.h"
+#include "client/shell_match.h"
 #include "client/text.h"
 
 #define COMMAND_STACK ((size_t)256 << 10)
@@ -222,7 +223,8 @@ static int do_help(struct shell *s, struct cli *c)
     printf("%s", _("Names are relative to a directory there (cd, pwd) and one "
                    "here (lcd, lpwd).\nput FILE... NAME and get NAME... FILE: "
                    "the last of several names is where to.\nQuotes and "
-                   "backslashes work as in a shell.\n\n"));
+                   "backslashes work as in a shell, and patterns in the "
+                   "last part of a name.\n\n"));
     for (size_t i = 0; i < WORDS; i++) {
         char left[64];
 
@@ -244,9 +246,10 @@ static int do_help(struct shell *s, struct cli *c)
 
 /* ---- a command of ferry ----------------------------------------------------------------- */
 
-/* The arguments as the command wants them: relative names made whole. */
+/* The arguments as the command wants them: patterns replaced by the names that
+ * they stand for, relative names made whole. */
 struct arguments {
-    char *argv[SHELL_WORDS + 2];
+    char *argv[SHELL_MATCHES + 2];
     int count;
 };
 
@@ -254,6 +257,16 @@ static void arguments_fini(struct arguments *a)
 {
     for (int i = 0; i < a->count; i++)
         keel_free(a->argv[i]);
+}
+
+/* What a word was before the options were taken off. */
+static const char *pattern_of(const struct shell_words *w, const char *word)
+{
+    for (int i = 0; i < w->count; i++) {
+        if (w->words[i] == word)
+            return w->patterns[i];
+    }
+    return NULL;
 }
 
 static int argument_remote(struct shell *s, struct arguments *a,
@@ -285,9 +298,28 @@ static int argument_local(struct arguments *a, const char *name,
     return 0;
 }
 
+/* The names that a word stands for, each as an argument. */
+static int argument_names(struct shell *s, struct cli *c, bool remote,
+                          const char *word, const char *pattern,
+                          struct arguments *a)
+{
+    struct shell_matches m = {0};
+    int rc = remote ? shell_match_remote(s, c, word, pattern, &m)
+                    : shell_match_local(c, word, pattern, &m);
+
+    if (rc == 0 && m.count + (size_t)a->count > SHELL_MATCHES)
+        rc = problem(c->why, USAGE,
+                     .detail = "a pattern stands for too many names");
+    for (size_t i = 0; i < m.count && rc == 0; i++)
+        rc = remote ? argument_remote(s, a, m.names[i], c->why)
+                    : argument_local(a, m.names[i], c->why);
+    shell_matches_fini(&m);
+    return rc;
+}
+
 static int arguments_make(struct shell *s, const struct command *k,
-                          const struct cli *c, struct arguments *a,
-                          struct problem *why)
+                          struct cli *c, const struct shell_words *w,
+                          struct arguments *a, struct problem *why)
 {
     bool put = k->run == cmd_put, get = k->run == cmd_get;
     int rc = 0;
@@ -300,10 +332,9 @@ static int arguments_make(struct shell *s, const struct command *k,
                             : k->arguments == ARGUMENT_REMOTE ||
                                   k->arguments == ARGUMENT_BOTH;
 
-        if (remote)
-            rc = argument_remote(s, a, c->argv[i], why);
-        else if (put || get || k->arguments == ARGUMENT_LOCAL)
-            rc = argument_local(a, c->argv[i], why);
+        if (remote || put || get || k->arguments == ARGUMENT_LOCAL)
+            rc = argument_names(s, c, remote, c->argv[i],
+                                pattern_of(w, c->argv[i]), a);
         else if ((a->argv[a->count] = keel_strdup(c->argv[i])))
             a->count++;
         else
@@ -317,14 +348,15 @@ static int arguments_make(struct shell *s, const struct command *k,
     return rc;
 }
 
-static int command_do(struct shell *s, const struct command *k, struct cli *c)
+static int command_do(struct shell *s, const struct command *k, struct cli *c,
+                      const struct shell_words *w)
 {
     struct arguments *a = keel_alloc(sizeof(*a));
     int rc;
 
     if (!a)
         return problem(c->why, NO_MEMORY);
-    rc = arguments_make(s, k, c, a, c->why);
+    rc = arguments_make(s, k, c, w, a, c->why);
     if (rc == 0) {
         c->argv = a->argv;
         c->argc = a->count;
@@ -387,7 +419,7 @@ static int line_do(void *arg)
         cli_help(k, stdout);
         return 0;
     }
-    return word ? word->run(l->s, c) : command_do(l->s, k, c);
+    return word ? word->run(l->s, c) : command_do(l->s, k, c, l->w);
 }
 
 /* Runs fn(arg) where ^C reaches it. */

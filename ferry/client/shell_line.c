@@ -25,8 +25,8 @@ static bool blank(char c)
     return c == ' ' || c == '\t' || c == '\n' || c == '\r';
 }
 
-/* The next byte of a word in `ret`: 1; 0: the word is over; -EINVAL: "\x" with
- * something else behind it. */
+/* The next byte of a word in `ret`: 1, or 2 when it was quoted; 0: the word is
+ * over; -EINVAL: "\x" with something else behind it. */
 static int byte_next(struct cursor *k, char *ret)
 {
     while (k->at < k->end) {
@@ -41,15 +41,15 @@ static int byte_next(struct cursor *k, char *ret)
         }
         *ret = c;
         if (c != '\\' || k->quote == '\'' || k->at == k->end)
-            return 1;
+            return k->quote ? 2 : 1;
         *ret = *k->at++;
         if (*ret != 'x')
-            return 1;
+            return 2;
         if (k->end - k->at < 2 || hex(k->at[0]) < 0 || hex(k->at[1]) < 0)
             return -EINVAL;
         *ret = (char)(hex(k->at[0]) << 4 | hex(k->at[1]));
         k->at += 2;
-        return 1;
+        return 2;
     }
     return 0;
 }
@@ -67,12 +67,22 @@ static int wrong(struct problem *why, const char *detail)
     return problem(why, USAGE, .detail = detail);
 }
 
+/* A byte of a word, and of what fnmatch reads. */
+static void byte_put(char c, bool quoted, char **to, char **pattern)
+{
+    *(*to)++ = c;
+    if (c == '\\' || (quoted && strchr("*?[", c)))
+        *(*pattern)++ = '\\';
+    *(*pattern)++ = c;
+}
+
 static int split(struct cursor *k, struct shell_words *w, struct problem *why)
 {
-    char *to = w->text;
+    char *to = w->text, *pattern = w->text + (k->end - k->at) + 1;
 
     for (blanks_skip(k); k->at < k->end; blanks_skip(k)) {
-        char c;
+        bool is_pattern = false;
+        char c, *from = pattern;
         int rc;
 
         if (w->count == SHELL_WORDS)
@@ -81,11 +91,14 @@ static int split(struct cursor *k, struct shell_words *w, struct problem *why)
         while ((rc = byte_next(k, &c)) > 0) {
             if (c == 0)
                 return wrong(why, "no name has a NUL in it");
-            *to++ = c;
+            is_pattern = is_pattern || (rc == 1 && strchr("*?[", c));
+            byte_put(c, rc == 2, &to, &pattern);
         }
         if (rc < 0)
             return wrong(why, "'\\x' is followed by two hexadecimal digits");
         *to++ = 0;
+        *pattern++ = 0;
+        w->patterns[w->count - 1] = is_pattern ? from : NULL;
     }
     if (k->quote)
         return wrong(why, "a quote does not end");
@@ -102,8 +115,8 @@ int shell_split(const char *line, size_t size, struct shell_words *ret,
     if (size > SHELL_LINE_BYTES)
         return wrong(why, "the line is too long");
     /* No word is longer than it was written, and each but the last has a blank
-     * behind it for its NUL. */
-    ret->text = keel_alloc(size + 1);
+     * behind it for its NUL.  A pattern has two bytes for one at most. */
+    ret->text = keel_alloc((size + 1) * 3);
     if (!ret->text)
         return problem(why, NO_MEMORY);
     rc = split(&k, ret, why);

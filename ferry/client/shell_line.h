@@ -4,9 +4,11 @@
  *     put "my file" it\'s 'a b'   # quotes and backslashes as in a shell
  *     get \xff\x1b                any byte, as names are shown by ls
  *
+ *     get *.txt                   a pattern: '*', '?' or '[' outside quotes
+ *
  * Within '...' everything stands for itself; within "..." a backslash does its
  * work.  What follows '#' at the beginning of a word is a comment.  There are no
- * patterns and no variables. */
+ * variables. */
 #ifndef FERRY_SHELL_LINE_H
 #define FERRY_SHELL_LINE_H
 
@@ -20,6 +22,8 @@
 struct shell_words {
     int count;
     char *words[SHELL_WORDS + 1]; /* in `text`; NULL behind the last */
+    /* The word as fnmatch(3) reads it, or NULL: it is no pattern. */
+    char *patterns[SHELL_WORDS];
     char *text;
 };
 /* USAGE: a quote that does not end, "\x" without two digits, a NUL byte, a line

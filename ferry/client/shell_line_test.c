@@ -64,6 +64,35 @@ static void quotes_and_backslashes(void **state)
     shell_words_fini(&w);
 }
 
+static void bare_stars_make_a_pattern(void **state)
+{
+    static const struct {
+        const char *line, *pattern; /* NULL: none */
+    } cases[] = {
+        {"*.txt", "*.txt"},       {"a?[b]", "a?[b]"},
+        {"'*'.txt", NULL},        {"\\*", NULL},
+        {"\\x2a", NULL},          {"'a*'*", "a\\**"},
+        {"\"?\"[ab]", "\\?[ab]"}, {"\\\\*", "\\\\*"},
+        {"plain", NULL},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        assert_int_equal(split(cases[i].line), 0);
+        assert_int_equal(w.count, 1);
+        if (cases[i].pattern)
+            assert_string_equal(w.patterns[0], cases[i].pattern);
+        else
+            assert_null(w.patterns[0]);
+    }
+    assert_int_equal(split("get * '*' ?"), 0);
+    assert_null(w.patterns[0]);
+    assert_string_equal(w.patterns[1], "*");
+    assert_null(w.patterns[2]);
+    assert_string_equal(w.patterns[3], "?");
+    shell_words_fini(&w);
+}
+
 static void a_comment_begins_a_word(void **state)
 {
     (void)state;
@@ -166,6 +195,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_line_is_split_at_blanks),
         cmocka_unit_test(quotes_and_backslashes),
+        cmocka_unit_test(bare_stars_make_a_pattern),
         cmocka_unit_test(a_comment_begins_a_word),
         cmocka_unit_test(what_cannot_be_is_refused),
         cmocka_unit_test(what_is_quoted_comes_back),

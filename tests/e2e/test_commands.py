@@ -89,7 +89,7 @@ def test_a_tree_is_listed_by_paths(ada, tmp_path):
 def test_a_file_is_a_list_of_itself_and_several_have_headings(ada):
     assert ada.run("ls", ":/a.txt").out == "a.txt\n"
     ada.run("mkdir", ":/d")
-    assert ada.run("ls", ":/d", ":/a.txt").out == ":/d:\n\n:/a.txt:\na.txt\n"
+    assert ada.run("ls", ":/d", ":/a.txt").out == ":/a.txt\n\n:/d:\n"
     missing = ada.run("ls", ":/nix", status=1)
     assert "There is no /nix" in missing.err
 

@@ -311,3 +311,31 @@ def test_a_hangup_leaves_nothing_behind(ada, tmp_path):
     p.child.expect(pexpect.EOF)
     p.child.close()
     assert p.child.signalstatus == signal.SIGHUP
+
+
+# ---- patterns
+
+
+def test_patterns_stand_for_names_there_and_here(ada, tmp_path):
+    here = tmp_path / "here"
+    for name in ("a.txt", "b.txt", "c.bin", ".hidden.txt", "x:y.txt",
+                 "star*.txt"):
+        (here / name).write_bytes(name.encode())
+    p = Prompt(ada, here)
+    p.do("mkdir d")
+    assert "4 files" in p.do("put *.txt d")
+    assert sorted(ada.names(":/d")) == ["a.txt", "b.txt", "star*.txt",
+                                        "x:y.txt"]
+    assert p.do("ls d/[ab].txt").split() == [":/d/a.txt", ":/d/b.txt"]
+    p.do("cd d")
+    p.do("lcd sub")
+    assert "4 files" in p.do("get *.txt .")
+    assert (here / "sub" / "x:y.txt").read_bytes() == b"x:y.txt"
+    # A quoted one is a name.
+    p.do("rm 'star*.txt'")
+    assert sorted(ada.names(":/d")) == ["a.txt", "b.txt", "x:y.txt"]
+    p.do("rm ?.txt")
+    assert ada.names(":/d") == ["x:y.txt"]
+    assert "There is no /d/*.none" in p.do("get *.none")
+    assert "last part" in p.do("get :/*/a.txt")
+    assert p.leave() == 0
