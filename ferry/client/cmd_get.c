@@ -196,24 +196,12 @@ static int one_task(struct session *s, void *arg, struct problem *why)
 
 /* ---- the command ----------------------------------------------------------------------- */
 
-/* --if-match names a version, and with it the hash. */
 static int hash_of(struct cli *c, int count, enum chunk_hash *ret)
 {
-    struct digest root;
-    int rc = cli_hash(c, ret, c->why);
-    enum chunk_hash of;
-
-    if (rc < 0 || !c->match)
-        return rc;
-    if (digest_parse(c->match, &of, &root) < 0 || (c->hash && of != *ret))
-        return problem(c->why, USAGE,
-                       .detail = "--if-match takes a hash as 'ferry hash' "
-                                 "prints it");
-    if (count > 1)
+    if (c->match && count > 1)
         return problem(c->why, USAGE,
                        .detail = "--if-match is for a single file");
-    *ret = of;
-    return 0;
+    return cli_hash(c, ret, c->why);
 }
 
 static int get_run(struct cli *c, const struct get_order *order, bool directory)

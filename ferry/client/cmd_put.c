@@ -207,6 +207,7 @@ static bool is_directory(const char *local)
 static int sources_check(const struct cli *c, int count)
 {
     char detail[PROBLEM_TEXT_BYTES];
+    enum chunk_hash hash;
     struct place source;
 
     if (count == 0)
@@ -232,7 +233,7 @@ static int sources_check(const struct cli *c, int count)
         if (rc < 0)
             return rc;
     }
-    return 0;
+    return cli_hash(c, &hash, c->why);
 }
 
 int cmd_put(struct cli *c)

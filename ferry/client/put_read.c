@@ -117,6 +117,10 @@ static void read_small(struct tree *t, struct item *i, int fd,
         item_problem(i, FILE_LOCAL, .errno_ = -rc);
         return;
     }
+    if (size == 0 && got > 0 && after.stx_size == 0) { /* as in /proc */
+        item_problem(i, FILE_NOT_REGULAR);
+        return;
+    }
     if ((size_t)got != size || !same_file(st, &after)) {
         item_problem(i, FILE_CHANGED);
         return;

@@ -96,9 +96,19 @@ void path_print(const struct path *path, char *ret, size_t size)
 
 int cli_hash(const struct cli *c, enum chunk_hash *ret, struct problem *why)
 {
+    struct digest root;
+    enum chunk_hash of;
+
     *ret = c->hash ? chunk_hash_by_name(c->hash) : CHUNK_SHA256;
     if (!*ret)
         return problem(why, USAGE, .detail = "--hash is sha256 or xxh128");
+    if (!c->match)
+        return 0;
+    if (digest_parse(c->match, &of, &root) < 0 || (c->hash && of != *ret))
+        return problem(why, USAGE,
+                       .detail = "--if-match takes a hash as 'ferry hash' "
+                                 "prints it");
+    *ret = of;
     return 0;
 }
 

@@ -56,7 +56,7 @@ int places_parse(char **names, int count, struct place *ret_first,
                  struct problem *why);
 /* "/a/b", escaped for people */
 void path_print(const struct path *path, char *ret, size_t size);
-/* --hash, or sha256. */
+/* --hash, that of --if-match, or sha256. */
 int cli_hash(const struct cli *c, enum chunk_hash *ret, struct problem *why);
 
 #endif

@@ -411,12 +411,26 @@ static int upload_send(struct upload *u, struct upload_result *ret,
     return 0;
 }
 
+/* Files of /proc have no size, and yet something in them. */
+static int check_empty(int fd, const char *name, struct problem *why)
+{
+    struct statx st;
+    char byte;
+
+    if (keel_file_stat(fd, NULL, &st) < 0 || !S_ISREG(st.stx_mode) ||
+        st.stx_size > 0 || keel_file_read(fd, &byte, 1, 0) <= 0)
+        return 0;
+    return problem(why, FILE_NOT_REGULAR, .name = name);
+}
+
 int upload_run(struct session *s, const struct upload_order *o, int fd,
                struct upload_result *ret, struct problem *why)
 {
     struct upload u = {.o = o, .s = s};
-    int rc = source_open(fd, o->hash, o->local, &u.source, why);
+    int rc = check_empty(fd, o->local, why);
 
+    if (rc == 0)
+        rc = source_open(fd, o->hash, o->local, &u.source, why);
     if (rc < 0) {
         keel_file_close(fd);
         return rc;

@@ -402,6 +402,7 @@ def test_the_manual_knows_each_field_of_json(server, ada, tmp_path):
     (["explain", "nonsense"], 2, ["'ferry explain' lists them"]),
     (["put", "f", "host:path"], 2, ["no profile 'host'", "ferry://USER@HOST"]),
     (["put", "f", "d"], 2, ["'d' is a directory here", "':/name'"]),
+    (["put", "--if-match", "x", "f"], 2, ["a hash as 'ferry hash' prints it"]),
 ])
 def test_a_stranger_is_told_what_to_do(server, tmp_path, args, status, words):
     (tmp_path / "f").write_bytes(b"f")
@@ -414,6 +415,7 @@ def test_a_stranger_is_told_what_to_do(server, tmp_path, args, status, words):
 @pytest.mark.parametrize("args, words", [
     (["put", "d"], ["d is a directory.", "-r"]),
     (["put", "f", ":/no/where/f"], ["There is no /no/where", "mkdir -p"]),
+    (["put", "/proc/cpuinfo"], ["/proc/cpuinfo is not a regular file"]),
     (["put", "none"], ["none: No such file or directory."]),
     (["get", ":/f", "no/where/f"], ["no/where: No such file or directory"]),
     (["get", ":/d"], [":/d is a directory.", "-r"]),
@@ -429,6 +431,17 @@ def test_a_member_is_told_what_to_do(server, ada, tmp_path, args, words):
     os.chmod(tmp_path / "d", 0o500)
     said = ada.run(*args, status=1, cwd=tmp_path)
     assert all(w in said.err for w in words), said
+
+
+def test_a_match_of_another_kind_of_hash_is_compared(server, ada, tmp_path):
+    (tmp_path / "f").write_bytes(b"f")
+    ada.run("put", tmp_path / "f", ":/f")
+    root = ada.run("hash", "--hash", "xxh128", "--json",
+                   ":/f").objects()[0]["root"]
+    (tmp_path / "f").write_bytes(b"g")
+    ada.run("put", "--if-match", root, tmp_path / "f", ":/f")
+    said = ada.run("put", "--if-match", root, tmp_path / "f", ":/f", status=1)
+    assert "file.match" in said.err
 
 
 def test_a_reader_that_leaves_ends_it_quietly(server, ada, tmp_path):
