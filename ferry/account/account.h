@@ -114,7 +114,10 @@ enum right {
     RIGHT_LIST = 4,
     RIGHT_DELETE = 8,
     RIGHT_DROP = 16,
-    RIGHT_ADMIN = 32
+    RIGHT_ADMIN = 32,
+    /* Is only asked for: to be told of the one path what it is.  Who may list or
+     * read has it, and who is led there by a grant. */
+    RIGHT_LOOK = 64
 };
 /* What can be granted, and what the owner of a space has. */
 #define RIGHTS_ALL                                                             \

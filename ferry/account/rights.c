@@ -426,6 +426,9 @@ static int look(struct accounts *a, const struct actor *who, int64_t space,
 
 static const char *verb_of(unsigned missing, unsigned has)
 {
+    /* A grant to read is what would help. */
+    if (missing & RIGHT_LOOK)
+        return "read";
     /* Who may drop is refused because something is there already. */
     if (missing & RIGHT_WRITE && has & RIGHT_DROP)
         return "replace";
@@ -443,12 +446,15 @@ int account_may(struct accounts *a, const struct actor *who, int64_t space,
     unsigned has, missing;
     int rc;
 
-    rc = look(a, who, space, path, need & RIGHT_LIST, &answer, why);
+    rc = look(a, who, space, path, need & (RIGHT_LIST | RIGHT_LOOK), &answer,
+              why);
     if (rc < 0)
         return rc;
     has = answer.rights | (who->admin ? RIGHT_ADMIN : 0u);
     if (answer.below) /* what leads to it can be seen */
         has |= RIGHT_LIST;
+    if (has & (RIGHT_LIST | RIGHT_READ) || answer.here)
+        has |= RIGHT_LOOK;
     missing = (unsigned)need & ~has;
     /* Nothing needed is a verb that nobody thought of: refused, too. */
     if (!missing && need != RIGHT_NONE)

@@ -314,6 +314,42 @@ static void what_leads_to_a_grant_is_seen(void **state)
     assert_false(account_leads(h->accounts, &h->cy, h->ada.home, &root));
 }
 
+static void who_may_read_or_is_led_there_may_look(void **state)
+{
+    static const struct {
+        unsigned rights; /* bob's, at a/b */
+        const char *path;
+        bool may;
+    } rows[] = {
+        {RIGHT_READ, "a/b/c", true},
+        {RIGHT_READ, "a/b", true},
+        {RIGHT_READ, "a", true},
+        {RIGHT_READ, "", true},
+        {RIGHT_READ, "a/c", false},
+        {RIGHT_LIST, "a/b/c", true},
+        {RIGHT_DROP, "a/b", true},
+        {RIGHT_DROP, "a", true},
+        {RIGHT_DROP, "a/b/c", false},
+        {RIGHT_WRITE | RIGHT_DELETE, "a/b/c", false},
+    };
+    struct house *h = *state;
+    struct path p = path_of("a/b/c");
+    struct problem why;
+
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        grants(h, "a/b", "bob", rows[i].rights);
+        if (may(h, &h->bob, rows[i].path, RIGHT_LOOK) != rows[i].may)
+            fail_msg("row %zu: %s", i, rows[i].path);
+    }
+    assert_refused(
+        account_may(h->accounts, &h->bob, h->team, &p, RIGHT_LOOK, &why),
+        RIGHT_MISSING);
+    assert_string_equal(why.detail, "read");
+    assert_true(may(h, &h->ada, "a/b/c", RIGHT_LOOK));
+    assert_true(may(h, &h->root, "a/b/c", RIGHT_LOOK));
+    assert_false(may(h, &h->cy, "a/b", RIGHT_LOOK));
+}
+
 static void what_is_inherited_leads_nowhere(void **state)
 {
     static const struct {
@@ -709,6 +745,7 @@ int main(void)
         T(grants_add_up),
         T(who_drops_replaces_and_sees_nothing),
         T(what_leads_to_a_grant_is_seen),
+        T(who_may_read_or_is_led_there_may_look),
         T(what_is_inherited_leads_nowhere),
         T(a_space_is_known_to_who_may_enter),
         T(spaces_are_listed_home_first),

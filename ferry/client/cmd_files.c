@@ -93,6 +93,12 @@ static int moving_look(struct cli *c, struct session *s, struct moving *m,
 
     if (m->to.path.count > 0)
         rc = remote_stat_place(s, &m->to, &e, NULL, &trouble);
+    /* Who may move and not look is taken at their word. */
+    if (rc < 0 && trouble.id == PROBLEM_RIGHT_MISSING) {
+        m->into = needed;
+        m->looked = true;
+        return 0;
+    }
     if (rc < 0 && (needed || trouble.id != PROBLEM_FILE_MISSING)) {
         *why = trouble;
         return rc;
@@ -198,14 +204,20 @@ static int rm_ask(struct cli *c, struct session *s, const struct place *place,
                   struct problem *why)
 {
     char shown[PROBLEM_TEXT_BYTES], question[PROBLEM_TEXT_BYTES * 2];
+    struct problem trouble = {0};
     struct remote_entry e;
     int rc;
 
     if (!c->recursive || c->yes || !isatty(0) || !isatty(2))
         return 0;
-    rc = remote_stat_place(s, place, &e, NULL, why);
-    if (rc < 0 || e.type != 'd')
+    rc = remote_stat_place(s, place, &e, NULL, &trouble);
+    /* Who may remove and not look does not know, and is asked. */
+    if (rc < 0 && trouble.id != PROBLEM_RIGHT_MISSING) {
+        *why = trouble;
         return rc;
+    }
+    if (rc == 0 && e.type != 'd')
+        return 0;
     place_print(place, shown, sizeof(shown));
     snprintf(question, sizeof(question),
              _("Remove %s and all that is in it? [y/N] "), shown);

@@ -27,7 +27,7 @@ static const struct verb table[] = {
     {"ping", VERB_LOGIN, RIGHT_NONE, LOG_QUIET, GATE_NONE, verb_ping},
     {"list", VERB_LOGIN, RIGHT_LIST, LOG_QUIET, GATE_QUICK, verb_list,
      .large = true},
-    {"stat", VERB_LOGIN, RIGHT_LIST, LOG_QUIET, GATE_QUICK, verb_stat},
+    {"stat", VERB_LOGIN, RIGHT_LOOK, LOG_QUIET, GATE_QUICK, verb_stat},
     {"hash", VERB_LOGIN, RIGHT_READ, LOG_QUIET, GATE_HASH, verb_hash},
     {"leaves", VERB_LOGIN, RIGHT_READ, LOG_QUIET, GATE_HASH, verb_leaves,
      .large = true},

@@ -282,7 +282,7 @@ int vault_stat(struct vault *v, const struct actor *who, int64_t space_id,
                struct problem *why)
 {
     struct ledger_space space;
-    int rc = vault_may(v, who, space_id, path, RIGHT_LIST, &space, why);
+    int rc = vault_may(v, who, space_id, path, RIGHT_LOOK, &space, why);
 
     return rc < 0 ? rc : stat_at(v, &space, path->text, ret, why);
 }

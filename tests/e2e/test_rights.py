@@ -56,3 +56,62 @@ def test_a_second_drop_box_shows_nothing_of_the_first(team):
     assert team.eve.names(":@team/") == ["project"]
     assert team.eve.names(":@team/project") == ["sub"]
     assert "list" in team.eve.run("ls", ":@team/project/sub", status=1).err
+
+
+# ---- one file ---------------------------------------------------------------------
+
+
+def test_who_may_read_fetches_a_file_by_its_name(team, tmp_path):
+    filled(team)
+    team.grant("eve", "read")
+    team.eve.run("get", ":@team/q1", tmp_path / "got")
+    assert (tmp_path / "got").read_text() == "x"
+    (entry,) = team.eve.run("stat", "--json", ":@team/project/p1").objects()
+    assert entry["size"] == 1
+    assert "There is no /none" in team.eve.run(
+        "get", ":@team/none", tmp_path / "none", status=1).err
+    assert "You may not list" in team.eve.run("ls", ":@team/", status=1).err
+
+
+def test_who_may_only_drop_learns_nothing_of_a_name(team, tmp_path):
+    filled(team)
+    team.grant("eve", "drop")
+    for name in ("q1", "none", "project/p1", "project/none"):
+        said = team.eve.run("get", f":@team/{name}", tmp_path / "got", status=1)
+        assert f"You may not read /{name}." in said.err
+        assert team.eve.run("stat", f":@team/{name}", status=1).err == said.err
+
+
+def test_who_may_move_and_not_look_moves(team, tmp_path):
+    filled(team)
+    team.grant("eve", "write,delete")
+    team.eve.run("mv", ":@team/q1", ":@team/moved")
+    team.eve.run("mv", ":@team/q2", ":@team/moved", ":@team/other/")
+    team.eve.run("rm", ":@team/other/q2")
+    assert team.ada.names(":@team/other") == ["moved", "o1"]
+    # A name is what they say it is: a directory is not replaced.
+    team.eve.run("mv", ":@team/other/o1", ":@team/project", status=1)
+
+
+# ---- what is said -------------------------------------------------------------------
+
+
+def test_a_path_is_named_in_one_way(team, tmp_path):
+    """From the top of the space, with its slash, whoever refuses."""
+    filled(team)
+    team.grant("eve", "read,list,drop")
+    (tmp_path / "f").write_text("new")
+    for words in (["rm", ":@team/project/p1"], ["rm", ":@team/project/none"],
+                  ["mv", ":@team/project/p1", ":@team/z"],
+                  ["mkdir", ":@team/project/p1"], ["stat", ":@team/none/x"],
+                  ["ls", ":@team/none/x"], ["get", ":@team/none/x"],
+                  ["put", tmp_path / "f", ":@team/project/p1"],
+                  ["put", "--no-replace", tmp_path / "f", ":@team/other/o1"],
+                  ["put", tmp_path / "f", ":@team/none/x"],
+                  ["hash", ":@team/project"], ["hash", ":@team/none/x"]):
+        said = team.eve.run(*words, status=1).err
+        assert "/project" in said or "/none" in said or "/other" in said, said
+        for name in ("project", "none", "other"):
+            at = said.find(name)
+            assert at <= 0 or said[at - 1] == "/", (words, said)
+            assert f"team/{name}" not in said, (words, said)
