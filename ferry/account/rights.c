@@ -460,7 +460,7 @@ int account_may(struct accounts *a, const struct actor *who, int64_t space,
     if (!missing && need != RIGHT_NONE)
         return 0;
     return problem(why, RIGHT_MISSING, .detail = verb_of(missing, has),
-                   .name = path && path->count ? path->text : "/");
+                   .name = shown_path(path ? path->text : "").text);
 }
 
 bool account_list_all(struct accounts *a, const struct actor *who,

@@ -273,7 +273,7 @@ static void who_drops_replaces_and_sees_nothing(void **state)
         account_may(h->accounts, &h->bob, h->team, &p, RIGHT_WRITE, &why),
         RIGHT_MISSING);
     assert_string_equal(why.detail, "replace");
-    assert_string_equal(why.name, "in/x");
+    assert_string_equal(why.name, "/in/x");
     assert_refused(
         account_may(h->accounts, &h->bob, h->team, &p, RIGHT_DELETE, &why),
         RIGHT_MISSING);

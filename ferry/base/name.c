@@ -38,6 +38,14 @@ int name_check(const char *name, size_t size, struct problem *why)
     return 0;
 }
 
+struct shown shown_path(const char *path)
+{
+    struct shown s = {.text = "/"};
+
+    (void)snprintf(s.text + 1, sizeof s.text - 1, "%s", path);
+    return s;
+}
+
 static int path_add(struct path *p, const char *name, size_t size,
                     struct problem *why)
 {

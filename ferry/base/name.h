@@ -34,6 +34,12 @@ const char *path_leaf(const struct path *p);
 void path_parent(const struct path *p, struct path *ret);
 /* On error `p` is as it was.  NAME_INVALID, PATH_TOO_LONG, PATH_TOO_DEEP. */
 int path_append(struct path *p, const char *name, struct problem *why);
+/* A path for words, the same in all of them: "/a/b", cut to what a problem can
+ * carry. */
+struct shown {
+    char text[PROBLEM_TEXT_BYTES];
+};
+struct shown shown_path(const char *path);
 /* Checks one component.  NAME_INVALID. */
 int name_check(const char *name, size_t size, struct problem *why);
 

@@ -162,7 +162,7 @@ int change_none(struct ledger *l, int64_t space, const char *path,
     /* Nearly always there is none, and nothing more to look for. */
     if (rc > 0)
         rc = is_near(l, SQL_CHANGE_AT, SQL_CHANGE_BELOW, space, path, why);
-    return rc > 0 ? problem(why, FILE_BUSY, .name = path) : rc;
+    return rc > 0 ? problem(why, FILE_BUSY, .name = shown_path(path).text) : rc;
 }
 
 /* Neither published nor changed, nor anything above or below it. */
@@ -172,7 +172,7 @@ static int quiet(struct ledger *l, int64_t space, const char *path,
     int rc = is_near(l, SQL_INTENT_AT, SQL_INTENT_BELOW, space, path, why);
 
     if (rc > 0)
-        return problem(why, FILE_BUSY, .name = path);
+        return problem(why, FILE_BUSY, .name = shown_path(path).text);
     return rc < 0 ? rc : change_none(l, space, path, why);
 }
 
@@ -258,7 +258,7 @@ int ledger_change_begin(struct ledger *l, struct ledger_change *c,
         return rc;
     if (copy.to &&
         (is_inside(copy.to, copy.path) || is_inside(copy.path, copy.to)))
-        return problem(why, FILE_INSIDE, .name = copy.path);
+        return problem(why, FILE_INSIDE, .name = shown_path(copy.path).text);
     rc = ledger_write(l, begin_run, &copy, why);
     if (rc == 0)
         c->id = copy.id;

@@ -262,7 +262,7 @@ static void expect(int rc, const struct problem *why, int i)
         (!near[i].busy && rc < 0))
         fail_msg("at '%s': %d, problem %d", near[i].path, rc, (int)why->id);
     if (rc < 0)
-        assert_string_equal(why->name, near[i].path);
+        assert_string_equal(why->name, shown_path(near[i].path).text);
 }
 
 static void nothing_is_published_where_something_changes(void **state)

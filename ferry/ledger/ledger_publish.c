@@ -23,7 +23,7 @@ int name_free(struct ledger *l, int64_t space, const char *path,
 
     rc = db_rows(l, SQL_INTENT_AT, &q, why, "ip", space, path);
     if (rc > 0)
-        return problem(why, FILE_BUSY, .name = path);
+        return problem(why, FILE_BUSY, .name = shown_path(path).text);
     return rc < 0 ? rc : change_none(l, space, path, why);
 }
 
@@ -51,10 +51,10 @@ static int condition(const struct ledger_publish *p, const struct file_row *old,
                      struct problem *why)
 {
     if (!p->replace && old)
-        return problem(why, FILE_EXISTS, .name = p->path);
+        return problem(why, FILE_EXISTS, .name = shown_path(p->path).text);
     if (p->match &&
         (!old || memcmp(p->match, &old->file.root, sizeof *p->match) != 0))
-        return problem(why, FILE_MATCH, .name = p->path);
+        return problem(why, FILE_MATCH, .name = shown_path(p->path).text);
     return 0;
 }
 
@@ -137,7 +137,7 @@ static int item_decide(struct ledger *l, const struct ledger_publish *p,
     if (rc < 0)
         return rc;
     if (p->file.size > INT64_MAX)
-        return problem(why, FILE_TOO_LARGE, .name = p->path,
+        return problem(why, FILE_TOO_LARGE, .name = shown_path(p->path).text,
                        .size = p->file.size, .limit = INT64_MAX);
     rc = name_free(l, p->space, p->path, why);
     if (rc < 0)

@@ -209,8 +209,8 @@ int ledger_space_quota(struct ledger *l, int64_t space, int64_t bytes,
 static int size_check(uint64_t size, const char *path, struct problem *why)
 {
     if (size > INT64_MAX)
-        return problem(why, FILE_TOO_LARGE, .name = path, .size = size,
-                       .limit = INT64_MAX);
+        return problem(why, FILE_TOO_LARGE, .name = shown_path(path).text,
+                       .size = size, .limit = INT64_MAX);
     return 0;
 }
 
@@ -487,7 +487,7 @@ static int file_get_run(struct ledger *l, void *arg, struct problem *why)
     int rc = file_get(l, c->space, c->path, &c->row, why);
 
     if (rc == 0)
-        return problem(why, FILE_MISSING, .name = c->path);
+        return problem(why, FILE_MISSING, .name = shown_path(c->path).text);
     return rc < 0 ? rc : 0;
 }
 
@@ -551,7 +551,7 @@ static int file_remove_run(struct ledger *l, void *arg, struct problem *why)
     if (rc < 0)
         return rc;
     if (rc == 0)
-        return problem(why, FILE_MISSING, .name = c->path);
+        return problem(why, FILE_MISSING, .name = shown_path(c->path).text);
     rc = db_run(l, SQL_FILE_DROP, why, "ip", c->space, c->path);
     if (rc < 0)
         return rc;

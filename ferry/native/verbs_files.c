@@ -272,7 +272,7 @@ int verb_get(struct conn *c, struct exchange *x, const struct request *q,
     if (rc < 0)
         return rc;
     if (matching && (e.hash != hash || memcmp(&e.root, &match, sizeof(match))))
-        return problem(why, FILE_MATCH, .name = q->path.text);
+        return problem(why, FILE_MATCH, .name = shown_path(q->path.text).text);
     if (e.hash == hash) /* hashing again would find what the client finds */
         source_trust(s);
     all = (struct range){0, chunk_count(e.size)};

@@ -325,7 +325,8 @@ static int put_large(struct conn *c, struct exchange *x, struct put *p,
     if (p->state == PUT_DONE && rc < 0)
         return exchange_answer(x, NULL);
     if (taken)
-        return problem(why, TRANSFER_TAKEN, .name = p->q->path.text);
+        return problem(why, TRANSFER_TAKEN,
+                       .name = shown_path(p->q->path.text).text);
     return rc;
 }
 

@@ -54,12 +54,6 @@ struct vault {
     unsigned next_memo;
 };
 
-/* A path for words: "/a/b", cut to what a problem can carry. */
-struct shown {
-    char text[PROBLEM_TEXT_BYTES];
-};
-struct shown shown_path(const char *path);
-
 int64_t vault_now_s(void);
 /* With `fresh`, not older than this call. */
 int vault_space(struct vault *v, int64_t space, bool fresh,

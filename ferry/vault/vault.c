@@ -15,14 +15,6 @@ static const int64_t draft_ttl_s = 7 * 24 * 3600;
 
 /* ---- words and small things ------------------------------------------------- */
 
-struct shown shown_path(const char *path)
-{
-    struct shown s = {.text = "/"};
-
-    (void)snprintf(s.text + 1, sizeof s.text - 1, "%s", path);
-    return s;
-}
-
 mode_t file_mode(mode_t mode)
 {
     return 0400 | (mode & 0777);
