@@ -85,6 +85,7 @@ static inline void waiter_arm_inline(struct waiter *w, const char *what)
     w->what = what;
     w->timed = false;
     w->always = false;
+    w->proxy = false;
 }
 
 static inline void waiter_park(struct waiter *w, keel_ns deadline)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Two bodies behind one header.
+/* Two bodies behind one header; the others are in queue_ordered.c and
+ * queue_meet.c.
  *
  * Shared: the items are in a ring of cells with sequence words; the wait lists
  * are entered only by who has to sleep.  Who sleeps and who changes the ring
@@ -20,48 +21,9 @@
 #include <keel/seam.h>
 
 #include "park.h"
+#include "queue_inside.h"
 
 #define SPINS 100 /* about a microsecond */
-
-/* `tail` is the next position to put at, and whether the queue is closed: in
- * one word, so that no put can slip in after the close. */
-#define CLOSED (UINT64_C(1) << 63)
-
-/* seq is 2p when the cell is free for position p and 2p + 1 when it holds the
- * item of position p; unlike the usual p and p + 1 this also works for a ring
- * of one. */
-struct cell {
-    _Alignas(64) _Atomic uint64_t seq;
-    _Atomic(void *) item;
-};
-
-/* Those who wait for one thing. */
-struct side {
-    _Alignas(64) _Atomic uint32_t waiting; /* asleep or about to be */
-    struct keel_waitlist list;
-};
-
-/* Invariants (shared; positions never repeat):
- *   head <= tail <= head + slots
- *   positions below tail were put, below head were got
- *   done <= tail: items answered by task_done or dropped
- * `ring` is the least power of two >= slots. */
-struct keel_queue {
-    enum keel_queue_kind kind;
-    uint64_t slots, mask;
-    struct keel_loop *loop; /* local: the one */
-    void **items;           /* local */
-    struct cell *cells;     /* shared */
-    /* Shared: follows CLOSED.  Getters ask here, on a line that hardly ever
-     * changes: `tail` is the putters', who would have to fetch it back. */
-    _Atomic bool closed;
-    _Alignas(64) _Atomic uint64_t tail;
-    _Alignas(64) _Atomic uint64_t head;
-    _Alignas(64) _Atomic uint64_t done;
-    struct side putters, getters, joiners;
-};
-
-enum outcome { DONE, NOT_YET, NEVER };
 
 static inline void full_fence(void)
 {
@@ -74,6 +36,11 @@ static inline void full_fence(void)
     if (!__libc_single_threaded)
         atomic_thread_fence(memory_order_seq_cst);
 #endif
+}
+
+void queue_full_fence(void)
+{
+    full_fence();
 }
 
 static inline uint64_t tail_of(struct keel_queue *q)
@@ -192,8 +159,7 @@ static enum outcome try_put(struct keel_queue *q, void **item)
 static enum outcome try_join(struct keel_queue *q, void **item)
 {
     (void)item;
-    return atomic_load(&q->done) == (atomic_load(&q->tail) & ~CLOSED) ? DONE
-                                                                      : NOT_YET;
+    return queue_joined(q) ? DONE : NOT_YET;
 }
 
 /* A loop with other coroutines to run has better to do than to spin. */
@@ -319,22 +285,30 @@ static inline void set_plain(_Atomic uint64_t *word, uint64_t value)
     atomic_store_explicit(word, value, memory_order_relaxed);
 }
 
-/* Nobody but this loop changes the state of its coroutines' waiters here. */
-static void wake_here(struct keel_waitlist *l)
+/* Nobody but this loop changes the state of its coroutines' waiters here,
+ * except of a select's, which others may wake through other queues. */
+static bool wake_here(struct keel_waitlist *l)
 {
-    for (struct waiter *w = l->head; w; w = w->next)
+    for (struct waiter *w = l->head; w; w = w->next) {
+        if (__builtin_expect(w->proxy, 0)) {
+            if (waitlist_wake_one(l))
+                return true;
+            continue;
+        }
         if (atomic_load_explicit(&w->state, memory_order_relaxed) == ARMED) {
             atomic_store_explicit(&w->state, WOKEN, memory_order_relaxed);
             waitlist_unlink(l, w);
             run_push(w->co->loop, w->co);
-            return;
+            return true;
         }
+    }
+    return false;
 }
 
 static void wake_all_here(struct keel_waitlist *l)
 {
-    while (l->head)
-        wake_here(l);
+    while (wake_here(l))
+        ;
 }
 
 static inline int sleep_here(struct keel_waitlist *l, keel_ns deadline,
@@ -407,27 +381,42 @@ static int get_local(struct keel_queue *q, keel_ns deadline, void **ret)
 
 /* ---- both ---- */
 
+int queue_alloc(enum queue_body body, size_t slots, size_t bytes,
+                struct keel_queue **ret)
+{
+    struct keel_queue *q;
+
+    if (keel_seam_enter(KEEL_OP_ALLOC, NULL) < 0)
+        return -ENOMEM;
+    q = aligned_alloc(64, (sizeof *q + bytes + 63) & ~(size_t)63);
+    if (!q)
+        return -ENOMEM;
+    memset(q, 0, sizeof *q);
+    q->body = body;
+    q->slots = slots;
+    *ret = q;
+    return 0;
+}
+
 int keel_queue_new(size_t slots, enum keel_queue_kind kind,
                    struct keel_queue **ret)
 {
     bool local = kind == KEEL_QUEUE_LOCAL;
     size_t ring = 1, each = local ? sizeof(void *) : sizeof(struct cell);
     struct keel_queue *q;
+    int rc;
 
-    if (slots < 1 || slots > ((size_t)1 << 40))
+    if (slots == 0)
+        return meet_new(ret);
+    if (slots > ((size_t)1 << 40))
         return -EINVAL;
     while (ring < slots)
         ring *= 2;
     if (ring > (SIZE_MAX / 2 - sizeof *q) / each)
         return -ENOMEM;
-    if (keel_seam_enter(KEEL_OP_ALLOC, NULL) < 0)
-        return -ENOMEM;
-    q = aligned_alloc(64, (sizeof *q + ring * each + 63) & ~(size_t)63);
-    if (!q)
-        return -ENOMEM;
-    memset(q, 0, sizeof *q);
-    q->kind = kind;
-    q->slots = slots;
+    rc = queue_alloc(local ? BODY_LOCAL : BODY_RING, slots, ring * each, &q);
+    if (rc < 0)
+        return rc;
     q->mask = ring - 1;
     q->loop = local ? loop_here : NULL;
     q->items = (void **)(q + 1);
@@ -452,8 +441,14 @@ int keel_queue_put(struct keel_queue *q, void *item, keel_ns deadline)
     int rc;
 
     keel_assert(item);
-    rc = q->kind == KEEL_QUEUE_LOCAL ? put_local(q, item, deadline)
-                                     : put_shared(q, item, deadline);
+    if (q->body == BODY_LOCAL)
+        rc = put_local(q, item, deadline);
+    else if (q->body == BODY_RING)
+        rc = put_shared(q, item, deadline);
+    else if (q->body == BODY_ORDERED)
+        rc = ordered_put(q, item, deadline);
+    else
+        rc = meet_put(q, item, deadline);
     if (rc == 0)
         loop_step();
     return rc;
@@ -464,8 +459,14 @@ int keel_queue_get(struct keel_queue *q, keel_ns deadline, void **ret_item)
     void *item;
     int rc;
 
-    rc = q->kind == KEEL_QUEUE_LOCAL ? get_local(q, deadline, &item)
-                                     : get_shared(q, deadline, &item);
+    if (q->body == BODY_LOCAL)
+        rc = get_local(q, deadline, &item);
+    else if (q->body == BODY_RING)
+        rc = get_shared(q, deadline, &item);
+    else if (q->body == BODY_ORDERED)
+        rc = ordered_get(q, deadline, &item);
+    else
+        rc = meet_get(q, deadline, &item);
     if (rc < 0)
         return rc;
     *ret_item = item;
@@ -477,8 +478,12 @@ int keel_queue_peek(struct keel_queue *q, void **ret_item)
 {
     uint64_t h;
 
-    if (q->kind == KEEL_QUEUE_SHARED)
+    if (q->body == BODY_RING)
         return peek_shared(q, ret_item);
+    if (q->body == BODY_ORDERED)
+        return ordered_peek(q, ret_item);
+    if (q->body == BODY_MEET)
+        return -EAGAIN;
     of_this_loop(q);
     h = plain(&q->head);
     if (h == (plain(&q->tail) & ~CLOSED))
@@ -489,11 +494,26 @@ int keel_queue_peek(struct keel_queue *q, void **ret_item)
 
 size_t keel_queue_count(struct keel_queue *q)
 {
-    /* Head first: it never passes the tail that is read after it. */
-    uint64_t h = atomic_load_explicit(&q->head, memory_order_acquire);
-    uint64_t count = (tail_of(q) & ~CLOSED) - h;
+    uint64_t h, count;
 
+    if (q->body == BODY_ORDERED)
+        return ordered_count(q);
+    if (q->body == BODY_MEET)
+        return 0;
+    /* Head first: it never passes the tail that is read after it. */
+    h = atomic_load_explicit(&q->head, memory_order_acquire);
+    count = (tail_of(q) & ~CLOSED) - h;
     return count < q->slots ? (size_t)count : (size_t)q->slots;
+}
+
+bool keel_queue_empty(struct keel_queue *q)
+{
+    return keel_queue_count(q) == 0;
+}
+
+bool keel_queue_full(struct keel_queue *q)
+{
+    return keel_queue_count(q) == q->slots;
 }
 
 /* ---- unfinished work ---- */
@@ -502,7 +522,7 @@ static void done_changed(struct keel_queue *q)
 {
     if (try_join(q, NULL) != DONE)
         return;
-    if (q->kind == KEEL_QUEUE_LOCAL)
+    if (q->body == BODY_LOCAL)
         wake_all_here(&q->joiners.list);
     else if (atomic_load(&q->joiners.waiting))
         wake_all(&q->joiners);
@@ -512,7 +532,7 @@ int keel_queue_task_done(struct keel_queue *q)
 {
     uint64_t done = atomic_load(&q->done);
 
-    if (q->kind == KEEL_QUEUE_LOCAL) {
+    if (q->body == BODY_LOCAL) {
         if (done >= (tail_of(q) & ~CLOSED))
             return -EINVAL;
         set_plain(&q->done, done + 1);
@@ -531,7 +551,7 @@ int keel_queue_join(struct keel_queue *q, keel_ns deadline)
 {
     int rc = 0;
 
-    if (q->kind == KEEL_QUEUE_SHARED)
+    if (q->body != BODY_LOCAL)
         return try_join(q, NULL) == DONE
                    ? 0
                    : wait_shared(q, &q->joiners, try_join, NULL, deadline,
@@ -546,11 +566,19 @@ int keel_queue_join(struct keel_queue *q, keel_ns deadline)
 
 void keel_queue_close(struct keel_queue *q)
 {
-    if (q->kind == KEEL_QUEUE_LOCAL) {
+    if (q->body == BODY_LOCAL) {
         of_this_loop(q);
         set_plain(&q->tail, plain(&q->tail) | CLOSED);
         wake_all_here(&q->putters.list);
         wake_all_here(&q->getters.list);
+        return;
+    }
+    if (q->body == BODY_ORDERED) {
+        ordered_close(q);
+        return;
+    }
+    if (q->body == BODY_MEET) {
+        meet_close(q);
         return;
     }
     atomic_fetch_or(&q->tail, CLOSED);
@@ -564,8 +592,12 @@ static bool drain_one(struct keel_queue *q, void **ret)
 {
     enum outcome o;
 
-    if (q->kind == KEEL_QUEUE_LOCAL)
+    if (q->body == BODY_LOCAL)
         return get_local(q, KEEL_NOW, ret) == 0;
+    if (q->body == BODY_ORDERED)
+        return ordered_get(q, KEEL_NOW, ret) == 0;
+    if (q->body == BODY_MEET)
+        return false;
     /* What a put claimed before the close is written in a moment. */
     while ((o = ring_get(q, ret)) == NOT_YET)
         sched_yield();
@@ -583,6 +615,62 @@ void keel_queue_close_now(struct keel_queue *q, void (*drop)(void *item))
         atomic_fetch_add(&q->done, 1);
     }
     done_changed(q);
-    if (q->kind == KEEL_QUEUE_SHARED)
+    if (q->body == BODY_RING)
         wake_all(&q->getters);
+}
+
+/* ---- for select ---- */
+
+static bool ring_can(struct keel_queue *q, bool put)
+{
+    uint64_t at = atomic_load(put ? &q->tail : &q->head), seq;
+
+    if (put && at & CLOSED)
+        return true;
+    seq = atomic_load(&q->cells[at & q->mask].seq);
+    /* Larger: somebody was faster, and one must look again. */
+    if (put)
+        return seq > 2 * at || (seq == 2 * at && slot_free(q, at));
+    return seq >= 2 * at + 1 || (is_closed(q) && tail_of(q) == (at | CLOSED));
+}
+
+static bool local_can(struct keel_queue *q, bool put)
+{
+    uint64_t count = (plain(&q->tail) & ~CLOSED) - plain(&q->head);
+
+    of_this_loop(q);
+    if (plain(&q->tail) & CLOSED)
+        return true;
+    return put ? count < q->slots : count > 0;
+}
+
+bool queue_can(struct keel_queue *q, bool put, const struct waiter *me)
+{
+    switch (q->body) {
+    case BODY_RING:
+        return ring_can(q, put);
+    case BODY_LOCAL:
+        return local_can(q, put);
+    case BODY_ORDERED:
+        return ordered_can(q, put);
+    default:
+        return meet_can(q, put, me);
+    }
+}
+
+void queue_pass_on(struct keel_queue *q, bool put)
+{
+    struct side *s = queue_side(q, put);
+    struct waiter *w;
+
+    if (q->body == BODY_RING) {
+        changed(s);
+    } else if (q->body == BODY_LOCAL) {
+        wake_here(&s->list);
+    } else if (q->body == BODY_ORDERED) {
+        queue_hold(q);
+        w = waitlist_choose(&s->list);
+        queue_drop(q);
+        waiter_post(w);
+    }
 }

@@ -56,13 +56,12 @@ CO_TEST(items_come_out_in_order_and_the_bound_is_exact)
     return 0;
 }
 
-CO_TEST(a_queue_without_slots_is_refused)
+CO_TEST(a_queue_of_too_many_slots_is_refused)
 {
     struct keel_queue *q = NULL;
 
     EACH_KIND(k)
     {
-        assert_int_equal(keel_queue_new(0, kinds[k], &q), -EINVAL);
         assert_int_equal(keel_queue_new(SIZE_MAX, kinds[k], &q), -EINVAL);
     }
     assert_null(q);
@@ -428,6 +427,47 @@ static void close_now_races_with_puts_and_gets(void **state)
         keel_loop_stop(loop[i]);
 }
 
+CO_TEST(it_is_empty_or_full_or_neither)
+{
+    EACH_KIND(k)
+    {
+        struct keel_queue *q = make(2, k);
+
+        assert_true(keel_queue_empty(q) && !keel_queue_full(q));
+        keel_queue_put(q, item(1), KEEL_NOW);
+        assert_true(!keel_queue_empty(q) && !keel_queue_full(q));
+        keel_queue_put(q, item(2), KEEL_NOW);
+        assert_true(!keel_queue_empty(q) && keel_queue_full(q));
+        keel_queue_free(q);
+    }
+    return 0;
+}
+
+static int gets_for_ever(void *q)
+{
+    void *got;
+
+    return keel_queue_get(q, KEEL_FOREVER, &got);
+}
+
+CO_TEST(close_passes_over_a_waiter_that_was_just_cancelled)
+{
+    EACH_KIND(k)
+    {
+        struct keel_queue *q = make(1, k);
+        struct keel_co *gone = test_spawn(gets_for_ever, q),
+                       *waits = test_spawn(gets_for_ever, q);
+
+        keel_yield();
+        keel_cancel(gone);
+        keel_queue_close(q); /* before it could leave the list */
+        assert_int_equal(test_join(gone), -ECANCELED);
+        assert_int_equal(test_join(waits), -EPIPE);
+        keel_queue_free(q);
+    }
+    return 0;
+}
+
 static void new_survives_each_allocation_failure(void **state)
 {
     (void)state;
@@ -452,7 +492,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(items_come_out_in_order_and_the_bound_is_exact),
-        cmocka_unit_test(a_queue_without_slots_is_refused),
+        cmocka_unit_test(a_queue_of_too_many_slots_is_refused),
         cmocka_unit_test(put_waits_for_room_and_get_for_an_item),
         cmocka_unit_test(a_deadline_passes_and_nothing_is_lost),
         cmocka_unit_test(a_cancelled_waiter_leaves_without_an_item),
@@ -463,6 +503,8 @@ int main(void)
         cmocka_unit_test(no_item_is_lost_or_doubled_between_loops_and_threads),
         cmocka_unit_test(nor_when_deadlines_race_with_wakes),
         cmocka_unit_test(close_now_races_with_puts_and_gets),
+        cmocka_unit_test(it_is_empty_or_full_or_neither),
+        cmocka_unit_test(close_passes_over_a_waiter_that_was_just_cancelled),
         cmocka_unit_test(new_survives_each_allocation_failure),
     };
 

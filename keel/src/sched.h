@@ -28,6 +28,7 @@ struct waiter {
     struct waiter *child, *younger, *older; /* older: parent for the first */
     bool timed;
     bool always;
+    bool proxy; /* stands in one list for `older`, who waits in several */
 };
 
 void waiter_arm(struct waiter *w, const char *what);
@@ -57,6 +58,9 @@ void waitlist_wake_all(struct keel_waitlist *l);
 /* The same in two steps, so that the woken one does not run into the hold:
  * choose under it, post (NULL is fine) after the drop. */
 struct waiter *waitlist_choose(struct keel_waitlist *l);
+/* Also says who was linked, where that is a proxy. */
+struct waiter *waitlist_choose_linked(struct keel_waitlist *l,
+                                      struct waiter **ret_linked);
 void waiter_post(struct waiter *w);
 
 /* A programmer's mistake that the expression alone would not explain: what is

@@ -338,14 +338,28 @@ int waitlist_sleep(struct keel_waitlist *l, keel_ns deadline, bool always,
     return rc;
 }
 
+struct waiter *waitlist_choose_linked(struct keel_waitlist *l,
+                                      struct waiter **ret_linked)
+{
+    for (struct waiter *w = l->head; w; w = w->next) {
+        struct waiter *who = w->proxy ? w->older : w;
+
+        if (!waiter_leave(who, WOKEN))
+            continue;
+        waitlist_unlink(l, w);
+        if (w->proxy)
+            atomic_store_explicit(&w->state, WOKEN, memory_order_relaxed);
+        *ret_linked = w;
+        return who;
+    }
+    return NULL;
+}
+
 struct waiter *waitlist_choose(struct keel_waitlist *l)
 {
-    for (struct waiter *w = l->head; w; w = w->next)
-        if (waiter_leave(w, WOKEN)) {
-            waitlist_unlink(l, w);
-            return w;
-        }
-    return NULL;
+    struct waiter *linked;
+
+    return waitlist_choose_linked(l, &linked);
 }
 
 bool waitlist_wake_one(struct keel_waitlist *l)
