@@ -12,7 +12,7 @@ import signal
 
 import pytest
 
-from ferry import Client, Server
+from ferry import PASSWORD, Client, Server
 
 LONG = bool(os.environ.get("KEEL_TEST_LONG"))
 PROGRAMS = "obj/tests/fault/"
@@ -31,13 +31,13 @@ NET = [("socket", "EMFILE"), ("connect", "ECONNREFUSED"),
        ("poll", "EIO"), ("thread", "EAGAIN")]
 
 
-def choice():
+def choice(growth=2 / 3):
     """Which operations of a kind fail, until one is past the last."""
     nth, step = 1, 1
     while nth < 100000:
         yield nth
         if not LONG:
-            step = max(1, nth * 2 // 3)
+            step = max(1, int(nth * growth))
         nth += step
 
 
@@ -136,6 +136,84 @@ def test_a_client_that_fails_once_then_puts_and_gets_the_same(
                     break
         ada.run("get", ":/file", back)
         assert back.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("op,what", FILES + NET)
+def test_somebody_who_fails_to_join_is_a_member_or_can_become_one(
+        tmp_path, op, what):
+    with Server(tmp_path) as server:
+        invite = server.invite("--uses", "1000")
+        for nth in choice(3):
+            order = Order(tmp_path, op, nth, what)
+            home, name = tmp_path / f"new{nth}", f"new{nth}"
+            faulty = Client(home, program=PROGRAMS + "ferry-fault")
+            result = faulty.run("join", invite, name, password=PASSWORD,
+                                env=order.env, status=None)
+            check_words(order, result.status, result.err)
+            new = Client(home)
+            if result.status != 0 and \
+                    new.run("whoami", status=None).status != 0:
+                # The same again, or, when only the answer was lost, logging in.
+                again = new.run("join", invite, name, password=PASSWORD,
+                                status=None)
+                if again.status != 0:
+                    assert "account.exists" in again.err, (order.text, again)
+                    new.run("login", f"{name}@{server.address}",
+                            "--accept-key", password=PASSWORD)
+            assert new.names() == [], order.text
+            if not order.fired():
+                assert result.status == 0, result
+                return
+
+
+def grow(tree):
+    for d in range(3):
+        (tree / f"d{d}").mkdir(parents=True)
+        for i in range(4):
+            (tree / f"d{d}/{i}").write_bytes(CONTENT[:i * 700])
+    (tree / "large").write_bytes(CONTENT)
+    (tree / "link").symlink_to("d1/2")
+
+
+def files_of(root):
+    return {str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*")
+            if p.is_file() and not p.name.startswith(".ferry-")}
+
+
+@pytest.mark.parametrize("op,what", FILES + NET)
+def test_a_tree_that_fails_once_goes_on_with_the_same_command(tmp_path, op,
+                                                              what):
+    tree, back = tmp_path / "t", tmp_path / "back"
+    grow(tree)
+    wanted = files_of(tree)
+    with Server(tmp_path) as server:
+        ada = server.member()
+        faulty = Client(ada.home, program=PROGRAMS + "ferry-fault")
+        for verb in ("put", "get"):
+            for nth in choice(3):
+                order = Order(tmp_path, op, nth, what)
+                if verb == "put":
+                    ada.run("rm", "-r", ":/t", status=None)
+                    arguments = ("put", "-r", tree, ":/")
+                else:
+                    shutil.rmtree(back, ignore_errors=True)
+                    back.mkdir()
+                    arguments = ("get", "-r", ":/t", back)
+                result = faulty.run(*arguments, env=order.env, status=None)
+                check_words(order, result.status, result.err)
+                # Whole files, and all of them when it says so.
+                found = files_of(back / "t") if verb == "get" else {}
+                assert found.items() <= wanted.items(), order.text
+                if result.status != 0:
+                    ada.run(*arguments)
+                elif verb == "get":
+                    assert found == wanted, order.text
+                there = next((server.data / "spaces").iterdir()) / "t"
+                assert files_of(there if verb == "put" else back / "t") == \
+                    wanted, order.text
+                if not order.fired():
+                    assert result.status == 0, result
+                    break
 
 
 @pytest.mark.parametrize("op,what", FILES + NET + [("any", "kill")])
