@@ -251,3 +251,67 @@ def test_what_a_failing_server_acknowledged_is_there(tmp_path, op, what):
         if not order.fired():
             assert acknowledged
             return
+
+
+def register(client, server, name, **options):
+    return client.run("register", f"{name}@{server.address}", "--accept-key",
+                      password=PASSWORD, status=None, **options)
+
+
+def is_member(client, server, name):
+    """Joins or, when the account was made and only the answer lost, logs in."""
+    result = register(client, server, name)
+    if result.status != 0:
+        assert "account.exists" in result.err, result
+        client.run("login", f"{name}@{server.address}", "--accept-key",
+                   password=PASSWORD)
+    assert client.names() == []
+
+
+@pytest.mark.parametrize("op,what", FILES + NET + [("any", "kill")])
+def test_a_client_that_fails_to_register_does_it_again(tmp_path, op, what):
+    with Server(tmp_path, "--registration", "open") as server:
+        for nth in choice():
+            order = Order(tmp_path, op, nth, what)
+            home = server.stranger(program=PROGRAMS + "ferry-fault")
+            result = register(home, server, f"u{nth}", env=order.env)
+            plain = Client(home.home)
+            if what == "kill" and order.fired():
+                assert result.status == -signal.SIGKILL
+            else:
+                check_words(order, result.status, result.err)
+            if result.status == 0:
+                assert plain.names() == []
+            else:
+                is_member(plain, server, f"u{nth}")
+            if not order.fired():
+                assert result.status == 0
+                return
+
+
+@pytest.mark.parametrize("op,what", FILES + NET + [("any", "kill")])
+def test_a_server_that_fails_in_a_registration_keeps_what_it_said(
+        tmp_path, op, what):
+    for nth in choice():
+        shutil.rmtree(tmp_path / "data", ignore_errors=True)
+        order = Order(tmp_path, op, nth, what)
+        server = Server(tmp_path, "--registration", "open",
+                        program=PROGRAMS + "ferryd-fault", env=order.env)
+        client, joined_it = server.stranger(), False
+        try:
+            server.start()
+            joined_it = register(client, server, "ada").status == 0
+            status = server.stop()
+        except RuntimeError:
+            status = server.process.returncode
+        if what == "kill" and order.fired():
+            assert status == -signal.SIGKILL
+        else:
+            check_words(order, status, server.log())
+        with Server(tmp_path, "--registration", "open") as plain:
+            if joined_it:
+                assert "ada" in plain.admin("user", "list"), order.text
+            is_member(plain.stranger(), plain, "ada")
+        if not order.fired():
+            assert joined_it
+            return
