@@ -162,6 +162,8 @@ static int write_whole(int dir, const char *name, const char *bytes,
         rc = keel_file_rename(dir, temporary, dir, name, 0);
     if (rc == 0)
         rc = keel_file_sync(dir);
+    if (rc < 0)
+        (void)keel_file_unlink(dir, temporary);
     return rc;
 }
 

@@ -8,7 +8,8 @@
  *         address          HOST:PORT of the last start, for invites
  *         first-invite     while there is no account
  *         admin.sock       while ferryd runs
- *         ledger.db ...    the ledger's; spaces/ and drafts/ the vault's
+ *         ledger.db ...    the ledger's, with ledger.reserve: room for it on a
+ *                          full disk; spaces/, drafts/ and trash/ the vault's
  */
 #ifndef FERRY_DATA_H
 #define FERRY_DATA_H

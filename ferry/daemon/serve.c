@@ -172,6 +172,25 @@ static void server_confine(const struct server *s)
                  strerror(-rc));
 }
 
+/* For commands that run without the daemon.  A disk that is full, or read-only,
+ * keeps nobody from starting. */
+static void server_address(struct server *s)
+{
+    char was[SERVER_BYTES];
+    struct problem why;
+    char words[512];
+
+    if (data_text_read(&s->data, "address", was, sizeof(was)) == 0 &&
+        strcmp(was, s->house.server) == 0)
+        return;
+    if (data_text_write(&s->data, "address", s->house.server, &why) == 0)
+        return;
+    problem_sentence(&why, words, sizeof(words));
+    log_warn("%s Invites made while no ferryd runs will have the address of an "
+             "earlier start.",
+             words);
+}
+
 static int server_prepare(struct server *s, struct problem *why)
 {
     static const int signals[] = {SIGTERM, SIGINT, SIGHUP};
@@ -194,9 +213,7 @@ static int server_prepare(struct server *s, struct problem *why)
     rc = server_public(s, why);
     if (rc < 0)
         return rc;
-    rc = data_text_write(&s->data, "address", s->house.server, why);
-    if (rc < 0)
-        return rc;
+    server_address(s);
     rc = admin_listen(s->data.fd, &s->admin, why);
     if (rc < 0)
         return rc;

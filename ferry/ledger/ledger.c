@@ -58,7 +58,7 @@ static int full(struct ledger *l, struct problem *why)
         s.f_bavail = 0;
     return problem(why, DISK_FULL,
                    .bytes = (uint64_t)s.f_bavail * (uint64_t)s.f_bsize,
-                   .size = (uint64_t)LEDGER_LOG_PAGES * 4096);
+                   .size = 4096 /* a page at least */);
 }
 
 int db_failed(struct ledger *l, struct problem *why)
@@ -508,6 +508,27 @@ static int look_before(struct ledger *l, struct problem *why)
     return 0;
 }
 
+/* While the ledger is closed its log's room (vfs.h) lies in a file of its own, so
+ * that it opens, and does what makes room, on a disk that was filled meanwhile. */
+#define RESERVE "ledger.reserve"
+#define RESERVE_BYTES ((uint64_t)17 << 18) /* 4 MiB and a little */
+
+static void reserve_keep(struct ledger *l)
+{
+    keel_auto(file) int fd =
+        keel_file_open(l->dir, RESERVE, O_RDWR | O_CREAT, 0600);
+
+    for (uint64_t size = RESERVE_BYTES; fd >= 0 && size > 4096; size /= 2) {
+        if (keel_file_reserve(fd, 0, 0, size) == 0)
+            return;
+    }
+}
+
+static void reserve_use(struct ledger *l)
+{
+    (void)keel_file_unlink(l->dir, RESERVE);
+}
+
 static int open_database(struct ledger *l, struct problem *why)
 {
     int rc;
@@ -515,6 +536,7 @@ static int open_database(struct ledger *l, struct problem *why)
     rc = look_before(l, why);
     if (rc < 0)
         return rc;
+    reserve_use(l);
     rc = ledger_vfs_open(l->dir, "ledger.db", &l->db);
     if (rc < 0)
         return open_failed(l, rc, why);
@@ -552,6 +574,7 @@ static void close_database(struct ledger *l)
         sqlite3_finalize(l->prepared[i]);
     ledger_vfs_close(l->db);
     l->db = NULL;
+    reserve_keep(l);
 }
 
 /* Takes what waits; sleeps until there is something, until the log has been

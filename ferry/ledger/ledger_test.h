@@ -42,7 +42,7 @@ static inline int setup(void **state)
 static inline int teardown(void **state)
 {
     static const char *const files[] = {"ledger.db", "ledger.db-wal",
-                                        "ledger.db-journal", "ledger.db-shm"};
+                                        "ledger.db-journal", "ledger.reserve"};
     struct house *h = *state;
 
     ledger_close(h->ledger);

@@ -73,11 +73,29 @@ struct file {
     sqlite3_file base; /* first: SQLite's pointer is ours */
     int fd, dir;
     bool named; /* the directory was synced since the file was opened */
+    /* Bytes from the start that have their room on the disk, written or not, as
+     * far as we know; and how much more is kept beyond what is written.  0: of
+     * a file that has no such room. */
+    uint64_t roomy, spare;
 };
 
 static struct file *file_of(sqlite3_file *base)
 {
     return (struct file *)base;
+}
+
+/* Room beyond what is written, so that a disk that others have filled still
+ * takes what is needed to remove something, and to log in.  The log begins anew
+ * within its room after each checkpoint.  A disk that is full already, or that
+ * has no such thing as reserving, is no error. */
+#define LOG_SPARE ((uint64_t)4 << 20)
+#define MAIN_SPARE ((uint64_t)1 << 20)
+
+static void file_room(struct file *f, uint64_t end)
+{
+    if (end + f->spare / 2 > f->roomy &&
+        keel_file_reserve(f->fd, FALLOC_FL_KEEP_SIZE, end, f->spare) == 0)
+        f->roomy = end + f->spare;
 }
 
 static int file_close(sqlite3_file *base)
@@ -106,14 +124,24 @@ static int file_write(sqlite3_file *base, const void *buf, int size,
     int rc =
         keel_file_write(file_of(base)->fd, buf, (size_t)size, (uint64_t)at);
 
-    return rc < 0 ? failed(rc, SQLITE_IOERR_WRITE) : SQLITE_OK;
+    if (rc < 0)
+        return failed(rc, SQLITE_IOERR_WRITE);
+    if (file_of(base)->spare)
+        file_room(file_of(base), (uint64_t)at + (uint64_t)size);
+    return SQLITE_OK;
 }
 
 static int file_truncate(sqlite3_file *base, sqlite3_int64 size)
 {
     int rc = keel_file_truncate(file_of(base)->fd, (uint64_t)size);
 
-    return rc < 0 ? failed(rc, SQLITE_IOERR_TRUNCATE) : SQLITE_OK;
+    if (rc < 0)
+        return failed(rc, SQLITE_IOERR_TRUNCATE);
+    if (file_of(base)->spare) {
+        file_of(base)->roomy = 0; /* what lay beyond went, too */
+        file_room(file_of(base), (uint64_t)size);
+    }
+    return SQLITE_OK;
 }
 
 /* fdatasync whatever `flags` ask: it covers data and size, and SQLite uses no
@@ -218,6 +246,7 @@ static int vfs_open(sqlite3_vfs *vfs, const char *text, sqlite3_file *base,
 {
     struct file *f = file_of(base);
     keel_auto(file) int fd = -1;
+    struct statx facts;
     struct path path;
     int rc;
 
@@ -237,6 +266,11 @@ static int vfs_open(sqlite3_vfs *vfs, const char *text, sqlite3_file *base,
     }
     *f = (struct file){.base.pMethods = &methods, .fd = fd, .dir = path.dir};
     fd = -1;
+    if (flags & (SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_WAL)) {
+        f->spare = flags & SQLITE_OPEN_WAL ? LOG_SPARE : MAIN_SPARE;
+        if (keel_file_stat(f->fd, NULL, &facts) == 0)
+            file_room(f, facts.stx_size);
+    }
     if (ret_flags)
         *ret_flags = flags;
     return SQLITE_OK;

@@ -11,6 +11,10 @@
  * takes a flock of the main file, so that a second connection, of this process
  * or another, is refused.  Checkpoints therefore run on the same connection.
  *
+ * Database and log keep some room beyond what is written in them (1 MiB and 4
+ * MiB, where the file system can: not on one that copies on write), so that a
+ * full disk still takes small transactions.
+ *
  * Durability: when a COMMIT has returned SQLITE_OK, the transaction is on
  * stable storage.  The names of database and log are, too: the first sync of
  * each file after it was opened syncs the directory as well, since a process

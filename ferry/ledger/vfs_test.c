@@ -475,7 +475,7 @@ static void a_full_disk_refuses_and_recovers(void **state)
     int refused = 0;
 
     (void)state;
-    test_disk_install(1 << 20);
+    test_disk_install(960 << 10); /* too small for room of its own */
     root = root_open();
     assert_int_equal(begin_work(&db), 0);
     assert_int_equal(transact(db, 0), 0);
@@ -499,6 +499,33 @@ static void a_full_disk_refuses_and_recovers(void **state)
     assert_int_equal(begin_work(&db), 0);
     assert_int_equal(transact(db, 9), 0);
     w.state[9] = ACKED;
+    ledger_vfs_close(keel_take(db));
+    assert_null(verdict(&w));
+}
+
+static void a_disk_that_others_filled_takes_more(void **state)
+{
+    keel_auto(ledger_vfs) sqlite3 *db = NULL;
+    keel_auto(file) int ballast = -1;
+    struct work w = {{0}};
+    struct statfs facts;
+
+    (void)state;
+    test_disk_install(16 << 20);
+    root = root_open();
+    assert_int_equal(begin_work(&db), 0);
+    assert_int_equal(transact(db, 0), 0);
+    w.state[0] = ACKED;
+    ballast = keel_file_open(root, "ballast", O_RDWR | O_CREAT, 0600);
+    assert_int_equal(keel_file_statfs(root, &facts), 0);
+    assert_int_equal(keel_file_reserve(ballast, 0, 0, facts.f_bfree * 4096), 0);
+    for (int k = 1; k < 9; k++) {
+        assert_int_equal(transact(db, k), 0);
+        w.state[k] = ACKED;
+        /* its room stays when it begins anew */
+        if (k == 4)
+            assert_int_equal(run(db, "PRAGMA wal_checkpoint(TRUNCATE)"), 0);
+    }
     ledger_vfs_close(keel_take(db));
     assert_null(verdict(&w));
 }
@@ -616,6 +643,7 @@ int main(void)
         T(a_sync_that_fails_is_not_taken_for_one_by_the_next),
         T(no_single_fault_damages_the_database),
         T(a_full_disk_refuses_and_recovers),
+        T(a_disk_that_others_filled_takes_more),
         T(open_says_why_it_refuses),
         T(the_connection_comes_as_promised),
         T(it_works_on_the_kernels_files),

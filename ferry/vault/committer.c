@@ -128,11 +128,23 @@ static bool publish_withdraw(struct committer *c, struct publish *p)
     return true;
 }
 
-static int wait_problem(const struct publish *p, int rc, struct problem *why)
+int committer_busy(struct committer *c, const char *path, struct problem *why)
+{
+    if (c->settle_why.id != PROBLEM_DISK_FULL)
+        return problem(why, FILE_BUSY, .name = shown_path(path).text);
+    if (why)
+        *why = c->settle_why;
+    return -ENOSPC;
+}
+
+static int wait_problem(struct committer *c, const struct publish *p, int rc,
+                        struct problem *why)
 {
     if (rc == -ECANCELED)
         return problem(why, CANCELLED);
-    return problem(why, FILE_BUSY, .name = shown_path(p->path).text);
+    return rc == -EBUSY
+               ? committer_busy(c, p->path, why)
+               : problem(why, FILE_BUSY, .name = shown_path(p->path).text);
 }
 
 /* Once a lane has it, the answer is waited for whatever happens. */
@@ -142,7 +154,7 @@ static int publish_wait(struct committer *c, struct publish *p,
     int rc = keel_lock_take(&p->answered, KEEL_FOREVER);
 
     if (rc < 0 && publish_withdraw(c, p))
-        return wait_problem(p, rc, why);
+        return wait_problem(c, p, rc, why);
     if (rc < 0)
         keel_lock_hold(&p->answered);
     keel_lock_drop(&p->answered);
@@ -160,7 +172,7 @@ static int publish_enter(struct committer *c, struct publish *p,
     if (rc == -EIO)
         return problem(why, SYNC_FAILED, .errno_ = EIO,
                        .name = shown_path(p->path).text);
-    return rc < 0 ? wait_problem(p, rc, why) : 0;
+    return rc < 0 ? wait_problem(c, p, rc, why) : 0;
 }
 
 static void publish_leave(struct committer *c, struct publish *p)
@@ -478,10 +490,12 @@ static void settled_forget(struct committer *c, struct publish *p)
 }
 
 /* Its intent stays: tried again later, or recovery's when there is no later. */
-static void settled_defer(struct committer *c, struct publish *p)
+static void settled_defer(struct committer *c, struct publish *p,
+                          const struct problem *why)
 {
     keel_guard(&c->lock);
 
+    c->settle_why = *why;
     c->settle_after = keel_after(SETTLE_RETRY);
     p->deferred = true;
     keel_cond_broadcast(&c->named);
@@ -495,13 +509,13 @@ static void settled_defer(struct committer *c, struct publish *p)
 }
 
 /* The settled ones of earlier groups, after the transaction that had them. */
-static void settled_done(struct lane *l, int rc)
+static void settled_done(struct lane *l, int rc, const struct problem *why)
 {
     for (unsigned i = 0; i < l->settled_count; i++) {
         if (rc == 0)
             settled_forget(l->committer, l->settling[i]);
         else
-            settled_defer(l->committer, l->settling[i]);
+            settled_defer(l->committer, l->settling[i], why);
     }
     l->settled_count = 0;
 }
@@ -543,7 +557,7 @@ static void commit(struct lane *l)
             ledger_settle(c->vault->ledger, l->settled, l->settled_count, &why);
     else
         return;
-    settled_done(l, rc);
+    settled_done(l, rc, &why);
     for (unsigned i = 0; i < count; i++) {
         struct publish *p = l->item_of[i];
 

@@ -100,15 +100,20 @@ struct committer {
     struct keel_cond changed; /* for lanes */
     struct keel_cond named;   /* a name came free, or got stuck */
     struct publishes queue, settling;
-    unsigned alive;        /* publishes that are not settled or stuck */
-    unsigned name_waiters; /* with any, settling does not wait */
-    keel_ns settle_after;  /* the ledger refused: not before */
+    unsigned alive;            /* publishes that are not settled or stuck */
+    unsigned name_waiters;     /* with any, settling does not wait */
+    keel_ns settle_after;      /* the ledger refused: not before */
+    struct problem settle_why; /* likewise, the last time: why */
     bool hold, stopping;
     struct publish *names[NAME_BUCKETS];
     TAILQ_HEAD(, name_hold) holds; /* in the order in which they came */
 
     struct lane lanes[LANES];
 };
+
+/* -EBUSY in words: DISK_FULL where that is why intents cannot be settled, else
+ * FILE_BUSY.  Under c->lock. */
+int committer_busy(struct committer *c, const char *path, struct problem *why);
 
 /* Returns when a syncfs that began after the call has ended.  A failure of a
  * later one counts too: it only makes the caller look closer. */

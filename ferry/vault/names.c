@@ -296,6 +296,8 @@ int committer_hold_name(struct committer *c, struct name_hold *h,
         return problem(why, CANCELLED);
     if (rc == -EIO)
         return problem(why, SYNC_FAILED, .errno_ = EIO, .name = shown.text);
+    if (rc == -EBUSY)
+        return committer_busy(c, h->path, why);
     return problem(why, FILE_BUSY, .name = shown.text);
 }
 
