@@ -133,6 +133,10 @@ static void parts_fill(const struct progress *p, keel_ns now, bool counting,
     char a[32], b[32];
     double speed = rate(p, now);
 
+    /* What failed before it was counted is done with, too. */
+    if (files > 0 && files < p->files_done)
+        files = p->files_done;
+
     memset(part, 0, PARTS * sizeof(part[0]));
     if (counting)
         snprintf(part[SHARE], 96, "%s", _("counting"));
