@@ -64,7 +64,7 @@ _ferry() {
     whoami) kind=none words='' options='' ;;
     put) kind=both words='' options='--recursive -r --dry-run --no-replace --if-match --exclude --include --level --hash --retry --connections -j' ;;
     get) kind=both words='' options='--recursive -r --dry-run --no-replace --if-match --exclude --include --hash --retry --connections -j' ;;
-    ls) kind=remote words='' options='--recursive -r --long -l --sort --reverse' ;;
+    ls) kind=remote words='' options='--recursive -r --all -a --long -l --sort --reverse' ;;
     stat) kind=remote words='' options='' ;;
     mkdir) kind=remote words='' options='--parents -p' ;;
     mv) kind=remote words='' options='--no-replace' ;;

@@ -63,6 +63,7 @@ complete -c ferry -n '__fish_seen_subcommand_from get' -l connections -s j -x -d
 complete -c ferry -n '__fish_seen_subcommand_from get' -n 'not __ferry_remote' -F
 complete -c ferry -n '__fish_seen_subcommand_from get' -n __ferry_remote -f -a '(ferry complete-names remote -- (string unescape -- (commandline -ct)) 2>/dev/null)'
 complete -c ferry -n '__fish_seen_subcommand_from ls' -l recursive -s r -d 'directories and all that is in them'
+complete -c ferry -n '__fish_seen_subcommand_from ls' -l all -s a -d 'nothing more: names with a dot are always shown'
 complete -c ferry -n '__fish_seen_subcommand_from ls' -l long -s l -d 'mode, size, date, and where links point'
 complete -c ferry -n '__fish_seen_subcommand_from ls' -l sort -x -a 'name size time' -d 'name, size or time; largest and newest first'
 complete -c ferry -n '__fish_seen_subcommand_from ls' -l reverse -d 'the other way round'

@@ -97,7 +97,8 @@ static const struct command commands[] = {
      .examples = "    ferry ls :/2026\n"
                  "    ferry ls -l --sort time :@team/\n"
                  "    ferry ls -r --json work:/ | jq -r .path\n",
-     .options = OPTION_LONG | OPTION_RECURSIVE | OPTION_SORT | OPTION_REVERSE,
+     .options = OPTION_ALL | OPTION_LONG | OPTION_RECURSIVE | OPTION_SORT |
+                OPTION_REVERSE,
      .arguments = ARGUMENT_REMOTE},
     {.name = "stat",
      .least = 1,

@@ -15,6 +15,8 @@ static const struct option_row rows[] = {
      N_("the directories above too; it may exist already")},
     {OPTION_FORCE, 'f', "force", NULL, NULL,
      N_("ask nothing, and pass over what does not exist")},
+    {OPTION_ALL, 'a', "all", NULL, NULL,
+     N_("nothing more: names with a dot are always shown")},
     {OPTION_LONG, 'l', "long", NULL, NULL,
      N_("mode, size, date, and where links point")},
     {OPTION_SORT, 0, "sort", N_("KEY"), "name size time",
@@ -198,6 +200,8 @@ static int option_take(struct reading *r, const struct option_row *o,
         break;
     case OPTION_FORCE:
         c->yes = true;
+        break;
+    case OPTION_ALL: /* what fingers type */
         break;
     case OPTION_LONG:
         c->long_list = true;

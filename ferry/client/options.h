@@ -38,6 +38,7 @@ enum {
     OPTION_CONNECTIONS = 1 << 21,
     OPTION_EXCLUDE = 1 << 22,
     OPTION_INCLUDE = 1 << 23,
+    OPTION_ALL = 1 << 24,
 };
 
 struct option_row {

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <keel/file.h>
@@ -35,7 +36,9 @@ static int do_cd(struct shell *s, struct cli *c)
     char shown[PROBLEM_TEXT_BYTES];
     int rc = 0;
 
-    if (c->argc > 0)
+    if (c->argc > 0 && strcmp(c->argv[0], "-") == 0)
+        to = s->before;
+    else if (c->argc > 0)
         rc = shell_resolve(&s->here, c->argv[0], &to, c->why);
     else
         snprintf(to.profile, sizeof(to.profile), "%s", s->here.profile);
@@ -52,6 +55,7 @@ static int do_cd(struct shell *s, struct cli *c)
         return problem(c->why, FILE_NOT_DIRECTORY, .name = shown);
     }
     to.directory = true;
+    s->before = s->here;
     s->here = to;
     return 0;
 }
@@ -87,6 +91,14 @@ static int do_lpwd(struct shell *s, struct cli *c)
         return problem(c->why, FILE_LOCAL, .errno_ = errno, .name = ".");
     text_escape(here, strlen(here), shown, sizeof(shown));
     puts(shown);
+    return 0;
+}
+
+static int do_lmkdir(struct shell *s, struct cli *c)
+{
+    (void)s;
+    if (mkdir(c->argv[0], 0777) < 0)
+        return problem(c->why, FILE_LOCAL, .errno_ = errno, .name = c->argv[0]);
     return 0;
 }
 
@@ -170,13 +182,16 @@ static int do_help(struct shell *s, struct cli *c);
 
 static const struct shell_word words[] = {
     {"cd", 0, 1, do_cd, "[REMOTE]",
-     N_("goes to a directory of the server; '/' without a name"),
+     N_("goes to a directory of the server; '/' without a name, back with "
+        "'-'"),
      ARGUMENT_REMOTE},
     {"pwd", 0, 0, do_pwd, "", N_("says where that is"), ARGUMENT_NONE},
     {"lcd", 0, 1, do_lcd, "[DIRECTORY]", N_("goes to a directory here"),
      ARGUMENT_LOCAL},
     {"lpwd", 0, 0, do_lpwd, "", N_("says where that is here"), ARGUMENT_NONE},
     {"lls", 0, 1, do_lls, "[DIRECTORY]", N_("lists a directory here"),
+     ARGUMENT_LOCAL},
+    {"lmkdir", 1, 1, do_lmkdir, "DIRECTORY", N_("makes a directory here"),
      ARGUMENT_LOCAL},
     {"help", 0, 1, do_help, "[COMMAND]", N_("says how a command is used"),
      ARGUMENT_COMMAND},
@@ -197,6 +212,31 @@ bool shell_has(const struct command *k)
     return !k->hidden && k->run != cmd_shell && strcmp(k->name, "help") != 0;
 }
 
+/* What other programs of the kind call them. */
+static const struct {
+    const char *name, *command;
+    bool all;
+} aliases[] = {{"mput", "put", true},
+               {"mget", "get", true},
+               {"rename", "mv", false},
+               {"dir", "ls", false}};
+
+const struct command *shell_command(const char *name, bool *ret_all)
+{
+    const struct command *k;
+
+    *ret_all = false;
+    for (size_t i = 0; i < sizeof(aliases) / sizeof(*aliases); i++) {
+        if (strcmp(aliases[i].name, name) == 0) {
+            name = aliases[i].command;
+            *ret_all = aliases[i].all;
+            break;
+        }
+    }
+    k = command_find(name);
+    return k && shell_has(k) ? k : NULL;
+}
+
 /* put sends to, and get fetches from, the server; the last of several arguments
  * is where to.  What hash looks at is there. */
 enum argument_kind shell_kind(enum argument_kind kind, const char *command,
@@ -204,6 +244,8 @@ enum argument_kind shell_kind(enum argument_kind kind, const char *command,
 {
     if (kind != ARGUMENT_BOTH)
         return kind;
+    if (strcmp(command, "mput") == 0)
+        return ARGUMENT_LOCAL;
     if (strcmp(command, "put") == 0)
         return at == 0 ? ARGUMENT_LOCAL : ARGUMENT_BOTH;
     if (strcmp(command, "get") == 0)
@@ -211,29 +253,64 @@ enum argument_kind shell_kind(enum argument_kind kind, const char *command,
     return ARGUMENT_REMOTE;
 }
 
+static void word_help(const struct shell_word *word)
+{
+    char left[64];
+
+    snprintf(left, sizeof(left), "  %s %s", word->name, word->usage);
+    fputs(left, stdout);
+    text_pad(left, 22, stdout);
+    puts(_(word->help));
+}
+
+static const struct shell_word *word_find(const char *name)
+{
+    for (size_t i = 0; i < WORDS; i++) {
+        if (strcmp(words[i].name, name) == 0)
+            return &words[i];
+    }
+    return NULL;
+}
+
+static int unknown(struct cli *c, const char *name)
+{
+    char detail[128];
+
+    snprintf(detail, sizeof(detail),
+             _("'%.60s' is not a command; 'help' lists them"), name);
+    return problem(c->why, USAGE, .detail = detail);
+}
+
+static int help_one(struct cli *c, const char *name)
+{
+    const struct shell_word *word = word_find(name);
+    bool all;
+    const struct command *k = word ? NULL : shell_command(name, &all);
+
+    if (!k && !word)
+        return unknown(c, name);
+    if (k)
+        cli_help(k, stdout);
+    else
+        word_help(word->help ? word
+                             : word_find(*name == '?' ? "help" : "exit"));
+    return 0;
+}
+
 static int do_help(struct shell *s, struct cli *c)
 {
-    const struct command *k = c->argc > 0 ? command_find(c->argv[0]) : NULL;
-
     (void)s;
-    if (k) {
-        cli_help(k, stdout);
-        return 0;
-    }
+    if (c->argc > 0)
+        return help_one(c, c->argv[0]);
     printf("%s", _("Names are relative to a directory there (cd, pwd) and one "
                    "here (lcd, lpwd).\nput FILE... NAME and get NAME... FILE: "
-                   "the last of several names is where to.\nQuotes and "
-                   "backslashes work as in a shell, and patterns in the "
-                   "last part of a name.\n\n"));
+                   "the last of several names is where to;\nmput and mget "
+                   "take them all as files to carry.\nQuotes and backslashes "
+                   "work as in a shell, and patterns (* ? []) in the last "
+                   "part\nof a name.\n\n"));
     for (size_t i = 0; i < WORDS; i++) {
-        char left[64];
-
-        if (!words[i].help)
-            continue;
-        snprintf(left, sizeof(left), "  %s %s", words[i].name, words[i].usage);
-        fputs(left, stdout);
-        text_pad(left, 22, stdout);
-        puts(_(words[i].help));
+        if (words[i].help)
+            word_help(&words[i]);
     }
     printf("%s", _("\nAnd ferry's commands; 'help COMMAND' says more:\n "));
     for (size_t i = 0; command_at(i); i++) {
@@ -317,7 +394,8 @@ static int argument_names(struct shell *s, struct cli *c, bool remote,
     return rc;
 }
 
-static int arguments_make(struct shell *s, const struct command *k,
+/* `all`: the last argument is a source too. */
+static int arguments_make(struct shell *s, const struct command *k, bool all,
                           struct cli *c, const struct shell_words *w,
                           struct arguments *a, struct problem *why)
 {
@@ -326,7 +404,7 @@ static int arguments_make(struct shell *s, const struct command *k,
 
     a->count = 0;
     for (int i = 0; i < c->argc && rc == 0; i++) {
-        bool last = i > 0 && i == c->argc - 1;
+        bool last = !all && i > 0 && i == c->argc - 1;
         bool remote = put   ? last
                       : get ? !last
                             : k->arguments == ARGUMENT_REMOTE ||
@@ -340,23 +418,24 @@ static int arguments_make(struct shell *s, const struct command *k,
         else
             rc = problem(why, NO_MEMORY);
     }
-    if (rc == 0 && (put ? c->argc == 1 : k->run == cmd_ls && c->argc == 0))
+    if (rc == 0 &&
+        (put ? all || c->argc == 1 : k->run == cmd_ls && c->argc == 0))
         rc = argument_remote(s, a, ".", why);
-    if (rc == 0 && get && c->argc == 1)
+    if (rc == 0 && get && (all || c->argc == 1))
         rc = argument_local(a, ".", why);
     a->argv[a->count] = NULL;
     return rc;
 }
 
-static int command_do(struct shell *s, const struct command *k, struct cli *c,
-                      const struct shell_words *w)
+static int command_do(struct shell *s, const struct command *k, bool all,
+                      struct cli *c, const struct shell_words *w)
 {
     struct arguments *a = keel_alloc(sizeof(*a));
     int rc;
 
     if (!a)
         return problem(c->why, NO_MEMORY);
-    rc = arguments_make(s, k, c, w, a, c->why);
+    rc = arguments_make(s, k, all, c, w, a, c->why);
     if (rc == 0) {
         c->argv = a->argv;
         c->argc = a->count;
@@ -368,24 +447,6 @@ static int command_do(struct shell *s, const struct command *k, struct cli *c,
 }
 
 /* ---- a line ------------------------------------------------------------------------------ */
-
-static const struct shell_word *word_find(const char *name)
-{
-    for (size_t i = 0; i < WORDS; i++) {
-        if (strcmp(words[i].name, name) == 0)
-            return &words[i];
-    }
-    return NULL;
-}
-
-static int unknown(struct cli *c, const char *name)
-{
-    char detail[128];
-
-    snprintf(detail, sizeof(detail),
-             _("'%.60s' is not a command; 'help' lists them"), name);
-    return problem(c->why, USAGE, .detail = detail);
-}
 
 struct line {
     struct shell *s;
@@ -399,12 +460,13 @@ static int line_do(void *arg)
 {
     struct line *l = arg;
     const struct shell_word *word = word_find(l->w->words[0]);
-    const struct command *k = word ? NULL : command_find(l->w->words[0]);
+    bool all = false;
+    const struct command *k = word ? NULL : shell_command(l->w->words[0], &all);
     struct command plain = {.name = l->w->words[0]};
     struct cli *c = &l->c;
     int rc;
 
-    if (!word && (!k || !shell_has(k)))
+    if (!word && !k)
         return unknown(c, l->w->words[0]);
     if (word) {
         plain.least = word->least;
@@ -419,7 +481,7 @@ static int line_do(void *arg)
         cli_help(k, stdout);
         return 0;
     }
-    return word ? word->run(l->s, c) : command_do(l->s, k, c, l->w);
+    return word ? word->run(l->s, c) : command_do(l->s, k, all, c, l->w);
 }
 
 /* Runs fn(arg) where ^C reaches it. */
@@ -691,6 +753,7 @@ int cmd_shell(struct cli *c)
     s->base.kept = &s->kept;
     s->kept.home = (struct home){-1, -1, -1};
     s->here = (struct place){.remote = true, .directory = true};
+    s->before = s->here;
     rc = run_apart(s, "shell", EDITOR_STACK, shell_run, s);
     keel_free(s);
     return rc;

@@ -243,6 +243,7 @@ static void find(struct editor *e, struct shell_words *w, int before,
 {
     const struct command *k = NULL;
     enum argument_kind kind = ARGUMENT_NONE;
+    bool all;
     const char *name = before > 0 && w->count > 0 ? w->words[0] : "";
     int at = -1;
 
@@ -256,8 +257,8 @@ static void find(struct editor *e, struct shell_words *w, int before,
         if (strcmp(shell_word_at(i)->name, name) == 0)
             kind = shell_word_at(i)->arguments;
     }
-    k = command_find(name);
-    if (kind == ARGUMENT_NONE && k && shell_has(k))
+    k = shell_command(name, &all);
+    if (kind == ARGUMENT_NONE && k)
         kind = k->arguments;
     if (k && word[0] == '-') {
         find_options(k, word, ret);

@@ -22,6 +22,7 @@ struct shell {
     struct editor *editor;   /* NULL: no terminal */
     struct keel_co *running; /* the command, or the line being read */
     struct keel_co *whole;   /* the prompt's own */
+    struct place before;     /* for `cd -` */
     bool interrupted;        /* it was, by ^C */
     bool leave;
 };
@@ -38,7 +39,10 @@ struct shell_word {
 const struct shell_word *shell_word_at(size_t i);
 /* Whether ferry's command is one at the prompt too. */
 bool shell_has(const struct command *k);
-/* The kind of the argument at `at` (0 first), when there are `count` so far. */
+/* ferry's command of that name, or of another that programs of the kind have for
+ * it, as `mput`; *ret_all: every argument is a source. */
+const struct command *shell_command(const char *name, bool *ret_all);
+/* The kind of the argument at `at`, 0 first. */
 enum argument_kind shell_kind(enum argument_kind kind, const char *command,
                               int at);
 

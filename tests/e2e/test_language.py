@@ -109,7 +109,8 @@ def test_the_catalogue_is_installed(tmp_path):
 
 def test_a_refusal_is_chinese(server, ada):
     missing = ada.run("ls", ":/没有", status=1)
-    assert missing.err == ("ferry: 没有 /没有。\n"
+    assert missing.err == ("ferry: 没有 /没有。\nferry: 'ferry ls' 列出那里有什么；"
+                           "'ferry mkdir -p' 新建目录。\n"
                            "ferry: （'ferry explain file.missing' 给出详细说明）\n")
     wrong = ada.run("lss", status=2)
     assert wrong.err == ("ferry: 没有“lss”这个命令；是否想输入“ls”？\n"
@@ -163,7 +164,7 @@ def test_sums_are_chinese(ada, tmp_path):
     (tree / "l").symlink_to("a")
     would = ada.run("put", "-r", "--dry-run", tree).out
     assert would.endswith("将发送 3 个文件；新建目录 2 个；链接 1 个\n"), would
-    assert re.search(r"3 个文件，1\.5 KiB，用时 \S+( s)?，\S+ \S+；新建目录 2 个；"
+    assert re.search(r"3 个文件，1\.5 KiB，用时 [^；]+，committed；新建目录 2 个；"
                      r"链接 1 个\n", ada.run("put", "-r", tree).out)
     assert "3 个文件" in ada.run("get", "-r", ":/tree", tmp_path / "back").out
     assert "1.5 KiB，共 3 个文件" in ada.run("whoami").out

@@ -142,6 +142,33 @@ def test_names_are_completed_there_and_here(ada, tmp_path):
     assert p.leave() == 0
 
 
+def test_back_and_by_other_names(ada, tmp_path):
+    here = tmp_path / "here"
+    p = Prompt(ada, here)
+    p.do("mkdir a b")
+    p.do("cd a")
+    p.do("cd ../b")
+    assert p.do("cd -") == "" and p.where == ":/a"
+    p.do("cd -")
+    assert p.where == ":/b"
+    p.do("mput plain 'two words'")
+    p.do("rename plain other")
+    assert p.do("dir -a") == "other  two words\n"
+    p.do("lmkdir new")
+    p.do("lcd new")
+    p.do("mget *")
+    assert sorted(os.listdir(here / "new")) == ["other", "two words"]
+    assert "File exists" in p.do("lmkdir ../sub")
+    assert p.do("help lcd") == "  lcd [DIRECTORY]     goes to a directory here\n"
+    assert p.do("help mput").startswith("usage: ferry put")
+    assert "is not a command" in p.do("help nix")
+    p.child.send("mput ../pl\t")
+    p.child.expect("ain ")
+    p.until_after("\r")
+    assert "plain" in p.do("ls")
+    assert p.leave() == 0
+
+
 def until_after(self, key):
     self.child.send(key)
     return self.until_prompt()
