@@ -145,8 +145,7 @@ void get_told_same(struct getting *g, const struct local_dir *dir,
     struct told t;
 
     g->unchanged++;
-    progress_skip(&g->progress, (int64_t)e->size);
-    progress_file_done(&g->progress);
+    progress_same(&g->progress, e->size);
     if (g->c->verbose <= 0 && !g->c->json)
         return;
     paths_of(dir, e->name, &t);

@@ -86,15 +86,32 @@ static uint64_t total_bytes(const struct progress *p)
     return p->tree ? atomic_load(&p->counted_bytes) : p->total;
 }
 
+/* Bytes, and what a tree's files cost besides. */
+static double work_done(const struct progress *p)
+{
+    return (double)p->done + (double)p->files_done * FILE_WEIGHT;
+}
+
+static double work_total(const struct progress *p)
+{
+    uint64_t files = p->tree ? atomic_load(&p->counted_files) : 0;
+
+    return (double)total_bytes(p) + (double)files * FILE_WEIGHT;
+}
+
+static double work_rate(const struct progress *p, keel_ns now)
+{
+    keel_ns since = p->since ? p->since : p->started;
+    uint64_t files = p->files_done - p->since_files;
+
+    return rate(p, now) + per_second(files * FILE_WEIGHT, now - since);
+}
+
 static unsigned percent_done(const struct progress *p)
 {
-    double done = (double)p->done, total = (double)total_bytes(p);
+    double done = work_done(p), total = work_total(p);
     unsigned percent;
 
-    if (p->tree) {
-        done += (double)p->files_done * FILE_WEIGHT;
-        total += (double)atomic_load(&p->counted_files) * FILE_WEIGHT;
-    }
     percent = total > 0 ? (unsigned)(done * 100 / total) : 100;
     return percent > 100 ? 100 : percent;
 }
@@ -113,12 +130,12 @@ static void bar_print(unsigned width, unsigned percent, char *ret)
     ret[3 + width] = 0;
 }
 
-static void left_print(const struct progress *p, double speed, char ret[32])
+static void left_print(const struct progress *p, keel_ns now, char ret[32])
 {
-    uint64_t total = total_bytes(p);
-    uint64_t left = total > p->done ? total - p->done : 0;
+    double left = work_total(p) - work_done(p), speed = work_rate(p, now);
 
-    text_clock(speed > 0 ? (int64_t)((double)left / speed) : -1, ret, 32);
+    text_clock(speed > 0 ? (int64_t)(left > 0 ? left / speed + 0.5 : 0) : -1,
+               ret, 32);
 }
 
 /* What a line has besides the name, in the order in which it finds room: the
@@ -144,7 +161,7 @@ static void parts_fill(const struct progress *p, keel_ns now, bool counting,
         snprintf(part[SHARE], 96, "%3u%%", percent_done(p));
     text_rate(speed, a);
     snprintf(part[RATE], 96, " %s", a);
-    left_print(p, speed, a);
+    left_print(p, now, a);
     if (!counting && (!p->tree || files > 0))
         snprintf(part[LEFT], 96, " %s", a);
     /* A chunk may have been sent twice. */
@@ -275,8 +292,10 @@ static void rate_move(struct progress *p, keel_ns now)
         return;
     p->since = p->mark;
     p->since_done = p->mark_done;
+    p->since_files = p->mark_files;
     p->mark = now;
     p->mark_done = p->done;
+    p->mark_files = p->files_done;
 }
 
 static int drawer_run(void *arg)
@@ -373,6 +392,14 @@ void progress_skip(struct progress *p, int64_t bytes)
     change(&p->mark_done, bytes);
 }
 
+void progress_same(struct progress *p, uint64_t bytes)
+{
+    progress_skip(p, (int64_t)bytes);
+    p->files_done++;
+    p->since_files++;
+    p->mark_files++;
+}
+
 void progress_begin(struct progress *p, struct progress_part *part,
                     uint64_t there)
 {
@@ -416,6 +443,7 @@ void progress_waiting(struct progress *p, const char *what, keel_ns until)
     /* Nothing moved meanwhile, and that was nobody's speed. */
     p->since = p->mark = now;
     p->since_done = p->mark_done = p->done;
+    p->since_files = p->mark_files = p->files_done;
 }
 
 void progress_clear(struct progress *p)

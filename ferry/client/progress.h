@@ -34,7 +34,7 @@ struct progress {
     atomic_bool counting; /* the totals still grow */
     /* where the rate is measured from; 0: from the start */
     keel_ns since, mark;
-    uint64_t since_done, mark_done;
+    uint64_t since_done, mark_done, since_files, mark_files;
     /* waiting to try again: what for, and until when; 0: it does not */
     char waiting[512];
     keel_ns waiting_until;
@@ -56,6 +56,8 @@ void progress_file_done(struct progress *p);
 void progress_moved(void *progress, uint64_t bytes);
 /* Bytes that need not move: they are there, or their file failed. */
 void progress_skip(struct progress *p, int64_t bytes);
+/* A whole file that need not move. */
+void progress_same(struct progress *p, uint64_t bytes);
 /* A file that comes by parts, and may need several attempts.  Zeroed before the
  * first; each begins with what is there, and is broken when it failed: then
  * nothing of the file counts until it begins again.  What one attempt moved and

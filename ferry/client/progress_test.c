@@ -105,6 +105,19 @@ static void a_tree_tells_files_and_bytes(void **state)
     assert_string_equal(line, " 45% 19 MB/s 0:01");
 }
 
+static void empty_files_take_their_time_too(void **state)
+{
+    struct progress p = {.tree = true, .files_done = 250};
+    char line[512];
+
+    (void)state;
+    progress_count(&p, 1000, 0);
+    progress_counted(&p);
+    progress_line(&p, 5 * KEEL_SECOND, 79, line, sizeof(line));
+    assert_non_null(strstr(line, " 25% ["));
+    assert_non_null(strstr(line, "250/1,000 files 0 bytes 0 MB/s 0:15"));
+}
+
 static void while_it_counts_it_says_so(void **state)
 {
     struct progress p = tree_half("src/a.c");
@@ -282,6 +295,7 @@ int main(void)
         cmocka_unit_test(no_terminal_is_too_narrow),
         cmocka_unit_test(nothing_done_yet_and_nothing_to_do),
         cmocka_unit_test(a_tree_tells_files_and_bytes),
+        cmocka_unit_test(empty_files_take_their_time_too),
         cmocka_unit_test(while_it_counts_it_says_so),
         cmocka_unit_test(wide_names_are_measured_in_columns),
         cmocka_unit_test(a_retry_takes_back_what_will_move_again),

@@ -105,8 +105,7 @@ void report_file(struct tree *t, const struct item *i,
 
 void report_same(struct tree *t, const struct item *i)
 {
-    progress_file_done(&t->progress);
-    progress_skip(&t->progress, (int64_t)i->size);
+    progress_same(&t->progress, i->size);
     t->report.same++;
     if (t->c->json)
         cli_json(t->c, json_pack("{s:s, s:o, s:o, s:I, s:I, s:b}", "do", "put",

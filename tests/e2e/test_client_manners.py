@@ -249,14 +249,14 @@ def test_the_sum_after_a_retry_is_that_of_the_whole(far, tmp_path, tree):
     began = time.monotonic()
     said = retried(far, "up", 24 * MIB, "put", *option, what, ":/")
     size, seconds, rate = megabytes(said)
-    assert size == 48 and 0.5 <= seconds <= time.monotonic() - began
+    assert size == 48 and 0.45 <= seconds <= time.monotonic() - began + 0.1
     assert rate == pytest.approx(48 * 1.048576 / seconds, rel=0.15)
     assert "already" not in said
     began = time.monotonic()
     said = retried(far, "down", 24 * MIB, "get", *option,
                    ":/t" if tree else ":/big", back)
     size, seconds, rate = megabytes(said)
-    assert size == 48 and 0.5 <= seconds <= time.monotonic() - began
+    assert size == 48 and 0.45 <= seconds <= time.monotonic() - began + 0.1
     assert "already" not in said
 
 
@@ -312,7 +312,8 @@ def test_who_ended_a_transfer_is_told_and_what_was_done(
             operator(server, "sessions", "kick", json.loads(row)["id"])
     far.mend()
     out, err = (text.decode() for text in process.communicate(timeout=PATIENCE))
-    assert out.startswith("50 files, ") and "the rest was not done" in out, out
+    done = int(re.match(r"(\d+) files?, .*; the rest was not done\n", out)[1])
+    assert 1 <= done <= 50, out
     if how == "disable":
         assert process.returncode == 1, err
         assert "The account ada is disabled." in err
@@ -322,8 +323,9 @@ def test_who_ended_a_transfer_is_told_and_what_was_done(
         assert process.returncode == 3, err
         assert "The operator of the server has ended this connection" in err
     assert "continue where they stopped" in err
-    again = far.who.run(*process.args[1:]).out
-    assert again.startswith("1 file, "), again
+    # What was told is not done again; one may have been done and not told.
+    again = int(far.who.run(*process.args[1:]).out.split()[0])
+    assert 1 <= again <= 51 - done
 
 
 # ---- the same command again -------------------------------------------------------
