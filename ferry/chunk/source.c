@@ -16,6 +16,10 @@ enum { UNKNOWN, BEING_SET, KNOWN };
 /* Up to here, going to another thread costs more than it spares this one. */
 #define INLINE_BYTES ((size_t)32 << 10)
 
+/* Of files that were loaded, in all sources. */
+#define LOADED_MOST ((size_t)4 << 20)
+static _Atomic size_t loaded_bytes;
+
 /* Invariant: a chunk whose state is KNOWN has its leaf in `leaves`, for good. */
 struct source {
     int fd;
@@ -24,6 +28,7 @@ struct source {
     uint64_t chunks;
     struct digest *leaves;
     _Atomic uint8_t *hashed; /* the state of each chunk's leaf */
+    uint8_t *loaded;         /* all of it, counted in loaded_bytes; or NULL */
     char name[];             /* for words */
 };
 
@@ -78,6 +83,9 @@ void source_close(struct source *s)
     if (!s)
         return;
     keel_file_close(s->fd);
+    if (s->loaded)
+        atomic_fetch_sub(&loaded_bytes, s->st.stx_size);
+    keel_free(s->loaded);
     keel_free(s->leaves);
     keel_free((void *)s->hashed);
     keel_free(s);
@@ -179,6 +187,35 @@ static int read_chunk(struct source *s, uint64_t index, uint8_t *bytes,
     if ((size_t)r.got < chunk_size(s->st.stx_size, index))
         return problem(why, FILE_CHANGED, .name = s->name);
     return 0;
+}
+
+void source_load(struct source *s)
+{
+    size_t size = s->st.stx_size;
+    uint8_t *bytes;
+
+    if (size == 0 || size > INLINE_BYTES || s->loaded)
+        return;
+    if (atomic_fetch_add(&loaded_bytes, size) + size <= LOADED_MOST) {
+        bytes = keel_alloc(size);
+        if (bytes && keel_file_read(s->fd, bytes, size, 0) == (ssize_t)size) {
+            s->loaded = bytes;
+            return;
+        }
+        keel_free(bytes);
+    }
+    atomic_fetch_sub(&loaded_bytes, size);
+}
+
+const void *source_small(struct source *s)
+{
+    struct digest leaf;
+
+    if (s->loaded && s->hash && !source_hashed(s, 0)) {
+        chunk_leaf(s->hash, s->loaded, s->st.stx_size, &leaf);
+        source_know(s, 0, &leaf);
+    }
+    return s->loaded;
 }
 
 int source_read(struct source *s, uint64_t index, struct buffer *b,

@@ -27,6 +27,14 @@ void source_close(struct source *s);
 const struct statx *source_stat(const struct source *s);
 uint64_t source_size(const struct source *s);
 
+/* Reads a small file (up to 32 KiB) here and now, where a read may block, for
+ * source_small.  What all sources together keep so is bounded: beyond that, and
+ * when it cannot be read, this does nothing. */
+void source_load(struct source *s);
+/* All of a file that source_load has read, hashed if that is wanted; NULL for
+ * others.  Lent until the source is closed. */
+const void *source_small(struct source *s);
+
 /* Fills `b` with chunk `index`, and hashes it if that is wanted and its leaf is
  * not known yet, on other threads.  `index` is below the chunk count.  May run
  * for several chunks at once, and is not cut short by a cancel.  FILE_CHANGED

@@ -370,6 +370,59 @@ static void each_fault_is_reported(void **state)
     }
 }
 
+static void a_small_file_is_loaded_whole(void **state)
+{
+    static const uint64_t not_small[] = {0, (32 << 10) + 1, 3 * CHUNK_BYTES};
+    struct digest root, expected;
+    struct source *s;
+
+    (void)state;
+    write_file(5000);
+    s = opened(CHUNK_XXH128);
+    assert_null(source_small(s));
+    source_load(s);
+    assert_non_null(source_small(s));
+    assert_int_equal(((const uint8_t *)source_small(s))[1], 7);
+    expected = root_of(CHUNK_XXH128, 5000);
+    assert_int_equal(source_root(s, &root, NULL), 0);
+    assert_memory_equal(&root, &expected, sizeof root);
+    assert_int_equal(truncate(path, 4999), 0);
+    assert_int_equal(source_root(s, &root, NULL), -ESTALE);
+    source_close(s);
+
+    s = opened(0); /* it became shorter since it was opened */
+    assert_int_equal(truncate(path, 4998), 0);
+    source_load(s);
+    assert_null(source_small(s));
+    source_close(s);
+    for (size_t i = 0; i < sizeof not_small / sizeof *not_small; i++) {
+        write_file(not_small[i]);
+        s = opened(0);
+        source_load(s);
+        assert_null(source_small(s));
+        source_close(s);
+    }
+}
+
+static void what_is_loaded_in_all_is_bounded(void **state)
+{
+    enum { MANY = 200, FIT = (4 << 20) / (32 << 10) };
+    struct source *s[MANY];
+
+    (void)state;
+    write_file(32 << 10);
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < MANY; i++) {
+            s[i] = opened(0);
+            source_load(s[i]);
+            source_load(s[i]); /* counts once */
+            assert_int_equal(source_small(s[i]) != NULL, i < FIT);
+        }
+        for (int i = 0; i < MANY; i++)
+            source_close(s[i]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -382,6 +435,8 @@ int main(void)
         cmocka_unit_test(what_is_no_file_is_refused_and_stays_the_callers),
         cmocka_unit_test(several_may_read_the_same_chunks),
         cmocka_unit_test(coroutines_read_ahead),
+        cmocka_unit_test(a_small_file_is_loaded_whole),
+        cmocka_unit_test(what_is_loaded_in_all_is_bounded),
         cmocka_unit_test(each_fault_is_reported),
     };
     int fd = mkstemp(path), rc;

@@ -112,12 +112,11 @@ static int stalled(struct send *s, uint64_t at, struct problem *why)
                    .name = "the transfer", .bytes = at, .size = s->size);
 }
 
-static int send_chunk(struct send *s, const struct slot *slot,
+static int send_chunk(struct send *s, uint64_t index, const uint8_t *bytes,
                       struct problem *why)
 {
-    uint64_t at = slot->index * CHUNK_BYTES, credit;
-    size_t left = chunk_size(s->size, slot->index), n;
-    const uint8_t *bytes = slot->buffer->bytes;
+    uint64_t at = index * CHUNK_BYTES, credit;
+    size_t left = chunk_size(s->size, index), n;
     int rc;
 
     for (; left > 0; left -= n, bytes += n, at += n) {
@@ -154,7 +153,7 @@ static int send_first(struct send *s, struct problem *why)
         *why = slot->why;
         return slot->rc;
     }
-    rc = send_chunk(s, slot, why);
+    rc = send_chunk(s, slot->index, slot->buffer->bytes, why);
     if (rc < 0)
         return rc;
     buffer_give(slot->buffer);
@@ -189,11 +188,23 @@ static void send_free(struct send *s)
     keel_free(s);
 }
 
+/* A file that its source has whole needs neither reader nor buffer. */
+static int send_small(struct source *source, struct exchange *x,
+                      const uint8_t *bytes, const struct transfer_watch *watch,
+                      struct problem *why)
+{
+    struct send s = {
+        .source = source, .x = x, .watch = watch, .size = source_size(source)};
+
+    return send_chunk(&s, 0, bytes, why);
+}
+
 int transfer_send(struct source *source, struct exchange *x,
                   const struct range *ranges, size_t count,
                   struct buffer_pool *pool, unsigned ahead,
                   const struct transfer_watch *watch, struct problem *why)
 {
+    const void *small;
     struct problem unseen;
     struct send *s;
     int rc;
@@ -202,6 +213,9 @@ int transfer_send(struct source *source, struct exchange *x,
     why = why ? why : &unseen;
     if (count == 0)
         return 0;
+    small = source_small(source);
+    if (small && count == 1 && ranges[0].from == 0)
+        return send_small(source, x, small, watch, why);
     s = keel_calloc(1, sizeof(*s) + ahead * sizeof(*s->slots));
     if (!s)
         return problem(why, NO_MEMORY);

@@ -600,6 +600,7 @@ int vault_list(struct vault *v, const struct actor *who, int64_t space_id,
 struct reading {
     struct place place;
     enum chunk_hash hash;
+    bool load; /* a small one is wanted whole */
     struct source *source;
 };
 
@@ -620,13 +621,16 @@ static int open_one(void *arg)
     if (fd < 0)
         return place_problem(p, fd);
     rc = source_open(fd, r->hash, shown_path(p->path).text, &r->source, p->why);
-    if (rc == 0)
-        fd = -1;
-    return rc;
+    if (rc < 0)
+        return rc;
+    fd = -1;
+    if (r->load)
+        source_load(r->source);
+    return 0;
 }
 
 static int source_at(struct vault *v, const char *space_dir, const char *path,
-                     enum chunk_hash hash, struct source **ret,
+                     enum chunk_hash hash, bool load, struct source **ret,
                      struct problem *why)
 {
     struct reading r = {
@@ -636,6 +640,7 @@ static int source_at(struct vault *v, const char *space_dir, const char *path,
                   .why = why,
                   .dir = -1},
         .hash = hash,
+        .load = load,
     };
     int rc = on_pool(open_one, &r.place, &r);
 
@@ -661,7 +666,7 @@ int vault_file_open(struct vault *v, const struct actor *who, int64_t space_id,
     entry_name(ret_entry, path_leaf(path));
     do {
         source_close(keel_take(s));
-        rc = source_at(v, space.dir, path->text, hash, &s, why);
+        rc = source_at(v, space.dir, path->text, hash, true, &s, why);
         if (rc < 0)
             return rc;
         entry_facts(source_stat(s), ret_entry);
@@ -677,7 +682,7 @@ int read_digest(struct vault *v, int64_t space, int64_t account,
 {
     keel_auto(source) struct source *s = NULL;
     struct digest root;
-    int rc = source_at(v, space_dir, path, hash, &s, why);
+    int rc = source_at(v, space_dir, path, hash, false, &s, why);
 
     if (rc < 0)
         return rc;
