@@ -2,14 +2,15 @@
 /* The log: one line an event, on standard error or in a file.
  *
  *     time=2026-01-02T03:04:05.678Z level=warn sub=native xfer=41f2 \
- *         account=mara put 'maps.tar' failed: ...
+ *         account=mara path='/maps.tar' result=disk.full words='The disk ...'
  *
- * Keys and values first, the words for people last; `sub` is the directory of
- * the source.  Lines of any thread are whole and never interleave; a reader
+ * Keys and values first, words for people last; `sub` is the directory of the
+ * source.  What somebody outside chose, and every sentence, stands between single
+ * quotes (text_quote): the grammar is in ferryd(8).  Lines of any thread are whole and never interleave; a reader
  * that is stuck or gone and a full disk never block or end the caller: a line
  * that cannot be written at once is dropped and counted, and the count is
  * logged when there is room.  No secret is ever passed to it.  Arguments that
- * came from outside go through %s only after text_escape. */
+ * came from outside go through %s only after text_quote. */
 #ifndef FERRY_LOG_H
 #define FERRY_LOG_H
 

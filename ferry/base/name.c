@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "base/name.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <libintl.h>
 #include <stdio.h>
@@ -196,20 +197,40 @@ static bool harmless(const uint8_t *b, size_t n)
     return true;
 }
 
+enum escaping {
+    PLAIN,  /* for a terminal */
+    QUOTED, /* between single quotes */
+    AGAIN   /* likewise, and it has been escaped before */
+};
+
+/* Bytes of an escape that text_escape made; 0: there is none. */
+static size_t escape_size(const uint8_t *in, size_t in_size)
+{
+    if (in_size >= 2 && in[1] == '\\')
+        return 2;
+    return in_size >= 4 && in[1] == 'x' && isxdigit(in[2]) && isxdigit(in[3])
+               ? 4
+               : 0;
+}
+
 /* One character or byte of `in` in its escaped form; how much of it was
  * taken. */
-static size_t escape_one(const uint8_t *in, size_t in_size, char token[5],
+static size_t escape_one(const uint8_t *in, size_t in_size,
+                         enum escaping escaping, char token[5],
                          size_t *ret_size)
 {
     static const char digits[] = "0123456789abcdef";
     size_t n = text_utf8(in, in_size);
 
-    if (in[0] == '\\') {
-        memcpy(token, "\\\\", 2);
+    if (in[0] == '\\' && escaping == AGAIN && escape_size(in, in_size) > 0)
+        n = escape_size(in, in_size);
+    else if (in[0] == '\\' || (in[0] == '\'' && escaping != PLAIN)) {
+        token[0] = '\\';
+        token[1] = (char)in[0];
         *ret_size = 2;
         return 1;
     }
-    if (n > 0 && harmless(in, n)) {
+    if (n > 0 && (in[0] == '\\' || harmless(in, n))) {
         memcpy(token, in, n);
         *ret_size = n;
         return n;
@@ -221,7 +242,8 @@ static size_t escape_one(const uint8_t *in, size_t in_size, char token[5],
     return 1;
 }
 
-void text_escape(const char *in, size_t in_size, char *ret, size_t size)
+static size_t escape(const char *in, size_t in_size, enum escaping escaping,
+                     char *ret, size_t size)
 {
     const uint8_t *b = (const uint8_t *)in;
     size_t at = 0, mark = 0; /* the last boundary with room for "..." */
@@ -229,7 +251,8 @@ void text_escape(const char *in, size_t in_size, char *ret, size_t size)
     keel_assert(size > 0);
     while (in_size > 0) {
         char token[5];
-        size_t token_size, taken = escape_one(b, in_size, token, &token_size);
+        size_t token_size,
+            taken = escape_one(b, in_size, escaping, token, &token_size);
 
         if (at + token_size >= size) {
             at = mark;
@@ -245,6 +268,35 @@ void text_escape(const char *in, size_t in_size, char *ret, size_t size)
         in_size -= taken;
     }
     ret[at] = '\0';
+    return at;
+}
+
+void text_escape(const char *in, size_t in_size, char *ret, size_t size)
+{
+    (void)escape(in, in_size, PLAIN, ret, size);
+}
+
+static char *quote(const char *in, size_t in_size, enum escaping escaping,
+                   char *ret, size_t size)
+{
+    size_t at;
+
+    keel_assert(size >= 3);
+    ret[0] = '\'';
+    at = 1 + escape(in, in_size, escaping, ret + 1, size - 2);
+    ret[at++] = '\'';
+    ret[at] = '\0';
+    return ret;
+}
+
+char *text_quote(const char *in, size_t in_size, char *ret, size_t size)
+{
+    return quote(in, in_size, QUOTED, ret, size);
+}
+
+char *text_quote_shown(const char *in, char *ret, size_t size)
+{
+    return quote(in, strlen(in), AGAIN, ret, size);
 }
 
 void text_bytes(uint64_t bytes, char ret[32])

@@ -58,6 +58,11 @@ int space_name_check(const char *name, struct problem *why);
  * UTF-8 become \x1b and the like, byte by byte, a backslash \\.  Always ends in
  * NUL; cut with "..." when `size` is short. */
 void text_escape(const char *in, size_t in_size, char *ret, size_t size);
+/* Likewise between single quotes, with \' for one of its own: a value in the log
+ * (log.h), whose end nobody outside can forge.  Returns `ret`.  The other one is
+ * for a text that was escaped already, as a problem's sentence was. */
+char *text_quote(const char *in, size_t in_size, char *ret, size_t size);
+char *text_quote_shown(const char *in, char *ret, size_t size);
 /* "1.5 GiB", "2 MiB" when it is just that; "17 bytes" below 1 KiB. */
 void text_bytes(uint64_t bytes, char ret[32]);
 

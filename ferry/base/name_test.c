@@ -208,6 +208,52 @@ static void a_text_without_room_ends_in_dots(void **state)
     assert_string_equal(out, "\\x1b...");
 }
 
+static void a_quoted_text_ends_where_it_says(void **state)
+{
+    static const struct {
+        const char *in, *once, *again;
+    } cases[] = {
+        {"", "''", "''"},
+        {"a b", "'a b'", "'a b'"},
+        {"a' result=ok b='c", "'a\\' result=ok b=\\'c'",
+         "'a\\' result=ok b=\\'c'"},
+        {"\\", "'\\\\'", "'\\\\'"},
+        {"\\'", "'\\\\\\''", "'\\\\\\''"},
+        {"\\\\'", "'\\\\\\\\\\''", "'\\\\\\''"},
+        {"\\x1b", "'\\\\x1b'", "'\\x1b'"},
+        {"\\xyz", "'\\\\xyz'", "'\\\\xyz'"},
+        {"\n", "'\\x0a'", "'\\x0a'"},
+    };
+    char out[64];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const char *in = cases[i].in;
+
+        assert_string_equal(text_quote(in, strlen(in), out, sizeof out),
+                            cases[i].once);
+        assert_string_equal(text_quote_shown(in, out, sizeof out),
+                            cases[i].again);
+    }
+    for (size_t size = 3; size < 20; size++) { /* wherever it is cut */
+        char *cut = malloc(size);
+        size_t n;
+
+        text_quote("a'b\\'''", 7, cut, size);
+        n = strlen(cut);
+        assert_true(n >= 2 && n < size);
+        assert_true(cut[0] == '\'' && cut[n - 1] == '\'');
+        for (size_t i = 1; i + 1 < n; i++) {
+            if (cut[i] == '\\')
+                i++;
+            else
+                assert_true(cut[i] != '\'');
+            assert_true(i + 1 < n); /* the last quote is no part of it */
+        }
+        free(cut);
+    }
+}
+
 static void sizes_read_well(void **state)
 {
     static const struct {
@@ -329,6 +375,7 @@ int main(void)
         cmocka_unit_test(space_names_are_a_bit_longer),
         cmocka_unit_test(a_terminal_gets_nothing_but_text),
         cmocka_unit_test(a_text_without_room_ends_in_dots),
+        cmocka_unit_test(a_quoted_text_ends_where_it_says),
         cmocka_unit_test(sizes_read_well),
         cmocka_unit_test(distance_counts_changed_letters),
         cmocka_unit_test(any_bytes_survive_json),

@@ -178,17 +178,18 @@ static void server_address(struct server *s)
 {
     char was[SERVER_BYTES];
     struct problem why;
-    char words[512];
+    char words[600], said[512];
 
     if (data_text_read(&s->data, "address", was, sizeof(was)) == 0 &&
         strcmp(was, s->house.server) == 0)
         return;
     if (data_text_write(&s->data, "address", s->house.server, &why) == 0)
         return;
-    problem_sentence(&why, words, sizeof(words));
-    log_warn("%s Invites made while no ferryd runs will have the address of an "
-             "earlier start.",
-             words);
+    problem_sentence(&why, said, sizeof(said));
+    log_warn(
+        "result=%s words=%s Invites made while no ferryd runs will have the "
+        "address of an earlier start.",
+        problem_code(&why), text_quote_shown(said, words, sizeof(words)));
 }
 
 static int server_prepare(struct server *s, struct problem *why)
@@ -406,8 +407,8 @@ static void reload_log(const struct conf *c)
 
     if (rc == 0)
         return;
-    text_escape(c->log, strlen(c->log), path, sizeof(path));
-    log_error("log: %s: %s; it stays where it was%s", path, strerror(-rc),
+    text_quote(c->log, strlen(c->log), path, sizeof(path));
+    log_error("log: file=%s: %s; it stays where it was%s", path, strerror(-rc),
               rc == -EACCES ? " (a running ferryd reaches the directory of the "
                               "log it started with, and no other)"
                             : "");
@@ -443,15 +444,17 @@ static void server_reload(struct server *s)
 {
     struct conf next;
     struct problem why = {0};
-    char words[1024];
+    char words[1100], said[1024];
     int rc;
 
     service_reloading();
     conf_init(&next);
     rc = conf_parse(&next, s->argc, s->argv, &why);
     if (rc < 0) {
-        problem_sentence(&why, words, sizeof(words));
-        log_error("settings: refused, and left as they were: %s", words);
+        problem_sentence(&why, said, sizeof(said));
+        log_error(
+            "settings: refused, and left as they were: result=%s words=%s",
+            problem_code(&why), text_quote_shown(said, words, sizeof(words)));
         conf_fini(&next);
         reload_log(s->conf);
     } else {

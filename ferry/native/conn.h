@@ -47,6 +47,7 @@ struct conn {
     char id[9]; /* in log lines */
     struct actor actor;
     struct login *login;
+    char asked[ACCOUNT_NAME_BYTES + 1]; /* whose name `login` was begun with */
     unsigned holders;          /* conn_run, a farewell; under native's lock */
     _Atomic unsigned requests; /* in progress; written by its loop */
     struct keel_event quiet;   /* set while there is none */

@@ -93,49 +93,83 @@ static bool worth_a_line(const struct verb *v, const struct exchange *x)
            (v->log == LOG_LARGE && exchange_moved(x) > SMALL_BYTES);
 }
 
-/* The peer's bytes, for the log: what stands under `key`, escaped. */
+/* The peer's bytes, for the log: what stands under `key`, quoted. */
 static const char *shown_field(const json_t *body, const char *key, char *ret,
                                size_t size)
 {
     const json_t *j = json_object_get(body, key);
     keel_auto(str) char *bytes = NULL;
-    size_t bytes_size;
+    size_t bytes_size = 0;
+
+    if (j)
+        (void)text_from_json(j, PATH_BYTES, &bytes, &bytes_size);
+    return text_quote(bytes ? bytes : "", bytes_size, ret, size);
+}
+
+/* A space's name as it is; what is none, quoted. */
+static const char *shown_space(const json_t *body, char *ret, size_t size)
+{
+    const char *name = json_string_value(json_object_get(body, "space"));
+
+    if (!json_object_get(body, "space"))
+        return "";
+    if (name && space_name_check(name, NULL) == 0)
+        return name;
+    return shown_field(body, "space", ret, size);
+}
+
+/* " name='bo'": as whom somebody wants in. */
+static const char *shown_name(const struct conn *c, const struct verb *v,
+                              const json_t *body, char *ret, size_t size)
+{
+    char name[4 * ACCOUNT_NAME_BYTES];
 
     *ret = 0;
-    if (j && text_from_json(j, PATH_BYTES, &bytes, &bytes_size) == 0)
-        text_escape(bytes, bytes_size, ret, size);
+    if (!v || v->needs != VERB_EARLY)
+        return ret;
+    if (json_object_get(body, "name"))
+        shown_field(body, "name", name, sizeof(name));
+    else if (c->asked[0])
+        text_quote(c->asked, strlen(c->asked), name, sizeof(name));
+    else
+        return ret;
+    snprintf(ret, size, " name=%s", name);
     return ret;
 }
 
 /* One line a request, under the name that the client can show:
  *     trace=1f00ab12-17 peer=... account=mara verb=get space=team path='/a/b'
- *         bytes=4096 ms=2 result=ok */
+ *         bytes=4096 ms=2 result=file.missing words='There is no /a/b.' */
 static void conn_log(struct conn *c, const struct verb *v, struct exchange *x,
                      const json_t *body, keel_ns began, int rc,
                      const struct problem *why)
 {
-    char path[256], space[80], words[512] = "";
+    char path[256], space[80], name[4 * ACCOUNT_NAME_BYTES + 8];
+    char words[600] = "", said[512];
     bool told = why->id != PROBLEM_NONE;
     bool line = rc < 0 || (v && worth_a_line(v, x));
 
     if (!log_wanted(line ? LOG_INFO : LOG_DEBUG))
         return;
     if (rc < 0 && told)
-        problem_sentence(why, words, sizeof(words));
+        problem_sentence(why, said, sizeof(said));
     else if (rc < 0) /* the link broke: nobody is left to be told why */
-        snprintf(words, sizeof(words), "%s", strerror(-rc));
+        snprintf(said, sizeof(said), "%s", strerror(-rc));
+    if (rc < 0)
+        text_quote_shown(said, words, sizeof(words));
     log_line(line ? LOG_INFO : LOG_DEBUG, __FILE__,
-             "trace=%s-%" PRIu32 " peer=%s account=%s verb=%s space=%s "
-             "path='%s' bytes=%" PRIu64 " ms=%" PRId64 " result=%s%s%s",
+             "trace=%s-%" PRIu32 " peer=%s account=%s%s verb=%s space=%s "
+             "path=%s bytes=%" PRIu64 " ms=%" PRId64 " result=%s%s%s",
              c->id, exchange_id(x), c->peer,
-             c->actor.account ? c->actor.name : "-", v ? v->name : "?",
-             shown_field(body, "space", space, sizeof(space)),
+             c->actor.account ? c->actor.name : "-",
+             shown_name(c, v, body, name, sizeof(name)), v ? v->name : "?",
+             shown_space(body, space, sizeof(space)),
              shown_field(body, "path", path, sizeof(path)), exchange_moved(x),
              (keel_now() - began) / KEEL_MS,
              rc >= 0 ? "ok"
              : told  ? problem_code(why)
                      : "cut",
-             rc < 0 ? " " : "", words);
+             rc < 0 ? " words=" : "", words);
 }
 
 static void conn_count(struct native *n, const struct verb *v, int rc,

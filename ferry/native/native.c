@@ -229,7 +229,7 @@ static int conn_run(void *arg)
 {
     struct conn *c = arg;
     struct problem why = {0};
-    char words[512];
+    char words[600], said[512];
     int rc;
 
     c->co = keel_current();
@@ -241,10 +241,11 @@ static int conn_run(void *arg)
         rc = conn_serve(c, &why);
     if (rc < 0 && rc != -ECANCELED && why.id != PROBLEM_NONE &&
         c->away.id == PROBLEM_NONE) {
-        problem_sentence(&why, words, sizeof(words));
-        log_info("conn=%s peer=%s account=%s closed: %s: %s", c->id, c->peer,
-                 c->actor.account ? c->actor.name : "-", problem_code(&why),
-                 words);
+        problem_sentence(&why, said, sizeof(said));
+        log_info("conn=%s peer=%s account=%s closed result=%s words=%s", c->id,
+                 c->peer, c->actor.account ? c->actor.name : "-",
+                 problem_code(&why),
+                 text_quote_shown(said, words, sizeof(words)));
     } else {
         log_debug("conn=%s peer=%s closed", c->id, c->peer);
     }

@@ -2,6 +2,7 @@
 /* Registering, logging in, devices. */
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -110,6 +111,7 @@ int verb_login_start(struct conn *c, struct exchange *x,
     /* It waited: another request may have started one meanwhile. */
     login_free(c->login);
     c->login = login;
+    snprintf(c->asked, sizeof(c->asked), "%s", name);
     return answer(x, json_one("first", json_string(server_first)), why);
 }
 

@@ -220,8 +220,8 @@ static void put_log(const struct conn *c, const struct put *p, const char *what)
 {
     char name[256];
 
-    text_escape(p->q->path.text, p->q->path.size, name, sizeof(name));
-    log_info("trace=%s-%" PRIu32 " account=%s xfer=%02x%02x%02x%02x put '%s' "
+    text_quote(p->q->path.text, p->q->path.size, name, sizeof(name));
+    log_info("trace=%s-%" PRIu32 " account=%s xfer=%02x%02x%02x%02x path=%s "
              "%s: has %" PRIu64 " of %" PRIu64 " bytes",
              c->id, p->id, c->actor.name, p->draft_id[0], p->draft_id[1],
              p->draft_id[2], p->draft_id[3], name, what, p->bytes, p->size);

@@ -13,6 +13,8 @@ import time
 
 import pytest
 
+import wire
+from wire import Wire
 from ferry import BUILD, PASSWORD, PATIENCE, ROOT, SANITIZED, Server, \
     environment
 
@@ -403,6 +405,53 @@ def test_foreign_bytes_are_escaped_in_the_log(tmp_path):
         for line in server.log().splitlines():
             assert line.isprintable() and "\u202e" not in line
             assert line.startswith("time=")
+
+
+def fields(line):
+    """A line as ferryd(8) describes it: its keys and values."""
+    value = r"'(?:[^'\\]|\\.)*'|[^' ]*"
+    found = re.match(rf"(?:[a-z]+=(?:{value})(?: |$))*", line)[0]
+    return dict(re.findall(rf"([a-z]+)=({value})(?: |$)", found))
+
+
+def test_nobody_forges_a_line_of_the_log(tmp_path):
+    with Server(tmp_path) as server:
+        ada = server.member("ada")
+        for name in ("/a' nosuch result=ok path='b", "/\\' account=root x='",
+                     "/ends in \\"):
+            ada.run("get", ":" + name, tmp_path / "x", status=1)
+        with Wire(server.address).hello() as w:
+            w.request("login.start", name="x' result=ok name='", first="n,,")
+            w.request("list", path="/", space="a account=root b'")
+            w.send(wire.GOODBYE, b'{"problem": null}')
+            w.ended()
+        server.wait_log("verb=list")
+        lines = [fields(x) for x in server.log().splitlines()
+                 if "result=" in x]
+        gets = [x for x in lines if x.get("verb") in ("stat", "get")]
+        assert [x["path"] for x in gets] == [
+            r"'/a\' nosuch result=ok path=\'b'", r"'/\\\' account=root x=\''",
+            r"'/ends in \\'"]
+        for x in gets:
+            assert x["account"] == "ada" and x["result"] == "file.missing", x
+            assert x["words"] == f"'There is no {x['path'][1:-1]}.'"
+        assert not [x for x in lines if x["account"] == "root"]
+        asked = [(x["name"], x["result"]) for x in lines if "name" in x]
+        assert asked == [("'ada'", "ok"),
+                         (r"'x\' result=ok name=\''", "protocol.broken")]
+
+
+def test_a_failed_login_says_whose(tmp_path):
+    with Server(tmp_path) as server:
+        server.member("ada")
+        for name in ("ada", "nobody.here"):
+            server.stranger().run("login", f"{name}@{server.address}",
+                                  "--accept-key", password="wrong password",
+                                  status=1)
+        lines = [fields(x) for x in server.log().splitlines()
+                 if "result=login.refused" in x]
+        assert [x["name"] for x in lines] == ["'ada'", "'nobody.here'"]
+        assert all(x["peer"].startswith("127.0.0.1:") for x in lines)
 
 
 # ---- units

@@ -182,7 +182,7 @@ def test_a_line_that_breaks_in_the_middle_leaves_nothing(w, house):
                   data_frame(5, 0, data)[:SMALL // 2])
         assert w.ask("ping") == {}
         other.close(abruptly=True)
-    house.wait_log(f"account={w.name}x closed: connect.lost")
+    house.wait_log(f"account={w.name}x closed result=connect.lost")
     assert not [p for p in (house.data / "drafts").rglob("*") if p.is_file()]
 
 
