@@ -763,6 +763,8 @@ def test_broken_settings_are_said_and_can_be_mended(server, tmp_path, name,
         assert "internal" not in result.err, result
         assert re.search(r"ferry explain [a-z._]+|See --help", result.err)
         nothing_foreign(result.err.encode())
+        # It is the file that is named.
+        assert name != "default" or "default" in result.err, result
     else:  # nothing of it is needed, or it is made again
         assert name != "profiles/ada.json"
     if text is None:
