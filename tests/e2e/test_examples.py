@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: MIT
+"""What the help shows as examples can be typed as it stands."""
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from ferry import BUILD, PASSWORD, PATIENCE, Server
+
+
+def examples():
+    def said(*args):
+        return subprocess.run([BUILD / "ferry", *args], check=True, text=True,
+                              env={**os.environ, "LC_ALL": "C"},
+                              capture_output=True).stdout
+    listed = said("help").split("\n\n")[2]
+    for line in listed.splitlines():
+        text = said(line.split()[0], "--help").partition("\nExamples:\n")[2]
+        for example in text.splitlines():
+            if example.strip() != "ferry":  # the prompt has a file of its own
+                yield example.strip()
+
+
+@pytest.fixture
+def place(tmp_path):
+    """Ada with all that the examples name."""
+    with Server(tmp_path, "--registration", "open") as server:
+        ada = server.member("ada")
+        login = ["login", f"ada@{server.address}"]
+        for _ in range(2):  # devices 2 and 3
+            server.stranger().run(*login, "--accept-key", password=PASSWORD)
+        ada.run(*login, "--as", "work", password=PASSWORD)
+        ada.run("profiles", "default", "ada")
+        server.admin("space", "add", "team", "--owner", "ada")
+        here = tmp_path / "here"
+        (here / "src").mkdir(parents=True)
+        for name in ("maps.tar", "notes.txt", "src/a.c", "src/a.o"):
+            (here / name).write_text(name)
+        ada.run("mkdir", ":/2026", ":/2025", ":/photos")
+        for path in ("maps.tar", "2026/maps.tar", "a", "b", "photos/x.raw",
+                     "photos/x.jpg", "@team/x"):
+            ada.run("put", here / "notes.txt",
+                    ":" + path if path[0] == "@" else ":/" + path)
+        ada.here, ada.server = here, server
+        yield ada
+
+
+@pytest.mark.parametrize("line", examples())
+def test_an_example_works(place, line, tmp_path):
+    who = place
+    if re.search(r"\b(register|join)\b", line):  # ada would be there already
+        who = place.server.stranger()
+        line = line.replace("ada", "eve")
+    if "jq" in line and not shutil.which("jq"):
+        pytest.skip("jq is not installed")
+    (tmp_path / "home").mkdir()
+    typed = line.replace("/tmp/", f"{tmp_path}/home/")
+    typed = typed.replace("ferry://files.example.org:9001/#...",
+                          place.server.invite())
+    typed = typed.replace("files.example.org", place.server.address)
+    if re.search("register|login", line):
+        typed += " --accept-key"
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {typed}"], cwd=place.here, text=True,
+        env={**who.env, "PATH": f"{BUILD}:{os.environ['PATH']}",
+             "HOME": str(tmp_path / "home"), "FERRY_PASSWORD": PASSWORD,
+             "FERRY_NEW_PASSWORD": "another " + PASSWORD},
+        stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE)
+    assert done.returncode == 0, (typed, done)
+    assert done.stdout or re.search(r"ferry (ls :/2026|mkdir|mv|rm|profiles)\b",
+                                    line), done
