@@ -61,7 +61,7 @@ def hidden():
 
 
 # Some have their own punctuation.
-MARKS = ["; ", "%s, %s", "%s, %s, %s", "%s, %s%s"]
+MARKS = ["%s -> :%s%s%s  %s, %s", "; ", "%s, %s", "%s, %s, %s", "%s, %s%s"]
 
 
 def has_words(entry):

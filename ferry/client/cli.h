@@ -32,6 +32,7 @@ struct cli {
     bool parents;              /* -p: mkdir */
     bool yes;                  /* -f: rm asks nothing */
     bool long_list, reverse;   /* -l: ls; --reverse */
+    bool all;                  /* -a: lls at the prompt */
     const char *sort;          /* ls: name, size, time */
     const char *match;         /* --if-match ROOT: put, get */
     bool retry;                /* put, get: wait and go on by itself */

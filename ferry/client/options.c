@@ -201,7 +201,8 @@ static int option_take(struct reading *r, const struct option_row *o,
     case OPTION_FORCE:
         c->yes = true;
         break;
-    case OPTION_ALL: /* what fingers type */
+    case OPTION_ALL:
+        c->all = true;
         break;
     case OPTION_LONG:
         c->long_list = true;

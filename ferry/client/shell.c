@@ -105,6 +105,7 @@ static int do_lmkdir(struct shell *s, struct cli *c)
 struct local_names {
     char **names;
     size_t count, room;
+    bool all; /* those with a dot too */
     int rc;
 };
 
@@ -114,7 +115,7 @@ static int local_found(const char *name, unsigned char type, void *arg)
     size_t size = strlen(name);
     char *copy;
 
-    if (name[0] == '.')
+    if (name[0] == '.' && !l->all)
         return 0;
     if (l->count == l->room) {
         size_t room = l->room ? l->room * 2 : 64;
@@ -144,7 +145,7 @@ static int do_lls(struct shell *s, struct cli *c)
     const char *path = c->argc > 0 ? c->argv[0] : ".";
     keel_auto(file) int dir =
         keel_file_open_any(path, O_RDONLY | O_DIRECTORY, 0);
-    struct local_names l = {0};
+    struct local_names l = {.all = c->all};
     struct columns *columns = keel_calloc(1, sizeof(*columns));
     int rc = dir < 0 ? dir : columns ? 0 : -ENOMEM;
 
@@ -189,8 +190,8 @@ static const struct shell_word words[] = {
     {"lcd", 0, 1, do_lcd, "[DIRECTORY]", N_("goes to a directory here"),
      ARGUMENT_LOCAL},
     {"lpwd", 0, 0, do_lpwd, "", N_("says where that is here"), ARGUMENT_NONE},
-    {"lls", 0, 1, do_lls, "[DIRECTORY]", N_("lists a directory here"),
-     ARGUMENT_LOCAL},
+    {"lls", 0, 1, do_lls, "[-a] [DIRECTORY]", N_("lists a directory here"),
+     ARGUMENT_LOCAL, OPTION_ALL},
     {"lmkdir", 1, 1, do_lmkdir, "DIRECTORY", N_("makes a directory here"),
      ARGUMENT_LOCAL},
     {"help", 0, 1, do_help, "[COMMAND]", N_("says how a command is used"),
@@ -471,6 +472,7 @@ static int line_do(void *arg)
     if (word) {
         plain.least = word->least;
         plain.most = word->most;
+        plain.options = word->options;
         k = &plain;
     }
     rc = options_parse(c, l->w->count, l->w->words, false, &k);

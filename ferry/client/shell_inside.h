@@ -34,6 +34,7 @@ struct shell_word {
     int (*run)(struct shell *s, struct cli *c);
     const char *usage, *help;
     enum argument_kind arguments;
+    uint64_t options;
 };
 /* The row at `i`, NULL behind the last. */
 const struct shell_word *shell_word_at(size_t i);

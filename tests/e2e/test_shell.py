@@ -159,6 +159,9 @@ def test_back_and_by_other_names(ada, tmp_path):
     p.do("mget *")
     assert sorted(os.listdir(here / "new")) == ["other", "two words"]
     assert "File exists" in p.do("lmkdir ../sub")
+    (here / "new" / ".dot").touch()
+    assert p.do("lls") == "other  two words\n"
+    assert p.do("lls -a .") == ".dot  other  two words\n"
     assert p.do("help lcd") == "  lcd [DIRECTORY]     goes to a directory here\n"
     assert p.do("help mput").startswith("usage: ferry put")
     assert "is not a command" in p.do("help nix")
