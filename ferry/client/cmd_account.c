@@ -151,7 +151,6 @@ int cmd_join(struct cli *c)
 int cmd_login(struct cli *c)
 {
     struct session s = {.home = {-1, -1, -1}};
-    char password[PASSWORD_BYTES], prompt[128];
     int rc = login_address_parse(c->argv[0], &s.profile.login, c->why);
 
     if (rc == 0)
@@ -161,13 +160,8 @@ int cmd_login(struct cli *c)
     /* The server's key first: a password is for a server one trusts. */
     if (rc == 0)
         rc = session_connect(c, &s, NULL, c->why);
-    snprintf(prompt, sizeof(prompt), _("Password of %s: "),
-             s.profile.login.user);
     if (rc == 0)
-        rc = password_get(c, prompt, false, password, c->why);
-    if (rc == 0)
-        rc = session_password_login(c, &s, password, c->why);
-    keel_wipe(password, sizeof(password));
+        rc = session_password_ask(c, &s, c->why);
     if (rc == 0)
         rc = session_add_device(&s, c->why);
     if (rc == 0)

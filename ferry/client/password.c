@@ -201,6 +201,11 @@ int password_get(struct cli *c, const char *prompt, bool twice,
     return password_ask(prompt, twice, ret, why);
 }
 
+bool password_typed(const struct cli *c)
+{
+    return !c->password_file && !getenv("FERRY_PASSWORD");
+}
+
 int password_new(struct cli *c, const char *prompt, char ret[PASSWORD_BYTES],
                  struct problem *why)
 {

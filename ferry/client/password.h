@@ -15,6 +15,8 @@
  * USAGE when there is nobody to ask. */
 int password_get(struct cli *c, const char *prompt, bool twice,
                  char ret[PASSWORD_BYTES], struct problem *why);
+/* Whether somebody types it: then a wrong one may be a typing error. */
+bool password_typed(const struct cli *c);
 /* A new one, for passwd: the second line of --password-file, FERRY_NEW_PASSWORD,
  * or the terminal, twice. */
 int password_new(struct cli *c, const char *prompt, char ret[PASSWORD_BYTES],

@@ -19,6 +19,7 @@
 #define SILENCE_MOST 60 /* seconds */
 #define TIMEOUT_MOST 86400
 #define DIAL_MOST (15 * KEEL_SECOND)
+#define TYPED_MOST 3 /* wrong passwords */
 
 /* ---- silence ------------------------------------------------------------------ */
 
@@ -140,6 +141,7 @@ static int pin_changed(const char *server, const uint8_t pin[32],
     return problem(why, SERVER_CHANGED, .name = server, .detail = text);
 }
 
+/* 1: somebody said yes. */
 static int pin_ask(struct cli *c, const char *server, const uint8_t pin[32],
                    struct problem *why)
 {
@@ -159,10 +161,11 @@ static int pin_ask(struct cli *c, const char *server, const uint8_t pin[32],
                        .detail = "the server's key is not known here, and "
                                  "there is no terminal to ask at; use "
                                  "--accept-key, or 'ferry join LINK'");
-    return rc == 1 ? 0 : problem(why, CANCELLED);
+    return rc == 1 ? 1 : problem(why, CANCELLED);
 }
 
-/* Compares the key the handshake showed.  Nothing has been sent yet. */
+/* Compares the key the handshake showed.  Nothing has been sent yet.  1: it was
+ * asked for, which takes longer than a server waits. */
 static int pin_check(struct cli *c, struct session *s, const uint8_t *told,
                      const uint8_t shown[32], struct problem *why)
 {
@@ -183,7 +186,7 @@ static int pin_check(struct cli *c, struct session *s, const uint8_t *told,
     rc = pin_ask(c, server, shown, why);
     if (rc < 0)
         return rc;
-    return pin_store(&s->home, server, shown, why);
+    return pin_store(&s->home, server, shown, why) < 0 ? -EIO : rc;
 }
 
 /* ---- connecting ------------------------------------------------------------------- */
@@ -220,7 +223,7 @@ static int session_shake(struct cli *c, struct session *s, const uint8_t *pin,
         return problem(why, CONNECT_TLS, .name = server,
                        .detail = "it has no key to know it by");
     rc = pin_check(c, s, pin, shown.sha256, why);
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     cli_trace(c, "connected to %s, %s", server, keel_tls_cipher(stream));
     *ret = keel_take(stream);
@@ -248,6 +251,8 @@ int session_connect(struct cli *c, struct session *s, const uint8_t *pin,
     if (rc < 0)
         return problem(why, CONNECT_FAILED, .errno_ = -rc, .name = server);
     rc = session_shake(c, s, pin, &below, &stream, why);
+    if (rc == 1) /* it is known now */
+        return session_connect(c, s, pin, why);
     if (rc < 0)
         return rc;
     rc = link_open(stream, &o, &s->link, why);
@@ -409,21 +414,58 @@ int session_profile(struct cli *c, const struct home *h,
     return 0;
 }
 
-static int session_login(struct cli *c, struct session *s, struct problem *why)
+static int connect_again(struct cli *c, struct session *s, struct problem *why)
+{
+    link_goodbye(s->link, NULL, keel_after(KEEL_SECOND));
+    link_close(s->link);
+    s->link = NULL;
+    return session_connect(c, s, NULL, why);
+}
+
+/* Not by link_wait's result: what ends a link may be a timeout, too. */
+static bool is_over(struct link *l)
+{
+    struct problem why = {0};
+
+    return link_wait(l, KEEL_NOW, &why) == 0 ||
+           why.id != PROBLEM_CONNECT_TIMEOUT;
+}
+
+/* The server waits less long than people take to find a password. */
+static int password_once(struct cli *c, struct session *s, bool anew,
+                         struct problem *why)
 {
     char password[PASSWORD_BYTES], prompt[128];
     int rc;
 
-    if (s->profile.device)
-        return session_device_login(c, s, why);
     snprintf(prompt, sizeof(prompt), _("Password of %s: "),
              s->profile.login.user);
     rc = password_get(c, prompt, false, password, why);
-    if (rc < 0)
-        return rc;
-    rc = session_password_login(c, s, password, why);
+    if (rc == 0 && (anew || is_over(s->link)))
+        rc = connect_again(c, s, why);
+    if (rc == 0)
+        rc = session_password_login(c, s, password, why);
     keel_wipe(password, sizeof(password));
     return rc;
+}
+
+int session_password_ask(struct cli *c, struct session *s, struct problem *why)
+{
+    for (int tries = 1;; tries++) {
+        int rc = password_once(c, s, tries > 1, why);
+
+        if (rc == 0 || why->id != PROBLEM_LOGIN_REFUSED ||
+            tries == TYPED_MOST || !password_typed(c))
+            return rc;
+        fprintf(stderr, "%s\n",
+                _("The name or the password is wrong; once more."));
+    }
+}
+
+static int session_login(struct cli *c, struct session *s, struct problem *why)
+{
+    return s->profile.device ? session_device_login(c, s, why)
+                             : session_password_ask(c, s, why);
 }
 
 static int session_open_own(struct cli *c, const struct place *place,

@@ -39,6 +39,9 @@ int session_profile(struct cli *c, const struct home *h,
  * --accept-key said yes), and it is stored once known. */
 int session_connect(struct cli *c, struct session *s, const uint8_t *pin,
                     struct problem *why);
+/* Asks for the password, and logs in with it; who types may try three times, and
+ * take their time. */
+int session_password_ask(struct cli *c, struct session *s, struct problem *why);
 int session_password_login(struct cli *c, struct session *s,
                            const char *password, struct problem *why);
 int session_register(struct cli *c, struct session *s, const char *invite,

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from ferry import BUILD, PASSWORD, PATIENCE, ROOT
+from ferry import BUILD, PASSWORD, PATIENCE, ROOT, Server
 from proxy import Proxy
 
 MIB = 1 << 20
@@ -105,14 +105,17 @@ def asks(shell, server):
     shell.child.expect("Password of ada: ")
 
 
+def pid_of(shell):
+    return int(subprocess.run(
+        ["pgrep", "-s", str(shell.child.pid), "-f", "^[^ ]*/ferry "],
+        text=True, capture_output=True, check=True).stdout.split()[0])
+
+
 def stop(shell, how):
     if how == "key":
         shell.child.send("half\x1a")
     else:
-        pid = subprocess.run(
-            ["pgrep", "-s", str(shell.child.pid), "-f", "^[^ ]*/ferry "],
-            text=True, capture_output=True, check=True).stdout.split()[0]
-        os.kill(int(pid), signal.SIGTSTP)
+        os.kill(pid_of(shell), signal.SIGTSTP)
     shell.child.expect("Stopped")
     shell.child.expect("sh> ")
     assert shell.sane()
@@ -164,10 +167,7 @@ def test_a_stopped_question_dies_when_it_is_killed(server, ada):
 def test_a_question_that_is_killed_gives_the_terminal_back(server, ada, number):
     with Shell(ada) as shell:
         asks(shell, server)
-        pid = subprocess.run(
-            ["pgrep", "-s", str(shell.child.pid), "-f", "^[^ ]*/ferry "],
-            text=True, capture_output=True, check=True).stdout.split()[0]
-        os.kill(int(pid), number)
+        os.kill(pid_of(shell), number)
         shell.child.expect("sh> ")
         assert shell.sane()
 
@@ -481,3 +481,79 @@ def test_an_interrupt_in_the_middle_goes_on_when_repeated(far, tmp_path):
         far.mend()
         again = shell.does(f"{BUILD}/ferry put {tmp_path}/big")
         assert "were there already, committed" in again
+
+
+@pytest.mark.parametrize("how", ["key", "signal"])
+def test_the_prompt_stops_and_comes_back(server, ada, how):
+    with Shell(ada) as shell:
+        shell.child.sendline(f"{BUILD}/ferry shell")
+        shell.child.expect(r"ferry :/> ")
+        if how == "key":
+            shell.child.send("\x1a")
+        else:
+            os.kill(pid_of(shell), signal.SIGTSTP)
+        shell.child.expect("Stopped")
+        shell.child.expect("sh> ")
+        assert shell.sane()
+        # It cannot have the terminal in the background.
+        shell.child.sendline("bg")
+        shell.child.expect("sh> ")
+        while "Stopped" not in shell.does("sleep 0.1; jobs"):
+            pass
+        assert shell.sane()
+        shell.child.sendline("fg")
+        shell.child.expect(r"ferry :/> ")
+        shell.child.sendline("mkdir made")
+        shell.child.expect(r"ferry :/> ")
+        os.kill(pid_of(shell), signal.SIGTERM)
+        shell.child.expect("sh> ")
+        assert shell.sane()
+    assert ada.names() == ["made"]
+
+
+# ---- a person is slow, and errs -----------------------------------------------------
+
+
+@pytest.fixture
+def hasty(tmp_path):
+    """A server that waits a few seconds for people."""
+    (tmp_path / "conf").write_text(
+        "[server]\nhandshake_timeout = 2s\nlogin_timeout = 4s\n")
+    with Server(tmp_path, "--config", tmp_path / "conf") as server:
+        server.member("ada")
+        yield server
+
+
+def test_who_looks_up_key_and_password_may_take_their_time(hasty):
+    stranger = hasty.stranger()
+    with Shell(stranger) as shell:
+        shell.child.sendline(f"{BUILD}/ferry login ada@{hasty.address}")
+        shell.child.expect(r"\[y/N\] ")
+        time.sleep(2.2)  # longer than that server waits
+        shell.child.sendline("y")
+        shell.child.expect("Password of ada: ")
+        time.sleep(4.2)
+        shell.child.sendline(PASSWORD)
+        shell.child.expect("Logged in as ada")
+        shell.child.expect("sh> ")
+
+
+def test_a_wrong_password_is_asked_for_again(server, ada):
+    with Shell(ada) as shell:
+        asks(shell, server)
+        for _ in range(2):
+            shell.child.sendline("not that one")
+            shell.child.expect("wrong; once more")
+            shell.child.expect("Password of ada: ")
+        shell.child.sendline(PASSWORD)
+        shell.child.expect("Logged in as ada")
+        shell.child.expect("sh> ")
+        # Three times, and no more.
+        shell.child.sendline(f"{BUILD}/ferry login ada@{server.address}")
+        for _ in range(3):
+            shell.child.expect("Password of ada: ")
+            shell.child.sendline("not that one")
+        shell.child.expect("The name or the password is wrong.")
+        shell.child.expect("login.refused")
+        shell.child.expect("sh> ")
+        assert "1" == shell.does("echo $?").strip()
