@@ -105,6 +105,8 @@ static _Noreturn SAN_NO_TSAN void end(struct keel_co *co, int result)
     body_unlist(l, b);
     if (b->group)
         group_ended(b->group, b, result);
+    if (__builtin_expect(b->starter != NULL, 0))
+        switch_ended(l, b);
     finish(l, co, result);
     /* From here on only the thread's own next steps may use the stack. */
     stack_leave(l, s);
@@ -149,6 +151,12 @@ static void body_init(struct keel_co *co, struct stack *s,
     b->size = (size_t)((char *)b - s->low);
     b->shields = 0;
     b->listed = b->foreign = false;
+    b->paused = how->paused;
+    b->starter = NULL;
+    if (__builtin_expect(how->paused, 0)) {
+        b->starter = loop_here->current;
+        b->starter_serial = b->starter->serial;
+    }
     name_copy(b->name, sizeof b->name, how->name ? how->name : "co");
     co->body = b;
     co->sp = switch_prepare(s->low, b, co_entry);
@@ -163,6 +171,7 @@ static void co_init(struct keel_co *co, struct keel_loop *l, bool owned)
     atomic_init(&co->message, MESSAGE_NONE);
     co->owned = owned;
     co->joining = false;
+    co->serial++;
 }
 
 static int co_make(struct keel_loop *l, const struct keel_spawn *how,
@@ -188,7 +197,14 @@ static int co_make(struct keel_loop *l, const struct keel_spawn *how,
 
 static int spawn_here(struct keel_loop *l, struct keel_co *co)
 {
+    struct body *b = co->body;
+
     loop_adopt(l, co);
+    /* One that is born cancelled begins by itself, to end. */
+    if (__builtin_expect(b->paused, 0) &&
+        !atomic_load_explicit(&co->cancelled, memory_order_relaxed))
+        return 0;
+    b->paused = false;
     run_push(l, co);
     return 0;
 }
@@ -246,6 +262,8 @@ int keel_spawn(const struct keel_spawn *how, int (*fn)(void *arg), void *arg,
         how = &usual;
     l = how->loop ? how->loop : loop_here;
     keel_assert(l); /* a plain thread must name the loop */
+    if (how->paused && (l != loop_here || !l->current))
+        return -EINVAL;
     if (how->group) {
         rc = group_enter(how->group);
         if (rc < 0)
@@ -308,6 +326,11 @@ void co_interrupt(struct keel_co *co)
     struct body *b = co->body;
     struct waiter *w = b ? b->waits : NULL;
 
+    if (b && b->paused) {
+        b->paused = false;
+        run_push(co->loop, co);
+        return;
+    }
     if (w && !w->always && !b->shields && waiter_leave(w, CANCELLED))
         run_push(co->loop, co);
 }

@@ -141,6 +141,8 @@ static void print_body(struct page *p, struct keel_loop *l, struct body *b,
               : "");
     if (b->co == l->current)
         print(p, "running\n");
+    else if (b->paused)
+        print(p, "not begun\n");
     else if (!b->waits || atomic_load(&b->waits->state) != ARMED)
         print(p, "ready\n");
     else

@@ -66,6 +66,7 @@ static int handle_block_new(void)
     b->older = handle_blocks;
     handle_blocks = b;
     for (unsigned i = 0; i < HANDLES_A_BLOCK; i++) {
+        b->co[i].serial = 0;
         b->co[i].next = handles_free;
         handles_free = &b->co[i];
     }

@@ -42,6 +42,7 @@ struct keel_co {
     struct keel_loop *loop;
     struct keel_co *cancel_next; /* the loop's list of cancels */
     struct waiter *joiner;       /* holding `word` */
+    uint32_t serial;             /* of its use */
     _Atomic uint32_t word;
     int result;
     _Atomic uint8_t cancelled;
@@ -64,8 +65,11 @@ struct body {
     const void *low; /* ASan's: the stack, also of the loop's own context */
     size_t size;
     unsigned shields;
-    bool listed;  /* among the loop's bodies */
-    bool foreign; /* spawned from another thread */
+    bool listed;             /* among the loop's bodies */
+    bool foreign;            /* spawned from another thread */
+    bool paused;             /* not begun, and in no queue */
+    struct keel_co *starter; /* who spawned it paused, or NULL */
+    uint32_t starter_serial;
     char name[24];
 };
 
@@ -155,6 +159,8 @@ void loop_poke(struct keel_loop *l);
 void co_interrupt(struct keel_co *co);
 void co_cancel_taken(struct keel_co *co);
 void co_entry(void);
+/* A coroutine that was spawned paused ends. */
+void switch_ended(struct keel_loop *l, struct body *b);
 /* The end of a coroutine; it has given its stack and handle back. */
 _Noreturn void co_leave(struct keel_loop *l);
 /* Enters a new coroutine in the list of its loop, which this is. */

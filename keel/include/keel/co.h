@@ -44,6 +44,7 @@ struct keel_spawn {
     struct keel_loop *loop; /* NULL: the current one */
     struct keel_group *group;
     size_t stack_bytes; /* 0: 64 KiB */
+    bool paused; /* begins by keel_switch, not by its turn; this loop only */
 };
 
 /* Below each stack lies a guard of 64 KiB; who runs into it is named on standard
@@ -56,7 +57,8 @@ struct keel_spawn {
  * keel_join exactly once; without, the coroutine is nobody's and its result is
  * dropped.  `how` may be NULL.
  * -ENOMEM  no stack: keel_stack_error() says which limit
- * -EAGAIN  the loop is stopping */
+ * -EAGAIN  the loop is stopping
+ * -EINVAL  `paused` on another loop */
 KEEL_API int keel_spawn(const struct keel_spawn *how, int (*fn)(void *arg),
                         void *arg, struct keel_co **ret);
 
@@ -75,6 +77,27 @@ KEEL_API bool keel_cancelled(void);
 /* Between shield and unshield waits are not cancelled.  Nests. */
 KEEL_API void keel_shield(void);
 KEEL_API void keel_unshield(void);
+
+/* Goes on in `to` at once, without asking whose turn it is; the caller stops
+ * until somebody switches to it.  `to` must not have begun (`paused`) or have
+ * stopped by a switch itself: there its call returns 0 with `value` in
+ * `ret_value` (may be NULL).  The scheduled coroutines of the loop get their
+ * turns whenever those that switch wait or end, and after every 64 switches.
+ *
+ * When a coroutine ends that was spawned `paused`, the one that spawned it goes
+ * on next, if it has stopped by a switch: its call returns 1.
+ *
+ * 0           somebody switched back; also, at once, to oneself, with `value`
+ * 1           one that the caller spawned `paused` has ended
+ * -EBUSY      `to` waits for something else, or for its turn
+ * -ESRCH      `to` has ended
+ * -EXDEV      `to` belongs to another loop
+ * -ETIMEDOUT  nobody has switched back by `deadline`
+ * -ECANCELED  the caller is being cancelled
+ * Before the switch the errors change nothing; the last two may also come
+ * while the caller is stopped, which then waits for its turn. */
+KEEL_API int keel_switch(struct keel_co *to, void *value, keel_ns deadline,
+                         void **ret_value);
 
 /* Every wait of this coroutine inside the scope ends by `deadline` with
  * -ETIMEDOUT, whatever deadline of its own it has.  Scopes nest; the earliest

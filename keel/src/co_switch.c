@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT */
+/* Switching by name: a wait whose wake is the switch itself, so that cancel,
+ * deadline and the dump know it as they know every other. */
+#include <keel/co.h>
+
+#include "park.h"
+
+static const char switch_wait[] = "switch";
+
+/* In the frame of one who has stopped. */
+struct stop {
+    struct waiter waiter;
+    void *value;
+    bool ended; /* woken by the end of one it spawned */
+};
+
+static bool has_ended(struct keel_co *co)
+{
+    return atomic_load_explicit(&co->word, memory_order_acquire) ==
+           HANDLE_ENDED;
+}
+
+/* NULL: `co`, of this loop and alive, does not wait in a switch. */
+static struct stop *stop_of(struct keel_co *co)
+{
+    struct waiter *w = co->body->waits;
+
+    if (!w || w->what != switch_wait || atomic_load(&w->state) != ARMED)
+        return NULL;
+    return (struct stop *)(void *)w;
+}
+
+/* Makes `to` ready, without a place in the queue.  False: it is not there to be
+ * switched to. */
+static bool resume(struct keel_co *to, void *value)
+{
+    struct body *b = to->body;
+    struct stop *s;
+
+    if (b->paused) {
+        b->paused = false;
+        return true;
+    }
+    s = stop_of(to);
+    if (!s || !waiter_leave(&s->waiter, WOKEN))
+        return false;
+    s->value = value;
+    return true;
+}
+
+/* Straight to `to`, but for the loop's look round and the others' turn. */
+static void leave_for(struct keel_loop *l, struct keel_co *self,
+                      struct keel_co *to)
+{
+    if (l->budget == 0) {
+        run_push(l, to);
+        co_park(l, self);
+        return;
+    }
+    if (__builtin_expect(stack_canary, 0))
+        keel_assert(stack_intact(self->body->stack));
+    l->budget--;
+    l->steps = STEPS;
+    l->current = to;
+    jump(self, to);
+}
+
+static int stop_for(struct keel_loop *l, struct keel_co *to, struct stop *s,
+                    keel_ns deadline)
+{
+    struct keel_co *self = l->current;
+
+    if (deadline != KEEL_FOREVER)
+        timer_add(l, &s->waiter, deadline);
+    self->body->waits = &s->waiter;
+    self->body->since = l->now;
+    leave_for(l, self, to);
+    self->body->waits = NULL;
+    if (s->waiter.timed)
+        timer_drop(l, &s->waiter);
+    return waiter_outcome(&s->waiter);
+}
+
+int keel_switch(struct keel_co *to, void *value, keel_ns deadline,
+                void **ret_value)
+{
+    struct keel_loop *l = loop_here;
+    struct stop s = {.value = value};
+    int rc;
+
+    keel_assert(l && l->current); /* a thread has nothing to switch to */
+    if (to != l->current) {
+        if (to->loop != l)
+            return -EXDEV;
+        if (has_ended(to))
+            return -ESRCH;
+        rc = wait_allowed();
+        if (rc < 0)
+            return rc;
+        deadline = wait_until(deadline);
+        if (is_past(l, deadline))
+            return -ETIMEDOUT;
+        waiter_arm(&s.waiter, switch_wait);
+        if (!resume(to, value))
+            return -EBUSY;
+        rc = stop_for(l, to, &s, deadline);
+        if (rc < 0 || s.ended)
+            return rc < 0 ? rc : 1;
+    }
+    if (ret_value)
+        *ret_value = s.value;
+    return 0;
+}
+
+void switch_ended(struct keel_loop *l, struct body *b)
+{
+    struct keel_co *starter = b->starter;
+    struct stop *s;
+
+    /* Its handle may be another's by now. */
+    if (starter->serial != b->starter_serial || has_ended(starter))
+        return;
+    s = stop_of(starter);
+    if (!s || !waiter_leave(&s->waiter, WOKEN))
+        return;
+    s->ended = true;
+    starter->next = l->run_head;
+    if (!l->run_head)
+        l->run_tail = starter;
+    l->run_head = starter;
+}
