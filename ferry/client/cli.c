@@ -37,7 +37,8 @@ void cli_say(const struct cli *c, const char *format, ...)
     if (c->verbose < 0 || c->json)
         return;
     va_start(list, format);
-    vprintf(*format ? _(format) : "", list);
+    if (*format)
+        vprintf(_(format), list);
     va_end(list);
     putchar('\n');
     cli_flush();
