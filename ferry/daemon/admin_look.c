@@ -94,6 +94,15 @@ static int each_finding(const struct vault_finding *f, void *arg)
 {
     struct checking *c = arg;
 
+    if (f->outside)
+        return admin_row(c->teller,
+                         json_pack("{s:s, s:s, s:s, s:b, s:b, s:I, s:I, s:I}",
+                                   "where", c->owner, "path", "", "what",
+                                   f->what, "repaired", 0, "information", 1,
+                                   "files", (json_int_t)f->outside->files,
+                                   "links", (json_int_t)f->outside->links,
+                                   "others", (json_int_t)f->outside->others),
+                         c->why);
     c->findings++;
     if (!f->repaired)
         c->unrepaired++;
@@ -159,7 +168,7 @@ static int each_space_dir(const char *name, unsigned char type, void *arg)
     struct strays *s = arg;
     struct checking *c = s->check;
     const struct vault_finding f = {
-        name, "has files, and the ledger has no space there", false};
+        name, "has files, and the ledger has no space there", false, NULL};
     struct walk w = {s->dir, 0};
     struct ledger_space any;
     struct problem why = {0};

@@ -215,6 +215,7 @@ struct ledger_file {
     enum chunk_hash hash;
     struct digest root;
     int64_t account; /* who published it */
+    bool found;      /* on the disk, and in no quota: nobody published it */
 };
 /* FILE_MISSING: no row (the disk may have one all the same). */
 int ledger_file_get(struct ledger *l, int64_t space, const char *path,

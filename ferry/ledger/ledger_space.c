@@ -445,6 +445,7 @@ void file_of_row(struct file_row *ret, sqlite3_stmt *q, int column)
         .charged = sqlite3_column_type(q, column + 8) == SQLITE_NULL
                        ? -1
                        : sqlite3_column_int64(q, column + 8)};
+    ret->file.found = ret->charged < 0;
     if (root &&
         sqlite3_column_bytes(q, column + 6) == (int)sizeof ret->file.root.bytes)
         memcpy(ret->file.root.bytes, root, sizeof ret->file.root.bytes);

@@ -691,22 +691,46 @@ static int set_open_run(void *arg)
     return set_open(arg);
 }
 
-/* The digest that was known of a file is known of it still. */
-static int set_remember(struct change *c, enum chunk_hash hash,
-                        const struct digest *root)
+/* The row of the very file, if it has one: its time is about to change, and a
+ * crash in the middle must not look like somebody else's doing, so the ctime is
+ * taken out of it first. */
+static int set_announce(struct change *c, struct ledger_file *ret,
+                        bool *ret_row)
 {
-    struct ledger_file f = {.hash = hash, .root = *root, .account = c->account};
+    struct ledger_file there;
 
-    if (!hash || c->there.stx_size != c->to_there.stx_size)
+    *ret_row = false;
+    store_identity(&c->there, &there);
+    if (ledger_file_get(c->vault->ledger, c->space, c->path, ret, NULL) < 0 ||
+        ret->inode != there.inode || ret->size != there.size ||
+        ret->mtime_ns != there.mtime_ns)
+        return 0;
+    *ret_row = true;
+    if (ret->ctime_ns == 0 || c->mtime_ns == INT64_MIN)
+        return 0;
+    ret->ctime_ns = 0;
+    return ledger_file_digest(c->vault->ledger, c->space, c->path, ret, c->why);
+}
+
+/* The digest that was known of a file is known of it still; one that did not
+ * count, as after a change a moment ago, does not now. */
+static int set_remember(struct change *c, const struct ledger_file *row,
+                        bool counts)
+{
+    struct ledger_file f = *row;
+
+    if (c->there.stx_size != c->to_there.stx_size)
         return 0;
     store_identity(&c->to_there, &f);
+    f.ctime_ns = counts ? f.ctime_ns : 0;
     return ledger_file_digest(c->vault->ledger, c->space, c->path, &f, c->why);
 }
 
 static int set_run(struct change *c)
 {
-    enum chunk_hash hash = 0;
+    struct ledger_file row;
     struct digest root;
+    bool has_row = false, counts = false;
     int rc = on_pool(c, set_look);
 
     if (rc == 0)
@@ -715,12 +739,16 @@ static int set_run(struct change *c)
         rc = on_pool(c, set_open_run);
     if (rc < 0)
         return rc;
-    if (S_ISREG(c->there.stx_mode) && c->hold->kind == NAME_LEAF)
-        hash = known_digest(c->vault, c->space, c->path, &c->there, &root);
-    rc = on_pool(c, set_do);
+    if (S_ISREG(c->there.stx_mode) && c->hold->kind == NAME_LEAF) {
+        counts =
+            known_digest(c->vault, c->space, c->path, &c->there, &root) != 0;
+        rc = set_announce(c, &row, &has_row);
+    }
+    if (rc == 0)
+        rc = on_pool(c, set_do);
     if (rc == 0)
         rc = sync_two(c, c->fd, -1);
-    return rc < 0 ? rc : set_remember(c, hash, &root);
+    return rc < 0 || !has_row ? rc : set_remember(c, &row, counts);
 }
 
 int vault_set(struct vault *v, const struct actor *who, int64_t space,

@@ -144,7 +144,8 @@ static int one_name(const char *name, unsigned char type, void *arg)
 
 static int one_finding(const struct vault_finding *f, void *arg)
 {
-    broken(arg, f->what, f->path);
+    if (!f->outside)
+        broken(arg, f->what, f->path);
     return 0;
 }
 

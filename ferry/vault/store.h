@@ -36,6 +36,9 @@ int store_trash(const struct store *s);
  * a descriptor.  No link is followed on the way: -ELOOP, -EXDEV. */
 int store_dir(const struct store *s, const char *space, const char *path,
               size_t size);
+/* 0 when the space has its directory, -ENOENT when not; -ESTALE when DATA/spaces
+ * is not the directory any more that was opened. */
+int store_space_look(const struct store *s, const char *space);
 /* What `leaf` is, itself; -ENOENT. */
 int store_look(int dir, const char *leaf, struct statx *ret);
 /* 0 when a put may take the place of what is there; else FILE_IS_DIRECTORY,

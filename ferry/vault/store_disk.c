@@ -243,6 +243,21 @@ int store_dir(const struct store *s, const char *space, const char *path,
     return keel_file_open(root, text, O_RDONLY | O_DIRECTORY, 0);
 }
 
+int store_space_look(const struct store *s, const char *space)
+{
+    struct statx opened, named;
+    int rc = keel_file_stat(s->spaces, NULL, &opened);
+
+    if (rc == 0)
+        rc = keel_file_stat(s->data, "spaces", &named);
+    if (rc == -ENOENT ||
+        (rc == 0 && (opened.stx_ino != named.stx_ino ||
+                     opened.stx_dev_major != named.stx_dev_major ||
+                     opened.stx_dev_minor != named.stx_dev_minor)))
+        return -ESTALE;
+    return rc < 0 ? rc : keel_file_stat(s->spaces, space, &named);
+}
+
 int store_look(int dir, const char *leaf, struct statx *ret)
 {
     return keel_file_stat(dir, leaf, ret);

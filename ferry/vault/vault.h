@@ -198,13 +198,20 @@ struct vault_removed {
 int vault_remove(struct vault *v, const struct actor *who, int64_t space,
                  const struct path *path, bool recursive,
                  struct vault_removed *ret, struct problem *why);
-/* Compares ledger and disk of one space, in use or not; `repair` puts right rows
- * without a file, and quota that is not the sum of its files.  Files without a
- * row are in order.  Each finding is told; a negative value of `each` ends it,
- * and is returned. */
+/* Compares ledger and disk of one space, in use or not: rows without a file,
+ * files that somebody else has changed (inode, size or time), the space's
+ * directory, and quota that is not the sum of its files.  `repair` drops such
+ * rows, after which the file is one from outside, and counts the quota anew; no
+ * file is touched, and of a directory that is missing nothing is dropped.  What
+ * came from outside is in order, and counted.  Each finding is told; a negative
+ * value of `each` ends it, and is returned. */
+struct vault_outside {
+    uint64_t files, links, others; /* links that lead out of the space */
+};
 struct vault_finding {
     const char *path, *what; /* path "": the space */
     bool repaired;
+    const struct vault_outside *outside; /* not NULL: it is no fault */
 };
 int vault_check(struct vault *v, int64_t space, bool repair,
                 int (*each)(const struct vault_finding *f, void *arg),

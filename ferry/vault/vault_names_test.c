@@ -754,13 +754,16 @@ static void a_directory_swapped_for_a_link_leads_no_change_outside(void **state)
 
 struct findings {
     unsigned rows, sums, repaired;
+    struct vault_outside outside;
 };
 
 static int found(const struct vault_finding *f, void *arg)
 {
     struct findings *c = arg;
 
-    if (*f->path)
+    if (f->outside)
+        c->outside = *f->outside;
+    else if (*f->path)
         c->rows++;
     else
         c->sums++;
@@ -809,6 +812,96 @@ static void the_check_finds_and_repairs_what_is_not_there(void **state)
     assert_int_equal(c.rows + c.sums, 0);
 }
 
+static void the_check_sees_what_others_did(void **state)
+{
+    struct world *w = *state;
+    keel_auto(file) int home = world_home_dir(w);
+    struct path p = path_of("/set");
+    struct findings c = {0};
+    int fd;
+
+    assert_int_equal(make(w, "/d", false), 0);
+    assert_int_equal(put(w, "/d/same", 1, 10), 0);
+    assert_int_equal(put(w, "/d/written", 2, 10), 0);
+    assert_int_equal(put(w, "/d/replaced", 3, 10), 0);
+    assert_int_equal(put(w, "/set", 4, 10), 0);
+    committer_drain(w->vault->committer);
+    for (int i = 0; i < 3; i++) /* also twice within a tick of the clock */
+        assert_int_equal(vault_set(w->vault, &w->who, 0, &p, 0600, i, &why), 0);
+    tick();
+    assert_int_equal(vault_check(w->vault, w->who.home, false, found, &c, &why),
+                     0);
+    assert_int_equal(c.rows + c.sums, 0);
+    assert_int_equal(c.outside.files + c.outside.links + c.outside.others, 0);
+
+    fd = openat(home, "d/written", O_WRONLY);
+    assert_int_equal(pwrite(fd, "!", 1, 3), 1);
+    assert_int_equal(close(fd), 0);
+    fd = openat(home, "d/foreign", O_WRONLY | O_CREAT, 0600);
+    assert_int_equal(close(fd), 0);
+    assert_int_equal(unlinkat(home, "d/replaced", 0), 0);
+    assert_int_equal(linkat(home, "d/foreign", home, "d/replaced", 0), 0);
+    assert_int_equal(symlinkat("/etc", home, "out"), 0);
+    assert_int_equal(symlinkat("../../up", home, "d/up"), 0);
+    assert_int_equal(symlinkat("../set/./..", home, "d/in"), 0);
+    assert_int_equal(mkfifoat(home, "d/pipe", 0600), 0);
+    assert_int_equal(vault_check(w->vault, w->who.home, false, found, &c, &why),
+                     0);
+    assert_int_equal(c.rows, 2);
+    assert_int_equal(c.sums, 0);
+    assert_int_equal(c.outside.files, 1);
+    assert_int_equal(c.outside.links, 2);
+    assert_int_equal(c.outside.others, 1);
+
+    c = (struct findings){0};
+    assert_int_equal(vault_check(w->vault, w->who.home, true, found, &c, &why),
+                     0);
+    assert_int_equal(c.repaired, 2);
+    assert_int_equal(used_bytes(w), 20);
+    c = (struct findings){0};
+    assert_int_equal(vault_check(w->vault, w->who.home, true, found, &c, &why),
+                     0);
+    assert_int_equal(c.rows + c.sums, 0);
+    assert_int_equal(c.outside.files, 3);
+}
+
+static void a_missing_directory_is_found_and_nothing_dropped(void **state)
+{
+    struct world *w = *state;
+    char from[200], to[200];
+    struct findings c = {0};
+    struct ledger_space s;
+
+    assert_int_equal(vault_check(w->vault, w->who.home, true, found, &c, &why),
+                     0);
+    assert_int_equal(c.sums, 0); /* it is made with the first file */
+    assert_int_equal(put(w, "/f", 1, 10), 0);
+    committer_drain(w->vault->committer);
+    assert_int_equal(ledger_space_get(w->ledger, w->who.home, &s, &why), 0);
+    (void)snprintf(from, sizeof from, "%s/spaces/%s", real_path, s.dir);
+    (void)snprintf(to, sizeof to, "%s/away", real_path);
+    assert_int_equal(rename(from, to), 0);
+    assert_int_equal(vault_check(w->vault, w->who.home, true, found, &c, &why),
+                     0);
+    assert_int_equal(c.rows, 0);
+    assert_int_equal(c.sums, 1);
+    assert_int_equal(c.repaired, 0);
+    assert_int_equal(access(from, F_OK), -1);
+    assert_int_equal(rename(to, from), 0);
+
+    /* All of spaces/, put aside while it is used. */
+    (void)snprintf(from, sizeof from, "%s/spaces", real_path);
+    assert_int_equal(rename(from, to), 0);
+    assert_int_equal(mkdir(from, 0700), 0);
+    assert_int_equal(vault_check(w->vault, w->who.home, true, found, &c, &why),
+                     0);
+    assert_int_equal(c.sums, 2);
+    assert_int_equal(c.repaired, 0);
+    assert_int_equal(rmdir(from), 0);
+    assert_int_equal(rename(to, from), 0);
+    assert_int_equal(used_bytes(w), 10);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -817,6 +910,8 @@ int main(void)
         T(links_are_kept_and_not_followed),
         T(a_file_keeps_its_digest_when_its_times_are_set),
         T(names_move_with_their_rows),
+        T(the_check_sees_what_others_did),
+        T(a_missing_directory_is_found_and_nothing_dropped),
         T(removing_gives_the_quota_back),
         T(what_another_run_left_in_the_trash_goes),
         T(who_may_only_drop_does_not_replace),

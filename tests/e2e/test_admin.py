@@ -300,6 +300,50 @@ def test_check_finds_and_repairs(house, tmp_path):
     assert (row["used_files"], row["used_bytes"]) == (1, 4)
 
 
+def test_check_sees_what_others_did(house, tmp_path):
+    running = house.server.process.returncode is None
+    if not running:
+        house.server.start()
+    ada = house.server.member("ada")
+    for name in ("same", "changed"):
+        (tmp_path / name).write_text(name)
+        ada.run("put", tmp_path / name)
+    if not running:
+        house.server.stop()
+    else:
+        ada.run("ls", "-l")  # the day's work is settled
+        assert "as it should be" in house.run("check")
+    (changed,) = (house.data / "spaces").rglob("changed")
+    with open(changed, "r+b") as f:
+        f.write(b"C")
+    os.utime(changed, ns=(0, 5))
+    (changed.parent / "foreign").write_text("x")
+    (changed.parent / "etc").symlink_to("/etc")
+    said = subprocess.run(
+        [str(BUILD / "ferryd"), "check", "--data", str(house.data)],
+        env=environment(), text=True, capture_output=True, timeout=PATIENCE)
+    assert said.returncode == 1
+    assert "changed: was changed by somebody else" in said.stdout
+    assert "same" not in said.stdout
+    assert "from outside: files, served and in no quota: 1; links that lead " \
+        "out, never followed: 1" in said.stdout
+    assert "repaired" in house.run("check", "--repair")
+    assert "from outside: files, served and in no quota: 2" in \
+        house.run("check")
+    assert changed.read_text() == "Changed"
+    spaces = house.data / "spaces"
+    spaces.rename(house.data / "away")
+    spaces.mkdir(mode=0o700)
+    said = subprocess.run(
+        [str(BUILD / "ferryd"), "check", "--repair", "--data",
+         str(house.data)], env=environment(), text=True, capture_output=True,
+        timeout=PATIENCE)
+    assert said.returncode == 1 and "spaces/" in said.stdout, said
+    spaces.rmdir()
+    (house.data / "away").rename(spaces)
+    assert "as it should be" in house.run("check")
+
+
 # ---- stats
 
 
