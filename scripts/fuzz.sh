@@ -8,7 +8,10 @@ seconds=$1
 [ -d build-fuzz/obj ] ||
     CC=clang meson setup build-fuzz/obj -Db_sanitize=address,undefined \
         -Db_lundef=false -Dfuzz=true >/dev/null
-ninja -C build-fuzz/obj >/dev/null
+ninja -C build-fuzz/obj >build-fuzz/build.log || {
+    tail -n 40 build-fuzz/build.log
+    exit 1
+}
 rc=0
 for harness in build-fuzz/obj/tests/fuzz/*_fuzz; do
     name=$(basename "$harness")
