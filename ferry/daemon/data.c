@@ -236,6 +236,44 @@ static int tls_make(int dir, struct problem *why)
     return 0;
 }
 
+static bool is_there(int dir, const char *name)
+{
+    struct statx st;
+
+    return keel_file_stat(dir, name, &st) == 0;
+}
+
+/* A key is made when there is none and no sign of one: another one in its place
+ * is a stranger to every client.  A first start that was cut off may have left
+ * the chain alone, and then no ledger. */
+static int tls_want(struct data *d, int dir, struct problem *why)
+{
+    bool key = is_there(dir, "key.pem"), chain = is_there(dir, "chain.pem");
+
+    if (key && chain)
+        return 0;
+    if (key)
+        return problem(why, TLS_KEY, .name = "tls/",
+                       .detail = "chain.pem is gone");
+    if (chain && is_there(d->fd, "ledger.db"))
+        return problem(why, TLS_KEY, .name = "tls/",
+                       .detail = "key.pem is gone");
+    return tls_make(dir, why);
+}
+
+static int tls_read(int dir, const char *name, char *ret, struct problem *why)
+{
+    ssize_t got = read_whole(dir, name, ret, PEM_BYTES);
+    char shown[32];
+
+    snprintf(shown, sizeof(shown), "tls/%s", name);
+    if (got == -EMSGSIZE)
+        return problem(why, TLS_KEY, .name = shown, .detail = "it is too long");
+    if (got < 0)
+        return problem(why, DATA_ACCESS, .errno_ = (int)-got, .name = shown);
+    return 0;
+}
+
 int data_tls(struct data *d, struct keel_tls_config **ret, struct problem *why)
 {
     keel_auto(mem) void *key = keel_alloc(PEM_BYTES),
@@ -243,7 +281,6 @@ int data_tls(struct data *d, struct keel_tls_config **ret, struct problem *why)
     struct keel_tls_options o = {
         .key_pem = key, .chain_pem = chain, .alpn = "ferry/1"};
     keel_auto(file) int dir = -1;
-    ssize_t got;
     int rc;
 
     if (!key || !chain)
@@ -254,20 +291,19 @@ int data_tls(struct data *d, struct keel_tls_config **ret, struct problem *why)
     dir = keel_file_open(d->fd, "tls", O_RDONLY | O_DIRECTORY, 0);
     if (dir < 0)
         return problem(why, DATA_ACCESS, .errno_ = -dir, .name = "tls/");
-    got = read_whole(dir, "key.pem", key, PEM_BYTES);
-    if (got == -ENOENT) {
-        rc = tls_make(dir, why);
-        if (rc < 0)
-            return rc;
-        got = read_whole(dir, "key.pem", key, PEM_BYTES);
-    }
-    if (got >= 0)
-        got = read_whole(dir, "chain.pem", chain, PEM_BYTES);
-    if (got < 0)
-        return problem(why, DATA_ACCESS, .errno_ = (int)-got, .name = "tls/");
+    rc = tls_want(d, dir, why);
+    if (rc == 0)
+        rc = tls_read(dir, "key.pem", key, why);
+    if (rc == 0)
+        rc = tls_read(dir, "chain.pem", chain, why);
+    if (rc < 0)
+        return rc;
     rc = keel_tls_config_new(&o, ret);
     keel_wipe(key, PEM_BYTES);
+    if (rc == -ENOMEM)
+        return problem(why, NO_MEMORY);
     if (rc < 0)
-        return problem(why, DATA_ACCESS, .errno_ = -rc, .name = "tls/key.pem");
+        return problem(why, TLS_KEY, .name = "tls/",
+                       .detail = keel_tls_error());
     return 0;
 }

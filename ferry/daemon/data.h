@@ -31,7 +31,7 @@ int data_open(const char *path, bool create, struct data *ret,
               struct problem *why);
 void data_close(struct data *d);
 
-/* The server's key, made when there is none. */
+/* The server's key, made when neither of its files is there.  TLS_KEY */
 int data_tls(struct data *d, struct keel_tls_config **ret, struct problem *why);
 
 /* Small files of one line, replaced whole and synced; 0600. */

@@ -155,8 +155,17 @@ static int key_init(struct keel_tls_config *c, const char *pem)
     if (!b)
         return -ENOMEM;
     key = PEM_read_bio_PrivateKey(b, NULL, no_password, NULL);
-    if (!key || SSL_CTX_use_PrivateKey(c->ctx, key) != 1)
+    if (!key) {
+        tls_error_set("the key is no private key in PEM");
         return -EINVAL;
+    }
+    /* The one sees a key of the chain's kind, the other one of another kind,
+     * which would be kept beside the chain. */
+    if (SSL_CTX_use_PrivateKey(c->ctx, key) != 1 ||
+        SSL_CTX_check_private_key(c->ctx) != 1) {
+        tls_error_set("the key is not that of the chain's first certificate");
+        return -EINVAL;
+    }
     return 0;
 }
 
@@ -169,8 +178,10 @@ static int chain_init(struct keel_tls_config *c, const char *pem)
     if (!b)
         return -ENOMEM;
     leaf = PEM_read_bio_X509(b, NULL, no_password, NULL);
-    if (!leaf || SSL_CTX_use_certificate(c->ctx, leaf) != 1)
+    if (!leaf || SSL_CTX_use_certificate(c->ctx, leaf) != 1) {
+        tls_error_set("the chain does not begin with a certificate in PEM");
         return -EINVAL;
+    }
     rc = tls_cert_pin(leaf, &c->own);
     if (rc < 0)
         return rc;
@@ -178,8 +189,12 @@ static int chain_init(struct keel_tls_config *c, const char *pem)
     for (;;) {
         keel_auto(cert) X509 *x = PEM_read_bio_X509(b, NULL, no_password, NULL);
 
-        if (!x)
-            return text_ended();
+        if (!x) {
+            rc = text_ended();
+            if (rc < 0)
+                tls_error_set(NULL);
+            return rc;
+        }
         if (SSL_CTX_add0_chain_cert(c->ctx, x) != 1)
             return -ENOMEM;
         keel_take(x);
@@ -300,10 +315,8 @@ static int config_fill(struct keel_tls_config *c,
         rc = chain_init(c, o->chain_pem);
         if (rc == 0)
             rc = key_init(c, o->key_pem);
-        if (rc < 0) {
-            tls_error_set(NULL);
+        if (rc < 0)
             return rc;
-        }
         c->has_key = true;
     }
     rc = trust_init(c, o);

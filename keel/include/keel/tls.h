@@ -42,7 +42,7 @@ struct keel_tls_options {
 };
 
 /* -EINVAL  the options do not fit each other, or a text is not PEM of that
- *          kind; keel_tls_error says */
+ *          kind, or the key is not the chain's; keel_tls_error says */
 KEEL_API int keel_tls_config_new(const struct keel_tls_options *o,
                                  struct keel_tls_config **ret);
 /* At any time: handshakes under way and sessions keep what they need. */
