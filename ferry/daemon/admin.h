@@ -33,9 +33,10 @@ struct teller {
 /* Answers one request; `ret_ok` is the caller's. */
 int admin_answer(struct house *h, const json_t *request, const struct teller *t,
                  json_t **ret_ok, struct problem *why);
-/* Makes an invite and its link. */
+/* Makes an invite and its link; `created_by` as in the ledger. */
 int admin_invite(struct house *h, bool admin, int64_t uses, int64_t lifetime_s,
-                 char ret_link[INVITE_LINK_BYTES], struct problem *why);
+                 int64_t created_by, char ret_link[INVITE_LINK_BYTES],
+                 struct problem *why);
 
 /* Serves a listener until cancelled. */
 int admin_serve(struct house *h, struct keel_listener *l);

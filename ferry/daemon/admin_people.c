@@ -2,6 +2,8 @@
 /* Requests about accounts:
  *
  *     invite        admin, uses, lifetime_s -> link
+ *     invite.list   -> rows
+ *     invite.revoke id
  *     user.add      name, admin, scram, quota_bytes, quota_files
  *     user.list     -> rows
  *     user.passwd   name, scram
@@ -9,6 +11,7 @@
  *
  * "scram" is what a server keeps of a password (secret.h): no password ever
  * crosses the socket. */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -34,7 +37,8 @@ int admin_account(struct house *h, const json_t *request, const char *key,
 /* ---- invites ----------------------------------------------------------------- */
 
 int admin_invite(struct house *h, bool admin, int64_t uses, int64_t lifetime_s,
-                 char ret_link[INVITE_LINK_BYTES], struct problem *why)
+                 int64_t created_by, char ret_link[INVITE_LINK_BYTES],
+                 struct problem *why)
 {
     struct invite_link l;
     int rc;
@@ -43,8 +47,8 @@ int admin_invite(struct house *h, bool admin, int64_t uses, int64_t lifetime_s,
         return problem(why, USAGE,
                        .detail = "ferryd has not run on this directory yet: "
                                  "--public HOST:PORT is needed");
-    rc = account_invite_new(h->accounts, admin, uses, lifetime_s, 0, l.secret,
-                            why);
+    rc = account_invite_new(h->accounts, admin, uses, lifetime_s, created_by,
+                            l.secret, why);
     if (rc < 0)
         return rc;
     memcpy(l.server, h->server, sizeof(l.server));
@@ -75,7 +79,7 @@ static int answer_invite(struct house *h, const json_t *request,
     if (uses == 0 || lifetime == 0)
         return problem(why, REQUEST_INVALID,
                        .detail = "an invite needs uses and time");
-    rc = admin_invite(h, admin, (int64_t)uses, (int64_t)lifetime, link, why);
+    rc = admin_invite(h, admin, (int64_t)uses, (int64_t)lifetime, 0, link, why);
     if (rc < 0)
         return rc;
     log_info("made an invite%s, %llu uses",
@@ -83,6 +87,93 @@ static int answer_invite(struct house *h, const json_t *request,
     rc = admin_ok(json_pack("{s:s}", "link", link), ret_ok, why);
     keel_wipe(link, sizeof(link));
     return rc;
+}
+
+/* An invite's name is the beginning of its hash, which tells nothing of its
+ * secret. */
+#define INVITE_ID_BYTES 6
+#define INVITE_ID_TEXT (2 * INVITE_ID_BYTES + 1)
+
+static void invite_id(const struct ledger_invite *i, char ret[INVITE_ID_TEXT])
+{
+    for (unsigned n = 0; n < INVITE_ID_BYTES; n++)
+        snprintf(ret + 2 * n, 3, "%02x", i->hash[n]);
+}
+
+static int invite_tell(struct house *h, const struct ledger_invite *i,
+                       const struct teller *t, struct problem *why)
+{
+    bool first = i->created_by == LEDGER_FIRST;
+    struct ledger_account by = {0};
+    char id[INVITE_ID_TEXT];
+
+    /* Whoever made it may be gone by now, as in between. */
+    if (i->created_by > 0 &&
+        ledger_account_get(h->ledger, i->created_by, &by, NULL) < 0)
+        by.name[0] = 0;
+    invite_id(i, id);
+    return admin_row(t,
+                     json_pack("{s:s, s:b, s:b, s:I, s:I, s:I, s:o}", "id", id,
+                               "admin", i->admin, "first", first, "uses",
+                               (json_int_t)i->uses, "created",
+                               (json_int_t)i->created, "expires",
+                               (json_int_t)i->expires, "by",
+                               by.name[0] ? json_string(by.name) : json_null()),
+                     why);
+}
+
+static int answer_invites(struct house *h, const json_t *request,
+                          const struct teller *t, json_t **ret_ok,
+                          struct problem *why)
+{
+    struct ledger_invite *page = keel_calloc(PAGE, sizeof(*page));
+    int64_t now = keel_wall_ns() / KEEL_SECOND, count = 0;
+    const uint8_t *after = NULL;
+    int got = PAGE, rc = page ? 0 : problem(why, NO_MEMORY);
+
+    (void)request;
+    while (rc == 0 && got == PAGE) {
+        got = ledger_invite_list(h->ledger, after, now, page, PAGE, why);
+        for (int i = 0; i < got && rc == 0; i++, count++)
+            rc = invite_tell(h, &page[i], t, why);
+        if (got < 0)
+            rc = got;
+        else if (got > 0)
+            after = page[got - 1].hash;
+    }
+    keel_free(page);
+    if (rc < 0)
+        return rc;
+    return admin_ok(json_pack("{s:I}", "count", (json_int_t)count), ret_ok,
+                    why);
+}
+
+static int answer_invite_revoke(struct house *h, const json_t *request,
+                                const struct teller *t, json_t **ret_ok,
+                                struct problem *why)
+{
+    uint8_t hash[INVITE_ID_BYTES];
+    unsigned value[INVITE_ID_BYTES];
+    const char *id;
+    int rc = field_text(request, "id", 64, &id, why);
+
+    (void)t;
+    if (rc < 0)
+        return rc;
+    if (strlen(id) != INVITE_ID_TEXT - 1 ||
+        strspn(id, "0123456789abcdef") != INVITE_ID_TEXT - 1)
+        return problem(why, INVITE_UNKNOWN, .name = id);
+    sscanf(id, "%2x%2x%2x%2x%2x%2x", &value[0], &value[1], &value[2], &value[3],
+           &value[4], &value[5]);
+    for (unsigned i = 0; i < INVITE_ID_BYTES; i++)
+        hash[i] = (uint8_t)value[i];
+    rc = ledger_invite_revoke(h->ledger, hash, sizeof(hash), why);
+    if (rc == 0)
+        return problem(why, INVITE_UNKNOWN, .name = id);
+    if (rc < 0)
+        return rc;
+    log_info("revoked the invite %s", id);
+    return admin_ok(json_pack("{s:s}", "id", id), ret_ok, why);
 }
 
 /* ---- accounts -------------------------------------------------------------------- */
@@ -282,6 +373,8 @@ static int answer_quota(struct house *h, const json_t *request,
 
 const struct admin_request people_requests[] = {
     {"invite", answer_invite},
+    {"invite.list", answer_invites},
+    {"invite.revoke", answer_invite_revoke},
     {"user.add", answer_add},
     {"user.list", answer_list},
     {"user.passwd", answer_passwd},

@@ -45,6 +45,8 @@ const char help_user[] =
 
 const char help_invite[] =
     "usage: ferryd invite [option]... --data DIR\n"
+    "       ferryd invite list --data DIR\n"
+    "       ferryd invite revoke ID --data DIR\n"
     "\n"
     "Makes an invite and prints its link; whoever has it can register:\n"
     "    ferry join LINK\n"
@@ -56,8 +58,11 @@ const char help_invite[] =
     "  --public HOST[:PORT]   the server's address in the link, where no "
     "ferryd\n"
     "                         runs\n"
-    "  --json                 an object\n"
+    "  --json                 an object; list: one a line\n"
     "  --help\n"
+    "\n"
+    "  list      those that are good still; who holds the link shows nowhere\n"
+    "  revoke    ID, as list shows it, lets nobody in from now on\n"
     "\n"
     "Examples:\n"
     "  ferryd invite --data /srv/ferry\n"
@@ -82,6 +87,57 @@ static int run_invite(struct order *o)
         rc = command_print(ok, o->why);
     else if (rc == 0)
         puts(link);
+    json_decref(ok);
+    return rc;
+}
+
+static int list_print(const json_t *row, void *arg)
+{
+    (void)arg;
+    return command_print(row, NULL);
+}
+
+static int invite_row(const json_t *row, void *arg)
+{
+    struct table *t = arg;
+    const char *by = row_text(row, "by");
+
+    table_text(t, row_text(row, "id"));
+    table_text(t, row_true(row, "admin") ? "admin" : "-");
+    table_number(t, row_number(row, "uses"));
+    table_when(t, row_number(row, "created"));
+    table_when(t, row_number(row, "expires"));
+    table_text(t, by[0] ? by : row_true(row, "first") ? "first-invite" : "-");
+    return t->failed ? -ENOMEM : 0;
+}
+
+static int run_invites(struct order *o)
+{
+    static const char *const heads[] = {
+        "ID", "ACCOUNT", ">USES", "CREATED", "EXPIRES", "BY", NULL};
+    struct table t;
+    int rc;
+
+    table_init(&t, heads);
+    rc = command_ask(o, json_pack("{s:s}", "do", "invite.list"),
+                     o->json ? list_print : invite_row, &t, NULL);
+    if (rc == 0 && !o->json && table_print(&t, "no invites") < 0)
+        rc = problem(o->why, NO_MEMORY);
+    table_fini(&t);
+    return rc;
+}
+
+static int run_invite_revoke(struct order *o)
+{
+    json_t *ok = NULL;
+    int rc = command_ask(
+        o, json_pack("{s:s, s:s}", "do", "invite.revoke", "id", o->words[0]),
+        NULL, NULL, &ok);
+
+    if (rc == 0 && o->json)
+        rc = command_print(ok, o->why);
+    else if (rc == 0)
+        printf("%s: revoked\n", row_text(ok, "id"));
     json_decref(ok);
     return rc;
 }
@@ -138,12 +194,6 @@ static int run_add(struct order *o)
         json_object_set(request, "scram", o->scram);
     }
     return tell(o, request, "added");
-}
-
-static int list_print(const json_t *row, void *arg)
-{
-    (void)arg;
-    return command_print(row, NULL);
 }
 
 static int list_row(const json_t *row, void *arg)
@@ -216,6 +266,8 @@ const struct command people_commands[] = {
     {"invite", NULL, 0, 0,
      TAKES_ADMIN | TAKES_USES | TAKES_EXPIRES | TAKES_PUBLIC, run_invite,
      "[option]..."},
+    {"invite", "list", 0, 0, 0, run_invites, ""},
+    {"invite", "revoke", 1, 1, 0, run_invite_revoke, "ID"},
     {"user", "add", 1, 1,
      TAKES_ADMIN | TAKES_PASSWORD | TAKES_INVITE | TAKES_EXPIRES |
          TAKES_PUBLIC | TAKES_QUOTA,

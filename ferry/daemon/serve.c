@@ -297,7 +297,8 @@ static void server_close(struct server *s)
 }
 
 /* While nobody has an account, DATA/first-invite holds an administrator's
- * invite.  A restart keeps its secret, with the address of this start. */
+ * invite.  A restart keeps its secret, with the address of this start.  It is
+ * good for the first account only, and not once its file was removed. */
 static int server_first_invite(struct server *s, struct problem *why)
 {
     static const char name[] = "first-invite";
@@ -319,8 +320,10 @@ static int server_first_invite(struct server *s, struct problem *why)
         memcpy(old.pin, s->house.pin, sizeof(old.pin));
         invite_link_print(&old, text);
     } else {
-        rc =
-            admin_invite(&s->house, true, 1, (int64_t)10 * 31536000, text, why);
+        rc = ledger_invite_drop(s->ledger, LEDGER_FIRST, why);
+        if (rc == 0)
+            rc = admin_invite(&s->house, true, 1, (int64_t)10 * 31536000,
+                              LEDGER_FIRST, text, why);
         if (rc < 0)
             return rc;
     }

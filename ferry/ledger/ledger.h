@@ -95,13 +95,27 @@ struct ledger_invite {
     uint8_t hash[32]; /* SHA-256 of the secret */
     bool admin;
     int64_t uses, expires, created;
-    int64_t created_by; /* account, 0: the operator */
+    int64_t created_by; /* account, 0: the operator, or LEDGER_FIRST */
 };
+/* The invite for the first account: with any account it is gone. */
+#define LEDGER_FIRST (-1)
 int ledger_invite_add(struct ledger *l, const struct ledger_invite *i,
                       struct problem *why);
 /* INVITE_INVALID when unknown, used up or expired; does not use it. */
 int ledger_invite_find(struct ledger *l, const uint8_t hash[32], int64_t now,
                        struct ledger_invite *ret, struct problem *why);
+
+/* Those that are good at `now`, by hash, after `after` (NULL: from the start);
+ * returns a count. */
+int ledger_invite_list(struct ledger *l, const uint8_t after[32], int64_t now,
+                       struct ledger_invite *ret, unsigned max,
+                       struct problem *why);
+/* Removes those whose hash begins so; returns how many. */
+int ledger_invite_revoke(struct ledger *l, const uint8_t *hash, size_t size,
+                         struct problem *why);
+/* Removes those that were made by this account, 0 or LEDGER_FIRST. */
+int ledger_invite_drop(struct ledger *l, int64_t created_by,
+                       struct problem *why);
 
 /* ---- devices ------------------------------------------------------------------ */
 struct ledger_device {

@@ -101,6 +101,15 @@ struct register_call {
     struct ledger_account account;
 };
 
+static void invite_row(sqlite3_stmt *q, struct ledger_invite *ret)
+{
+    ret->admin = sqlite3_column_int64(q, 0) != 0;
+    ret->uses = sqlite3_column_int64(q, 1);
+    ret->expires = sqlite3_column_int64(q, 2);
+    ret->created = sqlite3_column_int64(q, 3);
+    ret->created_by = sqlite3_column_int64(q, 4);
+}
+
 static int invite_get(struct ledger *l, const uint8_t hash[32], int64_t now,
                       struct ledger_invite *ret, struct problem *why)
 {
@@ -113,11 +122,7 @@ static int invite_get(struct ledger *l, const uint8_t hash[32], int64_t now,
     if (rc == 0)
         return problem(why, INVITE_INVALID);
     memcpy(ret->hash, hash, sizeof ret->hash);
-    ret->admin = sqlite3_column_int64(q, 0) != 0;
-    ret->uses = sqlite3_column_int64(q, 1);
-    ret->expires = sqlite3_column_int64(q, 2);
-    ret->created = sqlite3_column_int64(q, 3);
-    ret->created_by = sqlite3_column_int64(q, 4);
+    invite_row(q, ret);
     return 0;
 }
 
@@ -162,6 +167,8 @@ static int register_run(struct ledger *l, void *arg, struct problem *why)
     if (rc < 0)
         return rc;
     rc = home_add(l, sqlite3_last_insert_rowid(l->db), r, why);
+    if (rc >= 0)
+        rc = db_run(l, SQL_INVITE_DROP, why, "i", (int64_t)LEDGER_FIRST);
     if (rc < 0)
         return rc;
     rc = account_get(l, r->name, &c->account, why);
@@ -366,6 +373,80 @@ int ledger_invite_add(struct ledger *l, const struct ledger_invite *i,
 
     keel_assert(i->uses > 0);
     return ledger_write(l, invite_add_run, &copy, why);
+}
+
+struct invite_list_call {
+    uint8_t after[32];
+    int64_t now;
+    struct ledger_invite *ret;
+    unsigned max;
+};
+
+static int invite_list_run(struct ledger *l, void *arg, struct problem *why)
+{
+    keel_auto(rows) sqlite3_stmt *q = NULL;
+    struct invite_list_call *c = arg;
+    int count = 0, rc;
+
+    rc = db_rows(l, SQL_INVITE_LIST, &q, why, "kii", c->after, c->now,
+                 (int64_t)c->max);
+    while (rc > 0) {
+        struct ledger_invite *i = &c->ret[count++];
+
+        invite_row(q, i);
+        rc = db_bytes(l, q, 5, i->hash, sizeof i->hash, why);
+        if (rc == 0)
+            rc = db_next(l, q, why);
+    }
+    return rc < 0 ? rc : count;
+}
+
+int ledger_invite_list(struct ledger *l, const uint8_t after[32], int64_t now,
+                       struct ledger_invite *ret, unsigned max,
+                       struct problem *why)
+{
+    struct invite_list_call c = {.now = now, .ret = ret, .max = max};
+
+    if (after)
+        memcpy(c.after, after, sizeof c.after);
+    return max == 0 ? 0 : ledger_read(l, invite_list_run, &c, why);
+}
+
+struct invite_range {
+    uint8_t first[32], last[32];
+};
+
+static int invite_revoke_run(struct ledger *l, void *arg, struct problem *why)
+{
+    const struct invite_range *r = arg;
+
+    return db_run(l, SQL_INVITE_REVOKE, why, "kk", r->first, r->last);
+}
+
+int ledger_invite_revoke(struct ledger *l, const uint8_t *hash, size_t size,
+                         struct problem *why)
+{
+    struct invite_range r;
+
+    keel_assert(size <= sizeof r.first);
+    memset(r.first, 0, sizeof r.first);
+    memset(r.last, 0xff, sizeof r.last);
+    memcpy(r.first, hash, size);
+    memcpy(r.last, hash, size);
+    return ledger_write(l, invite_revoke_run, &r, why);
+}
+
+static int invite_drop_run(struct ledger *l, void *arg, struct problem *why)
+{
+    int rc = db_run(l, SQL_INVITE_DROP, why, "i", *(const int64_t *)arg);
+
+    return rc < 0 ? rc : 0;
+}
+
+int ledger_invite_drop(struct ledger *l, int64_t created_by,
+                       struct problem *why)
+{
+    return ledger_write(l, invite_drop_run, &created_by, why);
 }
 
 struct invite_find_call {
