@@ -198,7 +198,8 @@ int space_quota(struct accounts *a, const char *name, bool home,
                 int64_t quota_bytes, int64_t quota_files, struct problem *why);
 /* `account` NULL: everybody.  `path` as people write it, "/" or "" for all of
  * the space.  `rights` of RIGHTS_ALL; 0 takes the grant away.
- * SPACE_UNKNOWN, ACCOUNT_UNKNOWN, NAME_INVALID ..., REQUEST_INVALID */
+ * SPACE_UNKNOWN, ACCOUNT_UNKNOWN, NAME_INVALID ..., REQUEST_INVALID,
+ * GRANT_UNKNOWN */
 int grant_set(struct accounts *a, const char *space, const char *path,
               const char *account, unsigned rights, struct problem *why);
 /* For who changed the ledger in another way: all that is kept in memory is read

@@ -183,7 +183,8 @@ struct ledger_grant {
 };
 /* Sets it, in place of an earlier one of the same space, path and account.
  * Grants are of paths: they stay when what lies there is moved or removed.
- * FILE_MISSING (the space), ACCOUNT_UNKNOWN, PATH_TOO_LONG */
+ * FILE_MISSING (the space), ACCOUNT_UNKNOWN, PATH_TOO_LONG, GRANT_UNKNOWN (there
+ * is none to take away) */
 int ledger_grant_set(struct ledger *l, const struct ledger_grant *g,
                      struct problem *why);
 /* Those of a space (account -1: of anybody), or of an account in all spaces

@@ -259,10 +259,16 @@ static int grant_set_run(struct ledger *l, void *arg, struct problem *why)
         rc = account_by_id(l, g->account, &account, why);
     if (rc < 0)
         return rc;
-    if (g->rights == 0)
+    if (g->rights == 0) {
+        char shown[PATH_BYTES + 2];
+
         rc = db_run(l, SQL_GRANT_DROP, why, "ipi", g->space, g->path,
                     g->account);
-    else
+        (void)snprintf(shown, sizeof shown, "/%s", g->path);
+        if (rc == 0)
+            return problem(why, GRANT_UNKNOWN, .name = shown,
+                           .detail = g->account ? account.name : "Everybody");
+    } else
         rc = db_run(l, SQL_GRANT_SET, why, "ipii", g->space, g->path,
                     g->account, (int64_t)g->rights);
     return rc < 0 ? rc : 0;

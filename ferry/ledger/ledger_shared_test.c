@@ -174,7 +174,7 @@ static void grants_are_set_and_taken_away(void **state)
     assert_grants(l, a.home, -1, "");
 
     assert_int_equal(grant(l, one, "x", b.id, 0, &why), 0);
-    assert_int_equal(grant(l, one, "x", b.id, 0, &why), 0);
+    assert_refused(grant(l, one, "x", b.id, 0, &why), GRANT_UNKNOWN);
     assert_grants(l, one, -1, "3/x:1=7 3/x/\xff:2=3 ");
     assert_refused(grant(l, 77, "x", b.id, 1, &why), FILE_MISSING);
     assert_refused(grant(l, one, "x", 77, 1, &why), ACCOUNT_UNKNOWN);

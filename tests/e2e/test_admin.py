@@ -220,6 +220,10 @@ def test_spaces_are_made_granted_and_deleted(house):
     table = house.run("space", "grants", "team")
     assert "(everybody)" in table and "/inbox" in table
     house.run("space", "revoke", "team", "bo")
+    for what in (["bo"], ["bo", "--path", "/nonsense"], ["--everybody"]):
+        said = house.run("space", "revoke", "team", *what, status=1)
+        assert "has no grant at /" in said and "space grants" in said
+        assert ("Everybody" if "--everybody" in what else "bo") in said
     house.run("space", "revoke", "team", "--everybody", "--path", "/inbox")
     assert house.rows("space", "grants", "team") == []
     for wrong in (["grant", "team", "bo", "dance"],
