@@ -21,6 +21,9 @@ struct watch {
     struct watch *next, *prev;
     struct many *many;
     bool counted; /* the future was done when we came, or is since */
+    /* For keel_completed, under its hold. */
+    struct keel_future *future;
+    struct watch *done_next;
 };
 
 /* Invariants between calls, under the hold of `waiters`:
@@ -46,6 +49,10 @@ struct many {
     bool satisfied; /* and woken */
     enum keel_future_until until;
     struct waiter waiter;
+    /* For keel_completed, whose takers wait in `hold`: those done and not yet
+     * taken, in order. */
+    bool one_by_one;
+    struct watch *done_first, **done_last;
 };
 
 static void hold(struct keel_future *f)
@@ -111,7 +118,11 @@ static void watch_tell(struct watch *w, int result)
     w->counted = true;
     m->left--;
     m->error = m->error || result < 0;
-    if (!m->satisfied && satisfied(m, m->left)) {
+    if (m->one_by_one) {
+        *m->done_last = w;
+        m->done_last = &w->done_next;
+        waitlist_wake_one(&m->hold);
+    } else if (!m->satisfied && satisfied(m, m->left)) {
         m->satisfied = true;
         waiter_wake(&m->waiter);
     }
@@ -330,4 +341,79 @@ int keel_future_wait(struct keel_future *const *f, size_t count,
     if (w != few)
         keel_free(w);
     return rc < 0 ? rc : done;
+}
+
+/* ---- as they are done ---- */
+
+struct keel_completed {
+    struct many many;
+    size_t count;
+    size_t to_give; /* under many.hold */
+    struct watch watches[];
+};
+
+int keel_completed_new(struct keel_future *const *f, size_t count,
+                       struct keel_completed **ret)
+{
+    struct keel_completed *c;
+
+    if (count > (SIZE_MAX / 2 - sizeof *c) / sizeof *c->watches)
+        return -ENOMEM;
+    c = keel_calloc(1, sizeof *c + count * sizeof *c->watches);
+    if (!c)
+        return -ENOMEM;
+    c->count = count;
+    c->many.one_by_one = true;
+    c->many.done_last = &c->many.done_first;
+    for (size_t i = 0; i < count; i++) {
+        c->watches[i].future = f[i];
+        c->watches[i].many = seen_before(f, i) ? NULL : &c->many;
+        c->many.left += c->watches[i].many != NULL;
+    }
+    c->to_give = c->many.left;
+    for (size_t i = 0; i < count; i++)
+        if (c->watches[i].many)
+            watch_begin(f[i], &c->watches[i]);
+    *ret = c;
+    return 0;
+}
+
+void keel_completed_free(struct keel_completed *c)
+{
+    if (!c)
+        return;
+    keel_assert(!c->many.hold.head);
+    for (size_t i = 0; i < c->count; i++)
+        if (c->watches[i].many)
+            watch_end(c->watches[i].future, &c->watches[i]);
+    keel_free(c);
+}
+
+int keel_completed_next(struct keel_completed *c, keel_ns deadline,
+                        struct keel_future **ret)
+{
+    struct many *m = &c->many;
+    struct watch *w;
+    int rc;
+
+    waitlist_hold(&m->hold);
+    while (!(w = m->done_first)) {
+        if (c->to_give == 0) {
+            waitlist_drop(&m->hold);
+            return -ENOENT;
+        }
+        rc = waitlist_sleep(&m->hold, deadline, false, "future completed");
+        if (rc < 0)
+            return rc;
+        waitlist_hold(&m->hold);
+    }
+    m->done_first = w->done_next;
+    if (!m->done_first)
+        m->done_last = &m->done_first;
+    /* The last: who waits for another waits in vain. */
+    if (--c->to_give == 0)
+        waitlist_wake_all(&m->hold);
+    waitlist_drop(&m->hold);
+    *ret = w->future;
+    return 0;
 }

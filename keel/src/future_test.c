@@ -101,6 +101,36 @@ CO_TEST(callbacks_run_in_order_or_at_once)
     return 0;
 }
 
+/* All that can go wrong in a callback: its own calls fail, and its worker is
+ * cancelled. */
+static void go_wrong(struct keel_future *f, void *arg)
+{
+    note(f, arg);
+    keel_cancel(keel_current());
+    assert_int_equal(keel_sleep(KEEL_FOREVER), -ECANCELED);
+}
+
+static int set_with_a_failing_callback(void *arg)
+{
+    keel_future_set(arg, 0, NULL);
+    return 0;
+}
+
+CO_TEST(a_failing_callback_does_not_stop_the_next)
+{
+    struct keel_future *f = make();
+
+    calls = 0;
+    memset(called, 0, sizeof called);
+    keel_future_on_done(f, note, (void *)'a');
+    keel_future_on_done(f, go_wrong, (void *)'b');
+    keel_future_on_done(f, note, (void *)'c');
+    test_join(test_spawn(set_with_a_failing_callback, f));
+    assert_string_equal(called, "abc");
+    both_let_go(f);
+    return 0;
+}
+
 CO_TEST(callbacks_of_a_future_never_fulfilled_are_freed)
 {
     struct keel_future *f = make();
@@ -366,6 +396,111 @@ CO_TEST(without_any_thread_a_call_is_refused)
     return 0;
 }
 
+/* ---- as they are done ---- */
+
+static int set_in_turn(void *arg)
+{
+    struct keel_future **f = arg;
+
+    keel_future_set(f[2], 0, NULL);
+    keel_yield();
+    keel_future_set(f[0], -EIO, NULL);
+    keel_yield();
+    keel_future_cancel(f[1]);
+    return 0;
+}
+
+CO_TEST(completed_ones_come_in_order_of_ending_and_once)
+{
+    struct keel_future *f[4] = {make(), make(), make(), make()};
+    struct keel_future *twice[] = {f[0], f[1], f[2], f[0], f[3], f[2]};
+    const int order[] = {3, 2, 0, 1};
+    struct keel_completed *c;
+    struct keel_future *got;
+    struct keel_co *co;
+
+    keel_future_set(f[3], 0, NULL); /* before we came */
+    assert_int_equal(keel_completed_new(twice, 6, &c), 0);
+    co = test_spawn(set_in_turn, f);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(keel_completed_next(c, KEEL_FOREVER, &got), 0);
+        assert_ptr_equal(got, f[order[i]]);
+        assert_true(keel_future_done(got));
+    }
+    assert_int_equal(keel_completed_next(c, KEEL_FOREVER, &got), -ENOENT);
+    test_join(co);
+    keel_completed_free(c);
+    for (int i = 0; i < 4; i++)
+        both_let_go(f[i]);
+    return 0;
+}
+
+static int next_of(void *c)
+{
+    struct keel_future *got;
+
+    return keel_completed_next(c, KEEL_FOREVER, &got);
+}
+
+CO_TEST(waiting_for_the_next_completed_ends_by_deadline_cancel_or_the_last)
+{
+    struct keel_future *f = make();
+    struct keel_completed *c;
+    struct keel_future *got;
+    struct keel_co *one, *two;
+
+    assert_int_equal(keel_completed_new(&f, 1, &c), 0);
+    assert_int_equal(keel_completed_next(c, KEEL_NOW, &got), -ETIMEDOUT);
+    one = test_spawn(next_of, c);
+    keel_yield();
+    keel_cancel(one);
+    assert_int_equal(test_join(one), -ECANCELED);
+    one = test_spawn(next_of, c);
+    two = test_spawn(next_of, c);
+    keel_yield();
+    keel_future_set(f, 0, NULL);
+    assert_int_equal(test_join(one), 0);
+    assert_int_equal(test_join(two), -ENOENT);
+    keel_completed_free(c);
+    /* Given up before its future is done. */
+    both_let_go(f);
+    f = make();
+    assert_int_equal(keel_completed_new(&f, 1, &c), 0);
+    keel_completed_free(c);
+    keel_future_set(f, 0, NULL);
+    both_let_go(f);
+    return 0;
+}
+
+static int seven_later(void *arg)
+{
+    (void)arg;
+    return 7;
+}
+
+static void a_thread_takes_what_the_pool_completes(void **state)
+{
+    struct keel_future *f[50], *got;
+    struct keel_completed *c;
+
+    (void)state;
+    for (int i = 0; i < 50; i++)
+        assert_int_equal(keel_blocking_submit(seven_later, NULL, &f[i]), 0);
+    assert_int_equal(keel_completed_new(f, 50, &c), 0);
+    for (int i = 0; i < 50; i++) {
+        assert_int_equal(keel_completed_next(c, KEEL_FOREVER, &got), 0);
+        assert_int_equal(keel_future_result(got, KEEL_NOW, NULL), 7);
+    }
+    assert_int_equal(keel_completed_next(c, KEEL_FOREVER, &got), -ENOENT);
+    keel_completed_free(c);
+    for (int i = 0; i < 50; i++)
+        keel_future_free(f[i]);
+    fault_fail_alloc(1);
+    assert_int_equal(keel_completed_new(f, 50, &c), -ENOMEM);
+    assert_true(fault_fired());
+    fault_clear();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -382,6 +517,11 @@ int main(void)
         cmocka_unit_test(submitted_work_fulfils_its_future),
         cmocka_unit_test(fulfil_wait_cancel_and_deadline_race),
         cmocka_unit_test(submit_survives_each_allocation_failure),
+        cmocka_unit_test(a_failing_callback_does_not_stop_the_next),
+        cmocka_unit_test(completed_ones_come_in_order_of_ending_and_once),
+        cmocka_unit_test(
+            waiting_for_the_next_completed_ends_by_deadline_cancel_or_the_last),
+        cmocka_unit_test(a_thread_takes_what_the_pool_completes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

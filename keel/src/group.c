@@ -320,3 +320,41 @@ void keel_group_free(struct keel_group *g)
     keel_free(g->runs);
     keel_free(g);
 }
+
+/* ---- a bounded map ---- */
+
+struct map {
+    int (*fn)(void *arg, size_t index);
+    void *arg;
+    size_t next, count;
+};
+
+/* One of `limit`: takes the next while there is one. */
+static int map_work(void *arg)
+{
+    struct map *m = arg;
+    int rc = 0;
+
+    while (rc >= 0 && m->next < m->count && !keel_cancelled())
+        rc = m->fn(m->arg, m->next++);
+    return rc < 0 ? rc : 0;
+}
+
+int keel_group_map(size_t limit, size_t count,
+                   int (*fn)(void *arg, size_t index), void *arg,
+                   keel_ns deadline)
+{
+    keel_auto(group) struct keel_group *g = NULL;
+    struct map m = {.fn = fn, .arg = arg, .count = count};
+    struct keel_spawn how = {.name = "map"};
+    int rc;
+
+    keel_assert(keel_current() && limit > 0);
+    rc = keel_group_new(0, &g);
+    how.group = g;
+    for (size_t i = 0; rc == 0 && i < limit && i < count; i++)
+        rc = keel_spawn(&how, map_work, &m, NULL);
+    if (rc == 0)
+        rc = keel_group_join_or_cancel(g, deadline);
+    return rc; /* the group's end cancels and joins those left */
+}

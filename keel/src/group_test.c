@@ -270,6 +270,66 @@ static int removes(void **state)
 
 #define TIMED(test) cmocka_unit_test_setup_teardown(test, install, removes)
 
+/* ---- a bounded map ---- */
+
+struct squares {
+    size_t under_way, most, ended;
+    size_t fails_at;
+    size_t square[10];
+};
+
+static int square_slowly(void *arg, size_t i)
+{
+    struct squares *s = arg;
+    int rc;
+
+    if (i == s->fails_at)
+        return -EIO;
+    s->under_way++;
+    if (s->under_way > s->most)
+        s->most = s->under_way;
+    rc = keel_sleep(keel_after(KEEL_MS));
+    s->under_way--;
+    s->ended++;
+    s->square[i] = i * i;
+    return rc;
+}
+
+CO_TEST(map_calls_each_once_and_no_more_at_a_time_than_allowed)
+{
+    struct squares s = {.fails_at = SIZE_MAX};
+
+    assert_int_equal(keel_group_map(3, 10, square_slowly, &s, KEEL_FOREVER), 0);
+    assert_int_equal(s.most, 3);
+    assert_int_equal(s.ended, 10);
+    for (size_t i = 0; i < 10; i++)
+        assert_int_equal(s.square[i], i * i);
+    assert_int_equal(keel_group_map(3, 0, square_slowly, &s, KEEL_NOW), 0);
+    return 0;
+}
+
+CO_TEST(a_map_ends_at_its_first_failure_and_leaves_nobody)
+{
+    struct squares s = {.fails_at = 4};
+
+    assert_int_equal(keel_group_map(3, 10, square_slowly, &s, KEEL_FOREVER),
+                     -EIO);
+    assert_int_equal(s.under_way, 0);
+    assert_in_range(s.ended, 3, 6);
+    return 0;
+}
+
+CO_TEST(a_map_ends_at_its_deadline_and_leaves_nobody)
+{
+    struct squares s = {.fails_at = SIZE_MAX};
+
+    assert_int_equal(
+        keel_group_map(1, 10000000, square_slowly, &s, keel_after(KEEL_US)),
+        -ETIMEDOUT);
+    assert_int_equal(s.under_way, 0);
+    return 0;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -284,6 +344,10 @@ int main(void)
         TIMED(members_spawned_after_a_cancel_are_born_cancelled),
         cmocka_unit_test(a_group_spans_loops),
         TIMED(spawn_into_a_group_survives_each_allocation_failure),
+        cmocka_unit_test(
+            map_calls_each_once_and_no_more_at_a_time_than_allowed),
+        cmocka_unit_test(a_map_ends_at_its_first_failure_and_leaves_nobody),
+        cmocka_unit_test(a_map_ends_at_its_deadline_and_leaves_nobody),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

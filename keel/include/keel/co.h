@@ -145,6 +145,16 @@ KEEL_API int keel_group_join_any(struct keel_group *g, keel_ns deadline,
                                  int *ret_result);
 KEEL_AUTO(group, struct keel_group *, keel_group_free)
 
+/* Calls fn(arg, 0) to fn(arg, count - 1) in coroutines of this loop, begun in
+ * that order, at most `limit` (at least 1) at a time, and waits for all: fn
+ * leaves its results where `arg` says.  The first that fails, the deadline or a
+ * cancel end it: no more are begun, those under way are cancelled and joined.
+ * Returns 0, that first negative result, -ETIMEDOUT or -ECANCELED; -ENOMEM,
+ * -EAGAIN as keel_spawn.  In a coroutine only. */
+KEEL_API int keel_group_map(size_t limit, size_t count,
+                            int (*fn)(void *arg, size_t index), void *arg,
+                            keel_ns deadline);
+
 /* ---- blocking work ----------------------------------------------------------- */
 /* Runs fn(arg) on a thread of the blocking pool and returns its result; the
  * coroutine parks meanwhile and cannot be cancelled until it is done, so `arg`

@@ -30,7 +30,8 @@ KEEL_API bool keel_future_cancel(struct keel_future *f);
 KEEL_API bool keel_future_done(struct keel_future *f);
 KEEL_API bool keel_future_running(struct keel_future *f);
 /* `fn` runs where the future is fulfilled, in order of adding; at once, here,
- * when it is done already.  -ENOMEM */
+ * when it is done already.  What goes wrong in one is its own affair: the next
+ * runs all the same.  -ENOMEM */
 KEEL_API int keel_future_on_done(struct keel_future *f,
                                  void (*fn)(struct keel_future *f, void *arg),
                                  void *arg);
@@ -44,6 +45,27 @@ enum keel_future_until {
  * done, or -ETIMEDOUT, -ECANCELED. */
 KEEL_API int keel_future_wait(struct keel_future *const *f, size_t count,
                               enum keel_future_until until, keel_ns deadline);
+
+/* One after another, as they are done:
+ *
+ *     keel_auto(completed) struct keel_completed *c = NULL;
+ *
+ *     rc = keel_completed_new(futures, count, &c);
+ *     while (rc == 0 && (rc = keel_completed_next(c, deadline, &f)) == 0)
+ *         use(f);
+ */
+struct keel_completed;
+/* Borrows the futures until it is freed; duplicates count once.  -ENOMEM */
+KEEL_API int keel_completed_new(struct keel_future *const *f, size_t count,
+                                struct keel_completed **ret);
+KEEL_API void keel_completed_free(struct keel_completed *c);
+/* The next that is done, cancelled ones too: first those that were when
+ * keel_completed_new came, in the order given, then as they end.
+ * -ENOENT     all have been given
+ * -ETIMEDOUT, -ECANCELED */
+KEEL_API int keel_completed_next(struct keel_completed *c, keel_ns deadline,
+                                 struct keel_future **ret);
+KEEL_AUTO(completed, struct keel_completed *, keel_completed_free)
 
 /* Runs fn(arg) on the blocking pool; its result is the future's. */
 KEEL_API int keel_blocking_submit(int (*fn)(void *arg), void *arg,
