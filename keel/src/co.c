@@ -105,7 +105,7 @@ static _Noreturn SAN_NO_TSAN void end(struct keel_co *co, int result)
     body_unlist(l, b);
     if (b->group)
         group_ended(b->group, b, result);
-    if (__builtin_expect(b->starter != NULL, 0))
+    if (__builtin_expect(b->kin, 0))
         switch_ended(l, b);
     finish(l, co, result);
     /* From here on only the thread's own next steps may use the stack. */
@@ -150,13 +150,8 @@ static void body_init(struct keel_co *co, struct stack *s,
     b->low = s->low;
     b->size = (size_t)((char *)b - s->low);
     b->shields = 0;
-    b->listed = b->foreign = false;
-    b->paused = how->paused;
-    b->starter = NULL;
-    if (__builtin_expect(how->paused, 0)) {
-        b->starter = loop_here->current;
-        b->starter_serial = b->starter->serial;
-    }
+    b->listed = b->foreign = b->paused = false;
+    b->kin = 0;
     name_copy(b->name, sizeof b->name, how->name ? how->name : "co");
     co->body = b;
     co->sp = switch_prepare(s->low, b, co_entry);
@@ -171,7 +166,6 @@ static void co_init(struct keel_co *co, struct keel_loop *l, bool owned)
     atomic_init(&co->message, MESSAGE_NONE);
     co->owned = owned;
     co->joining = false;
-    co->serial++;
 }
 
 static int co_make(struct keel_loop *l, const struct keel_spawn *how,
@@ -197,14 +191,7 @@ static int co_make(struct keel_loop *l, const struct keel_spawn *how,
 
 static int spawn_here(struct keel_loop *l, struct keel_co *co)
 {
-    struct body *b = co->body;
-
     loop_adopt(l, co);
-    /* One that is born cancelled begins by itself, to end. */
-    if (__builtin_expect(b->paused, 0) &&
-        !atomic_load_explicit(&co->cancelled, memory_order_relaxed))
-        return 0;
-    b->paused = false;
     run_push(l, co);
     return 0;
 }
@@ -242,7 +229,9 @@ static int spawn(struct keel_loop *l, const struct keel_spawn *how,
         group_link(how->group, co->body);
     /* Written first: from another thread's view the coroutine may be over by
      * the time we return. */
-    if (l == loop_here)
+    if (__builtin_expect(how->paused, 0))
+        switch_adopt(l, co);
+    else if (l == loop_here)
         rc = spawn_here(l, co);
     else
         rc = spawn_there(l, co);

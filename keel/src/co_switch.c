@@ -112,20 +112,44 @@ int keel_switch(struct keel_co *to, void *value, keel_ns deadline,
     return 0;
 }
 
+void switch_adopt(struct keel_loop *l, struct keel_co *co)
+{
+    struct body *b = co->body;
+
+    loop_adopt(l, co);
+    b->kin = KIN_STARTER;
+    b->starter = l->current;
+    b->starter_serial = l->current->serial;
+    l->current->body->kin |= KIN_SPAWNER;
+    /* One that is born cancelled begins by itself, to end. */
+    if (atomic_load_explicit(&co->cancelled, memory_order_relaxed))
+        run_push(l, co);
+    else
+        b->paused = true;
+}
+
+static void go_first(struct keel_loop *l, struct keel_co *co)
+{
+    co->next = l->run_head;
+    if (!l->run_head)
+        l->run_tail = co;
+    l->run_head = co;
+}
+
 void switch_ended(struct keel_loop *l, struct body *b)
 {
     struct keel_co *starter = b->starter;
     struct stop *s;
 
-    /* Its handle may be another's by now. */
-    if (starter->serial != b->starter_serial || has_ended(starter))
+    if (b->kin & KIN_SPAWNER)
+        b->co->serial++;
+    /* The starter's handle may be another's by now. */
+    if (!(b->kin & KIN_STARTER) || starter->serial != b->starter_serial ||
+        has_ended(starter))
         return;
     s = stop_of(starter);
     if (!s || !waiter_leave(&s->waiter, WOKEN))
         return;
     s->ended = true;
-    starter->next = l->run_head;
-    if (!l->run_head)
-        l->run_tail = starter;
-    l->run_head = starter;
+    go_first(l, starter);
 }

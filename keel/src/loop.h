@@ -42,13 +42,18 @@ struct keel_co {
     struct keel_loop *loop;
     struct keel_co *cancel_next; /* the loop's list of cancels */
     struct waiter *joiner;       /* holding `word` */
-    uint32_t serial;             /* of its use */
+    uint32_t serial;             /* see KIN_SPAWNER */
     _Atomic uint32_t word;
     int result;
     _Atomic uint8_t cancelled;
     _Atomic uint8_t message;
     bool owned, joining; /* joining: holding `word` */
 };
+
+/* What a body's `kin` says of paused coroutines: it was one, spawned by
+ * `starter`; it spawned some, who may look for its handle when it has ended, and
+ * know by the serial that it is another's. */
+enum { KIN_STARTER = 1, KIN_SPAWNER = 2 };
 
 struct body {
     struct keel_co *co;
@@ -65,11 +70,12 @@ struct body {
     const void *low; /* ASan's: the stack, also of the loop's own context */
     size_t size;
     unsigned shields;
-    bool listed;             /* among the loop's bodies */
-    bool foreign;            /* spawned from another thread */
-    bool paused;             /* not begun, and in no queue */
-    struct keel_co *starter; /* who spawned it paused, or NULL */
-    uint32_t starter_serial;
+    bool listed;  /* among the loop's bodies */
+    bool foreign; /* spawned from another thread */
+    bool paused;  /* not begun, and in no queue */
+    uint8_t kin;
+    uint32_t starter_serial; /* with KIN_STARTER */
+    struct keel_co *starter;
     char name[24];
 };
 
@@ -159,7 +165,9 @@ void loop_poke(struct keel_loop *l);
 void co_interrupt(struct keel_co *co);
 void co_cancel_taken(struct keel_co *co);
 void co_entry(void);
-/* A coroutine that was spawned paused ends. */
+/* Enters one that is to begin by a switch, spawned by the current one. */
+void switch_adopt(struct keel_loop *l, struct keel_co *co);
+/* A coroutine with kin ends. */
 void switch_ended(struct keel_loop *l, struct body *b);
 /* The end of a coroutine; it has given its stack and handle back. */
 _Noreturn void co_leave(struct keel_loop *l);
