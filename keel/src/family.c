@@ -35,7 +35,7 @@ struct family {
     _Atomic uint32_t ready;
     _Alignas(64) _Atomic uint32_t deaths;
     _Alignas(64) _Atomic uint32_t next; /* the place to try first */
-    struct place place[PLACES];         /* 0 is nobody's */
+    struct place place[PLACES]; /* the first and the last are nobody's */
 };
 
 static pthread_mutex_t page_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -191,7 +191,7 @@ int family_enter(uint32_t *ret_owner)
     for (unsigned tries = 0; tries < 2 * PLACES; tries++) {
         uint32_t i = atomic_fetch_add(&f->next, 1) % PLACES;
 
-        if (i && place_take(f, i, &family_owner)) {
+        if (i && i < PLACES - 1 && place_take(f, i, &family_owner)) {
             *ret_owner = family_owner;
             return 0;
         }

@@ -37,7 +37,7 @@ extern _Thread_local uint32_t family_owner;
 /* The calling thread as an owner, never 0; its place is taken at the first
  * call and left when the thread ends.
  * -ENOMEM, -EMFILE  no page of lives could be made
- * -EAGAIN           all places are taken: 1,023 threads of the family */
+ * -EAGAIN           all places are taken: 1,022 threads of the family */
 int family_enter(uint32_t *ret_owner);
 static inline int family_me(uint32_t *ret_owner)
 {
