@@ -511,6 +511,11 @@ static int try_get(struct try *t)
     return get(t->q, t->me, t->buf, t->size, &t->got, true);
 }
 
+static int try_get_uncounted(struct try *t)
+{
+    return get(t->q, t->me, t->buf, t->size, &t->got, false);
+}
+
 static bool more_room(struct keel_shqueue *q)
 {
     uint64_t t = atomic_load(&q->r->tail);
@@ -582,6 +587,21 @@ int keel_shqueue_get(struct keel_shqueue *q, void *buf, size_t room,
         return rc;
     *ret_size = t.got;
     return 0;
+}
+
+int shqueue_get_uncounted(struct keel_shqueue *q, void *buf, size_t room,
+                          keel_ns deadline)
+{
+    struct try t = {.q = q, .buf = buf, .size = room};
+
+    return until(&t, try_get_uncounted, more_messages, &q->r->not_empty,
+                 deadline, "queue between processes, get");
+}
+
+bool shqueue_is_deep(struct keel_shqueue *q)
+{
+    return ahead(atomic_load_explicit(&q->r->tail, memory_order_relaxed),
+                 atomic_load_explicit(&q->r->head, memory_order_relaxed)) > 64;
 }
 
 /* ---- looking ---- */

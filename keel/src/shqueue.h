@@ -10,6 +10,11 @@ int shqueue_put_quiet(struct keel_shqueue *q, uint32_t me, const void *data,
                       size_t size);
 int shqueue_try_get(struct keel_shqueue *q, uint32_t me, void *buf, size_t room,
                     size_t *ret_size);
+/* Waits, and leaves join's accounts alone. */
+int shqueue_get_uncounted(struct keel_shqueue *q, void *buf, size_t room,
+                          keel_ns deadline);
+/* About: there is more inside than a few getters take at once. */
+bool shqueue_is_deep(struct keel_shqueue *q);
 void shqueue_ring(struct keel_shqueue *q, int getters);
 /* Runs in the getter before the message's cell is free again. */
 void shqueue_on_take(struct keel_shqueue *q, void (*fn)(const void *data));
