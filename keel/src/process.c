@@ -623,9 +623,13 @@ int keel_process_signal(struct keel_process *p, int signal)
         return -ESRCH;
     if (p->pidfd < 0)
         return -ESRCH;
-    if (syscall(SYS_pidfd_send_signal, p->pidfd, signal, NULL, 0) < 0)
-        return -errno;
-    return 0;
+    if (syscall(SYS_pidfd_send_signal, p->pidfd, signal, NULL, 0) == 0)
+        return 0;
+    /* valgrind 3.19 does not know the call: by the number then, which is the
+     * process's own until the spawner has reaped it. */
+    if (errno == ENOSYS && RUNNING_ON_VALGRIND && kill(p->pid, signal) == 0)
+        return 0;
+    return -errno;
 }
 
 int keel_process_terminate(struct keel_process *p)

@@ -27,6 +27,9 @@
  * its daemons are killed; by exit(3) it first waits for the others.  Killed, it
  * leaves the others running.
  *
+ * Under ASan and TSan processes are watched like the program.  valgrind watches
+ * the program alone, unless --trace-children=yes.
+ *
  * Entry points are registered before main by constructors of the program; a
  * library that is loaded later (dlopen) cannot have any. */
 #ifndef KEEL_PROCESS_H
