@@ -1136,7 +1136,7 @@ static void a_home_is_its_owners_alone(void **state)
         assert_refused(account_may(h->accounts, &h->quick, h->quick.home + 1,
                                    &p, all[i], &why),
                        RIGHT_MISSING);
-        assert_string_equal(why.name, "a/b");
+        assert_string_equal(why.name, "/a/b");
         assert_refused(account_may(h->accounts, &admin, h->quick.home + 1, &p,
                                    all[i], &why),
                        RIGHT_MISSING);
