@@ -100,9 +100,9 @@ int cmd_put(struct cli *c), cmd_get(struct cli *c), cmd_hash(struct cli *c),
 int cmd_ls(struct cli *c), cmd_stat(struct cli *c), cmd_mkdir(struct cli *c),
     cmd_mv(struct cli *c), cmd_rm(struct cli *c);
 
-/* "5 GiB in 12 files of 10 GiB"; `quota` "": there is none. */
-void usage_print(const char *used, uint64_t files, const char *quota, char *ret,
-                 size_t size);
+/* "5 GiB of 10 GiB, 12 files of 10000, 1 MiB in unfinished uploads", of what
+ * whoami and spaces answer. */
+void usage_print(const json_t *j, char *ret, size_t size);
 /* A date of nanoseconds since 1970, the time here, in strftime's words. */
 void date_print(int64_t ns, const char *format, char ret[40])
     __attribute__((format(strftime, 2, 0)));

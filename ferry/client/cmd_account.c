@@ -215,9 +215,8 @@ int cmd_logout(struct cli *c)
 int cmd_whoami(struct cli *c)
 {
     struct session s;
-    char used[32], quota[32] = "", text[160];
+    char text[320];
     json_t *ok;
-    json_int_t limit, files;
     int rc = session_open(c, NULL, &s, c->why);
 
     if (rc < 0)
@@ -229,19 +228,12 @@ int cmd_whoami(struct cli *c)
         rc = problem(c->why, PROTOCOL_BROKEN, .detail = "it does not say who");
     }
     if (rc == 0) {
-        text_bytes(
-            (uint64_t)json_integer_value(json_object_get(ok, "used_bytes")),
-            used);
-        limit = json_integer_value(json_object_get(ok, "quota_bytes"));
-        if (limit > 0)
-            text_bytes((uint64_t)limit, quota);
-        files = json_integer_value(json_object_get(ok, "used_files"));
         cli_say(c,
                 json_is_true(json_object_get(ok, "admin"))
                     ? N_("%s on %s, administrator")
                     : N_("%s on %s"),
                 s.profile.login.user, s.profile.login.server);
-        usage_print(used, (uint64_t)files, quota, text, sizeof(text));
+        usage_print(ok, text, sizeof(text));
         cli_say(c, "%s", text);
         json_object_set_new(ok, "server", json_string(s.profile.login.server));
         cli_json(c, ok);

@@ -68,41 +68,59 @@ static void rights_print(const json_t *j, char *ret, size_t size)
     }
 }
 
-void usage_print(const char *used, uint64_t files, const char *quota, char *ret,
-                 size_t size)
+static void usage_bytes(const json_t *j, char *ret, size_t size)
 {
-    unsigned long long n = files;
+    char used[32], quota[32];
 
-    if (quota[0])
-        snprintf(ret, size,
-                 ngettext("%s in %llu file of %s", "%s in %llu files of %s", n),
-                 used, n, quota);
+    text_bytes(number(j, "used_bytes"), used);
+    text_bytes(number(j, "quota_bytes"), quota);
+    if (number(j, "quota_bytes"))
+        snprintf(ret, size, _("%s of %s"), used, quota);
     else
-        snprintf(ret, size, ngettext("%s in %llu file", "%s in %llu files", n),
-                 used, n);
+        snprintf(ret, size, "%s", used);
+}
+
+static void usage_files(const json_t *j, char *ret, size_t size)
+{
+    unsigned long long n = number(j, "used_files"),
+                       most = number(j, "quota_files");
+
+    if (most)
+        snprintf(ret, size,
+                 ngettext("%llu file of %llu", "%llu files of %llu", n), n,
+                 most);
+    else
+        text_some(N_FILES, n, ret, size);
+}
+
+void usage_print(const json_t *j, char *ret, size_t size)
+{
+    char bytes[80], files[80], unfinished[120], reserved[32];
+
+    usage_bytes(j, bytes, sizeof(bytes));
+    usage_files(j, files, sizeof(files));
+    snprintf(ret, size, _("%s, %s"), bytes, files);
+    if (!number(j, "reserved_bytes"))
+        return;
+    text_bytes(number(j, "reserved_bytes"), reserved);
+    snprintf(unfinished, sizeof(unfinished), _(", %s in unfinished uploads"),
+             reserved);
+    text_more(unfinished, ret, size);
 }
 
 static void space_say(struct cli *c, const json_t *j)
 {
-    char name[SPACE_NAME_BYTES * 4 + 4], rights[160], used[32], quota[32] = "",
-                                                                text[160];
-    unsigned long long most = number(j, "quota_files");
+    char name[SPACE_NAME_BYTES * 4 + 4], rights[160], text[320];
 
     text_shown(json_object_get(j, "name"), SPACE_NAME_BYTES, name + 2,
                sizeof(name) - 2);
     name[0] = ':';
     name[1] = name[2] ? '@' : '/';
     rights_print(j, rights, sizeof(rights));
-    text_bytes(number(j, "used_bytes"), used);
-    if (number(j, "quota_bytes"))
-        text_bytes(number(j, "quota_bytes"), quota);
     fputs(name, stdout);
     text_pad(name, 24, stdout);
-    usage_print(used, number(j, "used_files"), quota, text, sizeof(text));
+    usage_print(j, text, sizeof(text));
     fputs(text, stdout);
-    if (most)
-        printf(ngettext(", at most %llu file", ", at most %llu files", most),
-               most);
     printf("  %s%s\n", rights,
            json_is_true(json_object_get(j, "owner")) ? _(", owner") : "");
     (void)c;

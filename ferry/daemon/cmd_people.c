@@ -206,6 +206,7 @@ static int list_row(const json_t *row, void *arg)
                   : admin  ? "admin"
                            : "-");
     table_bytes(t, row_number(row, "used_bytes"), false);
+    table_bytes(t, row_number(row, "reserved_bytes"), true);
     table_bytes(t, row_number(row, "quota_bytes"), true);
     table_number(t, row_number(row, "used_files"));
     table_number(t, row_number(row, "devices"));
@@ -215,9 +216,9 @@ static int list_row(const json_t *row, void *arg)
 
 static int run_list(struct order *o)
 {
-    static const char *const heads[] = {"NAME",    "STATE",  ">USED",
-                                        ">QUOTA",  ">FILES", ">DEVICES",
-                                        "CREATED", NULL};
+    static const char *const heads[] = {"NAME",        "STATE",   ">USED",
+                                        ">UNFINISHED", ">QUOTA",  ">FILES",
+                                        ">DEVICES",    "CREATED", NULL};
     struct table t;
     int rc;
 

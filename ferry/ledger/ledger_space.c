@@ -105,11 +105,13 @@ int space_change(struct ledger *l, int64_t space, const struct space_change *c,
         return problem(why, QUOTA_BYTES,
                        .limit = s.quota_bytes ? (uint64_t)s.quota_bytes
                                               : (uint64_t)INT64_MAX,
-                       .used = (uint64_t)before, .size = c->asked);
+                       .used = (uint64_t)s.used_bytes,
+                       .bytes = (uint64_t)s.reserved_bytes, .size = c->asked);
     }
     if (refuse && s.quota_bytes && after > before && after > s.quota_bytes)
         return problem(why, QUOTA_BYTES, .limit = (uint64_t)s.quota_bytes,
-                       .used = (uint64_t)before, .size = c->asked);
+                       .used = (uint64_t)s.used_bytes,
+                       .bytes = (uint64_t)s.reserved_bytes, .size = c->asked);
     if (refuse && s.quota_files && files > s.used_files &&
         files > s.quota_files)
         return problem(why, QUOTA_FILES, .limit = (uint64_t)s.quota_files,

@@ -336,7 +336,8 @@ static int quota_hint(struct draft *d, bool exists, struct problem *why)
             return 0;
         if (fresh && bytes_over)
             return problem(why, QUOTA_BYTES, .limit = (uint64_t)s.quota_bytes,
-                           .used = (uint64_t)(s.used_bytes + s.reserved_bytes),
+                           .used = (uint64_t)s.used_bytes,
+                           .bytes = (uint64_t)s.reserved_bytes,
                            .size = d->size);
     }
     return problem(why, QUOTA_FILES, .limit = (uint64_t)s.quota_files);

@@ -71,8 +71,8 @@ def test_people_are_added_listed_and_deleted(house):
     assert bo["admin"] and not mara["admin"]
     assert (bo["quota_bytes"], bo["quota_files"]) == (10 << 30, 5)
     table = house.run("user", "list").splitlines()
-    assert re.match(r"NAME +STATE +USED +QUOTA", table[0])
-    assert re.match(r"bo +admin +0 bytes +10 GiB", table[1])
+    assert re.match(r"NAME +STATE +USED +UNFINISHED +QUOTA", table[0])
+    assert re.match(r"bo +admin +0 bytes +- +10 GiB", table[1])
     house.run("user", "delete", "bo")
     assert [r["name"] for r in house.rows("user", "list")] == ["mara"]
     assert "no account" in house.run("user", "delete", "bo", status=1)

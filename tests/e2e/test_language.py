@@ -129,8 +129,9 @@ def test_a_quota_is_told_with_its_numbers(server, ada, tmp_path):
     with open(tmp_path / "large", "wb") as f:
         f.truncate(3 << 20)
     refused = ada.run("put", tmp_path / "large", status=1)
-    assert "此空间的容量为 1 MiB，已用 0 字节，而这里需要 3 MiB。" in refused.err
-    assert "请删除一些内容，或申请更多配额。" in refused.err
+    assert "此空间的容量为 1 MiB，已用 0 字节，未完成的上传占 0 字节，" \
+        "而这里需要 3 MiB。" in refused.err
+    assert "请删除一些内容，用同一命令完成中断的上传，或申请更多配额。" in refused.err
 
 
 def test_programs_read_english(ada, tmp_path):
@@ -167,7 +168,7 @@ def test_sums_are_chinese(ada, tmp_path):
     assert re.search(r"3 个文件，1\.5 KiB，用时 [^；]+，committed；新建目录 2 个；"
                      r"链接 1 个\n", ada.run("put", "-r", tree).out)
     assert "3 个文件" in ada.run("get", "-r", ":/tree", tmp_path / "back").out
-    assert "1.5 KiB，共 3 个文件" in ada.run("whoami").out
+    assert "1.5 KiB，3 个文件" in ada.run("whoami").out
     assert ada.run("stat", ":/tree/a").out.startswith(
         ":/tree/a\n  类型      文件\n  大小      500（500 字节）\n")
     assert ada.run("rm", "-r", ":/tree").out.startswith(

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: MIT
+"""What is used and by what is said where somebody looks, and can be changed."""
+import re
+import signal
+import subprocess
+
+import pytest
+
+from ferry import Server
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def tight(tmp_path):
+    conf = tmp_path / "ferryd.conf"
+    conf.write_text("[vault]\nquota = 3GiB\nquota_files = 20\n")
+    with Server(tmp_path, "--registration", "open", "--config", conf) as s:
+        yield s
+
+
+def ferryd(server, *words):
+    return subprocess.run([str(server.program), *words, "--data",
+                           str(server.data)], env=server.env, check=True,
+                          stdout=subprocess.PIPE, text=True, timeout=60).stdout
+
+
+def cut(server, client, path, target=":/"):
+    """A put that ended in the middle: its room stays taken."""
+    with open(path, "wb") as f:
+        f.truncate(2048 * MIB)
+        f.seek(5)
+        f.write(path.name.encode())
+    before = set((server.data / "drafts").rglob("*.log"))
+    put = client.start("put", path, target)
+    while not set((server.data / "drafts").rglob("*.log")) - before:
+        assert put.poll() is None, put.communicate()
+    put.send_signal(signal.SIGKILL)
+    put.communicate()
+    server.wait_log("kept for a resume")
+
+
+def test_bytes_and_files_each_have_their_limit(tight, tmp_path):
+    ada = tight.member()
+    assert "\n0 bytes of 3 GiB, 0 files of 20\n" in ada.run("whoami").out
+    (tmp_path / "f").write_bytes(b"x" * 2048)
+    ada.run("put", tmp_path / "f")
+    assert "\n2 KiB of 3 GiB, 1 file of 20\n" in ada.run("whoami").out
+    assert "2 KiB of 3 GiB, 1 file of 20  " in ada.run("spaces").out
+    ferryd(tight, "user", "quota", "ada", "--bytes", "0", "--files", "0")
+    assert "\n2 KiB, 1 file\n" in ada.run("whoami").out
+
+
+def test_what_unfinished_uploads_hold_is_said(tight, tmp_path):
+    ada = tight.member()
+    cut(tight, ada, tmp_path / "big")
+    assert ", 2 GiB in unfinished uploads" in ada.run("whoami").out
+    assert ", 2 GiB in unfinished uploads" in ada.run("spaces").out
+    assert re.search(r"ada +- +0 bytes +2 GiB +3 GiB",
+                     ferryd(tight, "user", "list"))
+    with open(tmp_path / "other", "wb") as f:
+        f.truncate(1536 * MIB)
+    said = ada.run("put", tmp_path / "other", status=1).err
+    assert "holds 3 GiB; 0 bytes are used, 2 GiB are held by unfinished " \
+        "uploads, and this needs 1.5 GiB" in said
