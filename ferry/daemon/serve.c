@@ -354,19 +354,36 @@ static int run_admin(void *arg)
     return admin_serve(&s->house, s->admin);
 }
 
+/* They are tried again at the next pass. */
+static void expire_failed(int rc, const struct problem *why)
+{
+    char words[512];
+
+    if (why->id == PROBLEM_NONE)
+        snprintf(words, sizeof(words), "%s", strerror(-rc));
+    else
+        problem_sentence(why, words, sizeof(words));
+    log_warn("unfinished uploads past their time could not be removed: %s",
+             words);
+}
+
 static int run_expire(void *arg)
 {
     struct server *s = arg;
 
     for (;;) {
-        struct problem why;
-        int count = vault_expire(s->vault, &why);
-        int64_t every_s = s->conf->draft_ttl_s / 2;
-        int rc;
+        struct problem why = {0};
+        int64_t every_s;
+        int count, rc;
 
+        /* A reload from here on is for the next pass. */
         keel_event_clear(&s->reloaded);
+        count = vault_expire(s->vault, &why);
+        every_s = s->conf->draft_ttl_s / 2;
         if (count > 0)
             log_info("removed %d unfinished uploads past their time", count);
+        if (count < 0 && count != -ECANCELED)
+            expire_failed(count, &why);
         if (every_s > EXPIRE_EVERY_S)
             every_s = EXPIRE_EVERY_S;
         rc = keel_event_wait(&s->reloaded, keel_after(every_s * KEEL_SECOND));

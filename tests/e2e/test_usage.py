@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: MIT
 """What is used and by what is said where somebody looks, and can be changed."""
+import json
 import re
 import signal
+import sqlite3
 import subprocess
+import time
 
 import pytest
 
-from ferry import Server
+from ferry import PATIENCE, Server
 
 MIB = 1 << 20
 
@@ -63,3 +66,33 @@ def test_what_unfinished_uploads_hold_is_said(tight, tmp_path):
     said = ada.run("put", tmp_path / "other", status=1).err
     assert "holds 3 GiB; 0 bytes are used, 2 GiB are held by unfinished " \
         "uploads, and this needs 1.5 GiB" in said
+
+
+def reload_until(server, text):
+    """Each reload looks for what is past its time."""
+    end = time.monotonic() + PATIENCE
+    while text not in server.log():
+        assert time.monotonic() < end, server.log()
+        server.process.send_signal(signal.SIGHUP)
+        time.sleep(0.1)
+
+
+def test_what_cannot_be_removed_is_logged(tmp_path):
+    conf = tmp_path / "ferryd.conf"
+    conf.write_text("[vault]\ndraft_ttl = 7d\n")
+    server = Server(tmp_path, "--config", conf)
+    with server:
+        cut(server, server.member(), tmp_path / "big")
+    with sqlite3.connect(server.data / "ledger.db") as db:
+        db.execute("UPDATE draft SET expires = ?", [int(time.time()) + 3])
+    db.close()
+    with server:
+        (log,) = (server.data / "drafts").rglob("*.log")
+        file = log.with_suffix("")
+        file.rename(tmp_path / "aside")
+        file.mkdir()
+        reload_until(server, "unfinished uploads past their time could not be "
+                             "removed: ")
+        file.rmdir()
+        reload_until(server, "removed 1 unfinished uploads past their time")
+        assert json.loads(ferryd(server, "stats", "--json"))["drafts"] == 0
