@@ -29,6 +29,9 @@ def environment(**more):
     env = {k: v for k, v in os.environ.items()
            if not k.startswith("FERRY_") and k != "LANGUAGE"}
     env.update({"LC_ALL": "C.UTF-8", "TERM": "dumb"})
+    if SANITIZED:
+        env["LSAN_OPTIONS"] = (f"suppressions={ROOT}/tests/support/lsan.supp:"
+                               "print_suppressions=0")
     env.update({k: str(v) for k, v in more.items()})
     return env
 
