@@ -21,7 +21,7 @@
 #include <keel/queue.h>
 #include <keel/thread.h>
 
-#include "../keel/src/switch.h"
+#include "../keel/loop/switch.h"
 
 enum {
     SWITCHES = 20000000,

@@ -50,19 +50,23 @@ git grep -nE '#include <(pthread|sys/epoll|liburing|threads)' -- ferry &&
 # Arrows point down.
 while read -r dir above; do
     for up in $above; do
-        git grep -n "#include \"$up/" -- "ferry/$dir" &&
-            fail "ferry/$dir includes ferry/$up"
+        git grep -n "#include \"$up/" -- "$dir" &&
+            fail "$dir includes $up"
     done
 done <<LAYERS
-base chunk wire transfer ledger account vault native daemon client
-chunk wire transfer ledger account vault native daemon client
-wire chunk transfer ledger account vault native daemon client
-transfer ledger account vault native daemon client
-ledger wire transfer account vault native daemon client
-account wire transfer vault native daemon client
-vault wire transfer native daemon client
-native daemon client
-client vault native daemon
+keel/seam loop sync io process
+keel/loop sync io process
+keel/sync io process
+keel/io process
+ferry/base chunk wire transfer ledger account vault native daemon client
+ferry/chunk wire transfer ledger account vault native daemon client
+ferry/wire chunk transfer ledger account vault native daemon client
+ferry/transfer ledger account vault native daemon client
+ferry/ledger wire transfer account vault native daemon client
+ferry/account wire transfer vault native daemon client
+ferry/vault wire transfer native daemon client
+ferry/native daemon client
+ferry/client vault native daemon
 LAYERS
 
 exit $rc

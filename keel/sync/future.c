@@ -1,0 +1,419 @@
+/* SPDX-License-Identifier: MIT */
+#include <keel/future.h>
+
+#include <errno.h>
+
+#include "loop/loop.h"
+
+/*   PENDING --start--> RUNNING --set--> DONE
+ *      |  +-----------------------set-----^
+ *      +--cancel--> CANCELLED_                 both ends are "done" */
+enum { PENDING, RUNNING, DONE, GIVEN_UP };
+
+struct callback {
+    struct callback *next;
+    void (*fn)(struct keel_future *f, void *arg);
+    void *arg;
+};
+
+/* Somebody waits over several: one of these in each of them. */
+struct watch {
+    struct watch *next, *prev;
+    struct many *many;
+    bool counted; /* the future was done when we came, or is since */
+    /* For keel_completed, under its hold. */
+    struct keel_future *future;
+    struct watch *done_next;
+};
+
+/* Invariants between calls, under the hold of `waiters`:
+ *   result and value are set once, before state becomes DONE
+ *   callbacks and watches are empty once it is done and the fulfiller has
+ *     taken them
+ * refs: the two owners. */
+struct keel_future {
+    struct keel_waitlist waiters;
+    uint32_t state;
+    _Atomic uint32_t refs;
+    int result;
+    void *value;
+    struct callback *callbacks, **callbacks_tail;
+    struct watch *watches;
+};
+
+/* One wait over several.  Under its own hold, taken inside a future's. */
+struct many {
+    struct keel_waitlist hold;
+    size_t left;    /* futures not done */
+    bool error;     /* one of the done failed */
+    bool satisfied; /* and woken */
+    enum keel_future_until until;
+    struct waiter waiter;
+    /* For keel_completed, whose takers wait in `hold`: those done and not yet
+     * taken, in order. */
+    bool one_by_one;
+    struct watch *done_first, **done_last;
+};
+
+static void hold(struct keel_future *f)
+{
+    waitlist_hold(&f->waiters);
+}
+
+static void drop(struct keel_future *f)
+{
+    waitlist_drop(&f->waiters);
+}
+
+static bool over(const struct keel_future *f)
+{
+    return f->state == DONE || f->state == GIVEN_UP;
+}
+
+int keel_future_new(struct keel_future **ret)
+{
+    struct keel_future *f = keel_calloc(1, sizeof *f);
+
+    if (!f)
+        return -ENOMEM;
+    atomic_init(&f->refs, 2);
+    f->callbacks_tail = &f->callbacks;
+    *ret = f;
+    return 0;
+}
+
+void keel_future_free(struct keel_future *f)
+{
+    struct callback *next;
+
+    if (!f || atomic_fetch_sub(&f->refs, 1) > 1)
+        return;
+    for (struct callback *c = f->callbacks; c; c = next) {
+        next = c->next;
+        keel_free(c);
+    }
+    keel_free(f);
+}
+
+/* ---- the end ---- */
+
+static bool satisfied(const struct many *m, size_t total_left)
+{
+    switch (m->until) {
+    case KEEL_FIRST_COMPLETED:
+        return true;
+    case KEEL_FIRST_ERROR:
+        return m->error || total_left == 0;
+    default:
+        return total_left == 0;
+    }
+}
+
+/* Under the future's hold. */
+static void watch_tell(struct watch *w, int result)
+{
+    struct many *m = w->many;
+
+    waitlist_hold(&m->hold);
+    w->counted = true;
+    m->left--;
+    m->error = m->error || result < 0;
+    if (m->one_by_one) {
+        *m->done_last = w;
+        m->done_last = &w->done_next;
+        waitlist_wake_one(&m->hold);
+    } else if (!m->satisfied && satisfied(m, m->left)) {
+        m->satisfied = true;
+        waiter_wake(&m->waiter);
+    }
+    waitlist_drop(&m->hold);
+}
+
+/* Under the hold, which it drops; runs the callbacks without it. */
+static void conclude(struct keel_future *f, uint32_t state, int result,
+                     void *value)
+{
+    struct callback *c, *next;
+
+    f->result = result;
+    f->value = value;
+    f->state = state;
+    for (struct watch *w = f->watches; w; w = w->next)
+        watch_tell(w, result);
+    waitlist_wake_all(&f->waiters);
+    /* Who adds one while these run must come after them: the list stays
+     * `callbacks` until it is found empty. */
+    while ((c = f->callbacks)) {
+        f->callbacks = NULL;
+        f->callbacks_tail = &f->callbacks;
+        drop(f);
+        for (; c; c = next) {
+            next = c->next;
+            c->fn(f, c->arg);
+            keel_free(c);
+        }
+        hold(f);
+    }
+    drop(f);
+}
+
+bool keel_future_start(struct keel_future *f)
+{
+    bool started;
+
+    hold(f);
+    started = f->state == PENDING;
+    keel_assert(started || f->state == GIVEN_UP);
+    if (started)
+        f->state = RUNNING;
+    drop(f);
+    return started;
+}
+
+void keel_future_set(struct keel_future *f, int result, void *value)
+{
+    hold(f);
+    keel_assert(!over(f));
+    conclude(f, DONE, result, value);
+}
+
+bool keel_future_cancel(struct keel_future *f)
+{
+    bool cancelled;
+
+    hold(f);
+    if (f->state == PENDING) {
+        conclude(f, GIVEN_UP, -ECANCELED, NULL);
+        return true;
+    }
+    cancelled = f->state == GIVEN_UP;
+    drop(f);
+    return cancelled;
+}
+
+bool keel_future_done(struct keel_future *f)
+{
+    bool done;
+
+    hold(f);
+    done = over(f);
+    drop(f);
+    return done;
+}
+
+bool keel_future_running(struct keel_future *f)
+{
+    bool running;
+
+    hold(f);
+    running = f->state == RUNNING;
+    drop(f);
+    return running;
+}
+
+int keel_future_on_done(struct keel_future *f,
+                        void (*fn)(struct keel_future *f, void *arg), void *arg)
+{
+    struct callback *c;
+
+    if (!keel_future_done(f)) {
+        c = keel_alloc(sizeof *c);
+        if (!c)
+            return -ENOMEM;
+        *c = (struct callback){.fn = fn, .arg = arg};
+        hold(f);
+        if (!over(f)) {
+            *f->callbacks_tail = c;
+            f->callbacks_tail = &c->next;
+            drop(f);
+            return 0;
+        }
+        drop(f);
+        keel_free(c);
+    }
+    fn(f, arg);
+    return 0;
+}
+
+/* ---- waiting ---- */
+
+int keel_future_result(struct keel_future *f, keel_ns deadline,
+                       void **ret_value)
+{
+    int rc;
+
+    hold(f);
+    while (!over(f)) {
+        rc = waitlist_sleep(&f->waiters, deadline, false, "future");
+        if (rc < 0)
+            return rc;
+        hold(f);
+    }
+    rc = f->result;
+    if (ret_value)
+        *ret_value = f->value;
+    drop(f);
+    return rc;
+}
+
+static bool seen_before(struct keel_future *const *f, size_t i)
+{
+    for (size_t k = 0; k < i; k++)
+        if (f[k] == f[i])
+            return true;
+    return false;
+}
+
+/* Watches `f`, or counts it if it is done. */
+static void watch_begin(struct keel_future *f, struct watch *w)
+{
+    hold(f);
+    if (over(f)) {
+        watch_tell(w, f->result);
+    } else {
+        w->prev = NULL;
+        w->next = f->watches;
+        if (w->next)
+            w->next->prev = w;
+        f->watches = w;
+    }
+    drop(f);
+}
+
+/* Returns whether it was done. */
+static bool watch_end(struct keel_future *f, struct watch *w)
+{
+    bool listed;
+
+    hold(f);
+    for (struct watch *at = f->watches; (listed = at != NULL) && at != w;)
+        at = at->next;
+    if (listed) {
+        if (w->prev)
+            w->prev->next = w->next;
+        else
+            f->watches = w->next;
+        if (w->next)
+            w->next->prev = w->prev;
+    }
+    drop(f);
+    return w->counted;
+}
+
+/* Waits for `m`, whose watches are set. */
+static int many_sleep(struct many *m, keel_ns deadline)
+{
+    waitlist_hold(&m->hold);
+    if (m->left == 0 && !m->satisfied) {
+        m->satisfied = true;
+        waitlist_drop(&m->hold);
+        return 0;
+    }
+    waitlist_drop(&m->hold);
+    /* Satisfied before we sleep is a wake before we sleep: at once. */
+    return waiter_sleep(&m->waiter, deadline);
+}
+
+int keel_future_wait(struct keel_future *const *f, size_t count,
+                     enum keel_future_until until, keel_ns deadline)
+{
+    struct watch few[16], *w = few;
+    struct many m = {.until = until};
+    int rc, done = 0;
+
+    if (count > sizeof few / sizeof *few) {
+        w = keel_alloc(count * sizeof *w);
+        if (!w)
+            return -ENOMEM;
+    }
+    for (size_t i = 0; i < count; i++) {
+        w[i] = (struct watch){.many = seen_before(f, i) ? NULL : &m};
+        m.left += w[i].many != NULL;
+    }
+    waiter_arm(&m.waiter, "futures");
+    for (size_t i = 0; i < count; i++)
+        if (w[i].many)
+            watch_begin(f[i], &w[i]);
+    rc = many_sleep(&m, deadline);
+    for (size_t i = 0; i < count; i++)
+        if (w[i].many)
+            done += watch_end(f[i], &w[i]);
+    if (w != few)
+        keel_free(w);
+    return rc < 0 ? rc : done;
+}
+
+/* ---- as they are done ---- */
+
+struct keel_completed {
+    struct many many;
+    size_t count;
+    size_t to_give; /* under many.hold */
+    struct watch watches[];
+};
+
+int keel_completed_new(struct keel_future *const *f, size_t count,
+                       struct keel_completed **ret)
+{
+    struct keel_completed *c;
+
+    if (count > (SIZE_MAX / 2 - sizeof *c) / sizeof *c->watches)
+        return -ENOMEM;
+    c = keel_calloc(1, sizeof *c + count * sizeof *c->watches);
+    if (!c)
+        return -ENOMEM;
+    c->count = count;
+    c->many.one_by_one = true;
+    c->many.done_last = &c->many.done_first;
+    for (size_t i = 0; i < count; i++) {
+        c->watches[i].future = f[i];
+        c->watches[i].many = seen_before(f, i) ? NULL : &c->many;
+        c->many.left += c->watches[i].many != NULL;
+    }
+    c->to_give = c->many.left;
+    for (size_t i = 0; i < count; i++)
+        if (c->watches[i].many)
+            watch_begin(f[i], &c->watches[i]);
+    *ret = c;
+    return 0;
+}
+
+void keel_completed_free(struct keel_completed *c)
+{
+    if (!c)
+        return;
+    keel_assert(!c->many.hold.head);
+    for (size_t i = 0; i < c->count; i++)
+        if (c->watches[i].many)
+            watch_end(c->watches[i].future, &c->watches[i]);
+    keel_free(c);
+}
+
+int keel_completed_next(struct keel_completed *c, keel_ns deadline,
+                        struct keel_future **ret)
+{
+    struct many *m = &c->many;
+    struct watch *w;
+    int rc;
+
+    waitlist_hold(&m->hold);
+    while (!(w = m->done_first)) {
+        if (c->to_give == 0) {
+            waitlist_drop(&m->hold);
+            return -ENOENT;
+        }
+        rc = waitlist_sleep(&m->hold, deadline, false, "future completed");
+        if (rc < 0)
+            return rc;
+        waitlist_hold(&m->hold);
+    }
+    m->done_first = w->done_next;
+    if (!m->done_first)
+        m->done_last = &m->done_first;
+    /* The last: who waits for another waits in vain. */
+    if (--c->to_give == 0)
+        waitlist_wake_all(&m->hold);
+    waitlist_drop(&m->hold);
+    *ret = w->future;
+    return 0;
+}
