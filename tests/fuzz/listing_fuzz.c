@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* The entries of a listing, as the client takes them from a server that it does
- * not trust. */
+ * not trust: one by one, and as a page of a walk. */
 #include <string.h>
 
-#include "client/remote.h"
+#include "client/walk_page.h"
 #include "wire/frame.h"
 
 static void entry(const json_t *j)
@@ -25,6 +25,34 @@ static void entry(const json_t *j)
         keel_assert((uint8_t)*c >= 0x20 && *c != 0x7f);
 }
 
+/* Files and directories apart, each name behind the one before. */
+static void page_is_whole(const struct walk_page *p, bool dirs,
+                          const char *last)
+{
+    for (unsigned i = 0; i < p->count; i++) {
+        const struct walk_entry *e = &p->entries[i];
+
+        keel_assert((e->type == 'd') == dirs);
+        keel_assert(name_check(e->name, strlen(e->name), NULL) == 0);
+        keel_assert(i == 0 || strcmp(e[-1].name, e->name) < 0);
+        keel_assert(strcmp(e->name, last) <= 0);
+        keel_assert(!e->target || (e->type == 'l' && e->target[0]));
+    }
+}
+
+static void page(const json_t *j)
+{
+    struct walk_answer a;
+    struct problem why;
+
+    if (walk_answer_parse(j, "B", &a, &why) < 0)
+        return;
+    page_is_whole(a.files, false, a.last);
+    page_is_whole(a.dirs, true, a.last);
+    keel_assert(!a.more || a.files->count + a.dirs->count > 0);
+    walk_answer_fini(&a);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -37,6 +65,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (wire_json_parse((const char *)data, size, &j, &why) < 0)
         return 0;
     json_array_foreach(json_object_get(j, "entries"), i, value) entry(value);
+    page(j);
     json_decref(j);
     return 0;
 }
