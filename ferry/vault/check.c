@@ -18,6 +18,7 @@ enum { BATCH = 256 };
 
 enum verdict {
     ROW_FINE,
+    ROW_UNSURE,  /* just published, or its time is being set */
     ROW_GONE,    /* no file under the name */
     ROW_CHANGED, /* another file, or the same after somebody wrote to it */
 };
@@ -44,16 +45,19 @@ static bool is_nowhere(int rc)
 
 /* The device is not compared: its number may be another after a restart. What
  * was found on the disk may change as its owner likes. */
-static bool is_changed(const struct ledger_file *row, const struct statx *x)
+static enum verdict compare(const struct ledger_file *row,
+                            const struct statx *x)
 {
     struct ledger_file there;
 
     store_identity(x, &there);
     if (row->found)
-        return false;
-    /* Without a ctime it was just published, or its time is being set. */
-    return row->inode != there.inode || row->size != there.size ||
-           (row->ctime_ns && row->mtime_ns != there.mtime_ns);
+        return ROW_FINE;
+    if (row->inode != there.inode || row->size != there.size)
+        return ROW_CHANGED;
+    if (!row->ctime_ns)
+        return ROW_UNSURE;
+    return row->mtime_ns == there.mtime_ns ? ROW_FINE : ROW_CHANGED;
 }
 
 /* A verdict, or a problem. */
@@ -71,7 +75,7 @@ static int look_for(struct checking *c, const char *path,
         return vault_problem(c->vault, c->why, rc, path, 0);
     if (!S_ISREG(x.stx_mode))
         return ROW_GONE;
-    return is_changed(row, &x) ? ROW_CHANGED : ROW_FINE;
+    return compare(row, &x);
 }
 
 static int look_for_batch(void *arg)
@@ -131,8 +135,10 @@ static int row_confirm(struct checking *c, const char *path)
     rc = keel_blocking(look_again, &again);
     if (rc == -EAGAIN)
         return problem(c->why, NO_MEMORY);
-    if (rc < 0 || rc == ROW_FINE)
+    if (rc < 0)
         return rc;
+    if (rc == ROW_FINE || rc == ROW_UNSURE)
+        return 0;
     verdict = (enum verdict)rc;
     if (c->repair) {
         rc = ledger_file_remove(c->vault->ledger, c->space.id, path, c->why);

@@ -315,7 +315,6 @@ def test_check_sees_what_others_did(house, tmp_path):
     if not running:
         house.server.stop()
     else:
-        ada.run("ls", "-l")  # the day's work is settled
         assert "as it should be" in house.run("check")
     (changed,) = (house.data / "spaces").rglob("changed")
     with open(changed, "r+b") as f:
