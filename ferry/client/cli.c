@@ -41,7 +41,7 @@ void cli_say(const struct cli *c, const char *format, ...)
         vprintf(_(format), list);
     va_end(list);
     putchar('\n');
-    cli_flush();
+    fflush(stdout);
 }
 
 void cli_trace(const struct cli *c, const char *format, ...)
@@ -63,7 +63,7 @@ void cli_json(const struct cli *c, json_t *j)
     if (c->json && j) {
         json_dumpf(j, stdout, JSON_COMPACT | JSON_ENSURE_ASCII);
         putchar('\n');
-        cli_flush();
+        fflush(stdout);
     }
     json_decref(j);
 }

@@ -109,8 +109,9 @@ void date_print(int64_t ns, const char *format, char ret[40])
 /* A line for people on standard output, unless -q or --json. */
 void cli_say(const struct cli *c, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-/* What was printed so far is out.  A reader that left ("| head") ends the program
- * as it ends others, by SIGPIPE; what else went wrong is told in the end. */
+/* A page of a list is out.  A reader that left ("| head") ends the program as it
+ * ends others, by SIGPIPE; what else went wrong is told in the end.  Nothing of
+ * the kind stops a command that does more than show: cli_say, cli_json. */
 void cli_flush(void);
 /* A line on standard error with -v. */
 void cli_trace(const struct cli *c, const char *format, ...)

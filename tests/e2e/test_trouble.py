@@ -553,10 +553,11 @@ def test_a_hang_up_ends_it_and_it_goes_on(ada, line, server, tmp_path):
         assert moving.returncode in (1, 3, 5, 128 + signal.SIGHUP,
                                      -signal.SIGHUP), err
         assert b"same command" in err or b"repeat" in err.lower(), err
-        line.mend()
+        line.mend(anew=True)  # not what the line holds of the dead
         again = summary(ada.run(verb, "-r", "--json", *where, cwd=cwd))
         assert again["files"] + again["unchanged"] == count + 1
-        assert line.moved[way] < 20 * MIB  # some of the large one was there
+        assert line.moved[way] < 23 * MIB  # some of the large one was there: what
+        # buffers held on the way was not
     assert files_below(tmp_path / "get/t") == files_below(tree)
 
 
@@ -687,8 +688,10 @@ def test_an_output_that_goes_away_or_is_closed_stops_nothing(ada, server,
                   tmp_path).stdout
     assert lines == "0\n"
     assert len(ada.names(":/t")) == 10 and len(ada.names(":/t/d09")) == 30
-    assert shell(ada, "$0 ls -r :/t | head -n 1; echo ${PIPESTATUS[0]}",
-                 tmp_path).stdout.endswith("\n0\n")
+    lines = shell(ada, "$0 put --json -r t :/j | true; echo ${PIPESTATUS[0]}",
+                  tmp_path).stdout
+    assert lines == "0\n"
+    assert len(ada.names(":/j")) == 10
     (home,) = (server.data / "spaces").iterdir()
     for closed in (">&-", "2>&-", "<&- >&- 2>&-"):
         # Nothing else gets these numbers, to be printed into.

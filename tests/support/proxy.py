@@ -24,7 +24,7 @@ class Proxy:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]
         self.lock = threading.Lock()
-        self.open = set()
+        self.open, self.past = set(), set()
         self.threads = []
         self.held, self.flows = threading.Event(), threading.Event()
         self.mend()
@@ -39,8 +39,11 @@ class Proxy:
             self.holds = {"up": up, "down": down}
             self.flows.clear()
 
-    def mend(self):
+    def mend(self, anew=False):
+        """`anew`: what is left of the connections so far does not count."""
         with self.lock:
+            if anew:
+                self.past |= self.open
             self.limit = {"up": None, "down": None}
             self.holds = {"up": None, "down": None}
             self.moved = {"up": 0, "down": 0}
@@ -81,17 +84,18 @@ class Proxy:
                 continue
             pair = (client, server)
             self.open.add(pair)
-            self._thread(self._move, client, server, "up")
-            self._thread(self._move, server, client, "down")
+            self._thread(self._move, client, server, "up", pair)
+            self._thread(self._move, server, client, "down", pair)
 
-    def _move(self, source, sink, way):
+    def _move(self, source, sink, way, pair):
         try:
             while data := source.recv(65536):
                 with self.lock:
                     limit = self.limit[way]
                     if limit is not None:
                         data = data[: max(0, limit - self.moved[way])]
-                    self.moved[way] += len(data)
+                    if pair not in self.past:
+                        self.moved[way] += len(data)
                     over = limit is not None and self.moved[way] >= limit
                     hold = self.holds[way]
                     hold = hold is not None and self.moved[way] >= hold
