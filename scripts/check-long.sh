@@ -96,7 +96,7 @@ for step in "$@"; do
     faults)
         fresh_logs
         (cd tests/e2e && KEEL_TEST_LONG=1 FERRY_BUILD=$full \
-            /usr/bin/python3 -m pytest -q -p no:cacheprovider -n "$(nproc)" \
+            /usr/bin/python3 -m pytest -q -p no:cacheprovider -n "$(nproc)" --timeout 3600 \
             --junit-xml="$full/e2e.xml" test_faults.py test_kill.py \
             test_crash.py test_put_races.py test_sparse.py test_users.py)
         add_tests "faults, kills and a hundred users" $?

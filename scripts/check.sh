@@ -19,7 +19,7 @@ for tier in "$@"; do
         # shellcheck disable=SC2086
         (cd "$root/tests/e2e" &&
             FERRY_BUILD=$full /usr/bin/python3 -m pytest -q \
-                -p no:cacheprovider -n "$jobs" \
+                -p no:cacheprovider -n "$jobs" --timeout 300 \
                 --junit-xml="$full/e2e.xml" ${E2E:-.}) || failed=1
         ;;
     *)

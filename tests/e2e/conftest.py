@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Every test gets a directory of its own; service tests run on both pollers."""
+"""Every test gets a directory of its own, which stays only when it fails; service
+tests run on both pollers."""
 import pathlib
+import shutil
 import sys
 
 import pytest
@@ -8,6 +10,19 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
 
 from ferry import Server  # noqa: E402
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = (yield).get_result()
+    item.failed = getattr(item, "failed", False) or report.failed
+
+
+@pytest.fixture
+def tmp_path(tmp_path, request):
+    yield tmp_path
+    if not getattr(request.node, "failed", False):
+        shutil.rmtree(tmp_path, ignore_errors=True)
 
 
 @pytest.fixture(params=["uring", "epoll"])
