@@ -112,7 +112,7 @@ def test_what_cannot_be_read_among_thousands(ada, line, tmp_path):
     count = small_tree(tree, 10, MANY // 10)
     (tree / "d03/007").chmod(0)
     (tree / "d05").chmod(0)
-    (tree / "growing").write_bytes(content(12 * MIB))
+    (tree / "growing").write_bytes(content(32 * MIB))
     mortal(ada, tmp_path)
     line.hold(up=8 * MIB)
     put = ada.start("put", "-r", tree, ":/")

@@ -21,7 +21,9 @@ class Proxy:
         self.rate = rate  # bytes a second, each way
         host, port = address.rsplit(":", 1)
         self.target = (host, int(port))
-        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.listener = self._narrow(socket.socket())
+        self.listener.bind(("127.0.0.1", 0))
+        self.listener.listen(128)
         self.address = "127.0.0.1:%d" % self.listener.getsockname()[1]
         self.lock = threading.Lock()
         self.open, self.past = set(), set()
@@ -71,6 +73,11 @@ class Proxy:
         self.threads.append(t)
         t.start()
 
+    def _narrow(self, s):
+        """What is on the way beyond the line is little, as on a real one."""
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 17)
+        return s
+
     def _accept(self):
         while True:
             try:
@@ -78,7 +85,8 @@ class Proxy:
             except OSError:
                 return
             try:
-                server = socket.create_connection(self.target)
+                server = self._narrow(socket.socket())
+                server.connect(self.target)
             except OSError:
                 client.close()
                 continue
