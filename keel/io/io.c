@@ -24,6 +24,7 @@
 #include <keel/co.h>
 #include <keel/seam.h>
 
+#include "loop/loop.h"
 #include "loop/sched.h"
 
 enum { AT_ONCE_MOST = 32 };
@@ -38,7 +39,8 @@ struct io {
 /* ---- in a thread ---------------------------------------------------------------- */
 
 /* Threads that wait, for keel_fd_close to find: a close must not leave one
- * polling a number that may soon be another file's.  Under `lock`. */
+ * polling a number that may soon be another file's.  Under `lock`.
+ * keel_thread_cancel rings the same bell. */
 struct thread_wait {
     struct thread_wait *next, **link;
     int fd, bell;
@@ -97,6 +99,8 @@ static void thread_wait_begin(struct thread_wait *t, int fd, uint32_t age)
     thread_waits = t;
     atomic_fetch_add(&thread_wait_count, 1);
     (void)pthread_mutex_unlock(&lock);
+    if (thread_stop_here)
+        thread_stop_bell(thread_stop_here, t->bell + 1);
 }
 
 /* True: the descriptor was closed meanwhile. */
@@ -110,7 +114,11 @@ static bool thread_wait_end(struct thread_wait *t)
         t->next->link = t->link;
     atomic_fetch_sub(&thread_wait_count, 1);
     (void)pthread_mutex_unlock(&lock);
-    if (t->closed && t->bell >= 0 && read(t->bell, &rings, sizeof rings) < 0)
+    if (thread_stop_here)
+        thread_stop_bell(thread_stop_here, 0);
+    /* Now nobody rings: what rang must not end the next wait. */
+    if ((t->closed || thread_stop_asked(true)) && t->bell >= 0 &&
+        read(t->bell, &rings, sizeof rings) < 0)
         keel_assert(errno == EAGAIN);
     return t->closed;
 }
@@ -173,6 +181,10 @@ static int thread_poll(int fd, short events, uint32_t age, keel_ns deadline)
         keel_ns span = poll_span(&t, deadline);
         struct timespec ts = {span / KEEL_SECOND, span % KEEL_SECOND};
 
+        if (thread_stop_asked(false)) {
+            rc = -ECANCELED;
+            break;
+        }
         rc = ppoll(pfds, 2, span == KEEL_FOREVER ? NULL : &ts, NULL);
         if (rc < 0)
             rc = errno == EINTR ? 0 : -errno;

@@ -23,6 +23,7 @@
 #include <keel/co.h>
 #include <keel/io.h>
 #include <keel/seam.h>
+#include <keel/thread.h>
 
 static int ends[2];
 
@@ -587,6 +588,46 @@ static void closing_wakes_a_thread_that_waits(void **state)
     }
 }
 
+/* Cancelled it reads no more, but shielded it does. */
+static int reads_twice(void *arg)
+{
+    int fd = *(int *)arg, rc;
+    char byte;
+
+    rc = (int)keel_fd_read(fd, &byte, 1, KEEL_FOREVER);
+    if (rc != -ECANCELED || keel_fd_read(fd, &byte, 1, KEEL_FOREVER) != rc)
+        return -1;
+    keel_shield();
+    rc = (int)keel_fd_write(fd, "c", 1, KEEL_NOW);
+    if (rc == 1)
+        rc = (int)keel_fd_read(fd, &byte, 1, soon());
+    keel_unshield();
+    return rc == 1 ? byte : rc;
+}
+
+static void a_cancel_wakes_a_thread_that_reads(void **state)
+{
+    (void)state;
+    for (int lap = 0; lap < 20; lap++) {
+        struct keel_thread *t;
+        char byte;
+        int result = 0;
+
+        assert_int_equal(keel_thread_start("reads", reads_twice, &ends[1], &t),
+                         0);
+        if (lap % 2) /* let it wait */
+            assert_int_equal(keel_thread_join(t, keel_after(KEEL_MS), NULL),
+                             -ETIMEDOUT);
+        keel_thread_cancel(t);
+        assert_int_equal(keel_fd_read(ends[0], &byte, 1, soon()), 1);
+        assert_int_equal(keel_thread_join(t, keel_after(KEEL_MS), NULL),
+                         -ETIMEDOUT);
+        assert_int_equal(keel_fd_write(ends[0], "x", 1, KEEL_NOW), 1);
+        assert_int_equal(keel_thread_join(t, KEEL_FOREVER, &result), 0);
+        assert_int_equal(result, 'x');
+    }
+}
+
 /* A number that another thread closes and the kernel gives out again must not
  * keep what this loop had learnt about it. */
 static void *close_in_thread(void *arg)
@@ -807,6 +848,7 @@ int main(void)
         CO(a_number_closed_by_a_thread_is_forgotten),
         CO(connections_are_made_and_accepted),
         TEST(closing_wakes_a_thread_that_waits),
+        TEST(a_cancel_wakes_a_thread_that_reads),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

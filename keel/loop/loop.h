@@ -213,10 +213,11 @@ int waiter_sleep_real(struct waiter *w, keel_ns span);
 
 /* ---- cancelling threads ---- */
 /* Of a thread that keel started; under `hold`, `waits` is what it sleeps on
- * and may be cancelled. */
+ * and may be cancelled, or `bell`, less one, an eventfd that it polls. */
 struct thread_stop {
     struct keel_waitlist hold;
     struct waiter *waits;
+    int bell;
     unsigned shields;
     bool cancelled;
 };
@@ -225,6 +226,8 @@ extern _Thread_local struct thread_stop *thread_stop_here
 /* -ECANCELED: it was asked before. */
 int thread_stop_begin(struct thread_stop *s, struct waiter *w);
 void thread_stop_end(struct thread_stop *s);
+/* The same for a poll; 0 for the bell ends it. */
+void thread_stop_bell(struct thread_stop *s, int bell_plus_one);
 bool thread_stop_asked(bool shielded_too);
 void thread_stop_shield(int by);
 

@@ -277,11 +277,22 @@ _Thread_local struct thread_stop *thread_stop_here;
 void keel_thread_cancel(struct keel_thread *t)
 {
     struct thread_stop *s = &t->stop;
+    const uint64_t one = 1;
 
     waitlist_hold(&s->hold);
     s->cancelled = true;
     if (s->waits && s->shields == 0 && waiter_leave(s->waits, CANCELLED))
         waiter_post(s->waits);
+    if (s->bell && s->shields == 0)
+        keel_assert(write(s->bell - 1, &one, sizeof(one)) > 0 ||
+                    errno == EAGAIN);
+    waitlist_drop(&s->hold);
+}
+
+void thread_stop_bell(struct thread_stop *s, int bell_plus_one)
+{
+    waitlist_hold(&s->hold);
+    s->bell = bell_plus_one;
     waitlist_drop(&s->hold);
 }
 
