@@ -195,7 +195,7 @@ CO_TEST(who_has_stopped_can_be_cancelled_and_times_out)
 
 CO_TEST(one_that_is_cancelled_before_it_begins_begins_and_is_cancelled)
 {
-    struct keel_event never = {0};
+    static struct keel_event never; /* is waited for when we have returned */
     struct keel_co *co = paused(sleeps, &never);
 
     keel_cancel(co);
