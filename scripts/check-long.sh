@@ -9,8 +9,9 @@
 #   faults    each operation of the seam fails, at its every occurrence, in the
 #             start of ferryd, in ferry's put and get, and in ferryd while it
 #             serves them; strace kills ferryd at each system call of a put and
-#             of a recovery; 200 kills at random under load; ten GiB of holes
-#             there and back; a hundred accounts at once in one shared space
+#             of a recovery; 200 kills at random under load; a GiB of data
+#             and ten of holes there and back; a hundred accounts at once in
+#             one shared space
 #   memcheck  the unit tests under valgrind, on the epoll poller
 #   fuzz      each parser's harness from its seeds, FUZZ_SECONDS each (60)
 #   soak      eight clients for SOAK_SECONDS (120): memory, descriptors and
@@ -98,7 +99,8 @@ for step in "$@"; do
         (cd tests/e2e && KEEL_TEST_LONG=1 FERRY_BUILD=$full \
             /usr/bin/python3 -m pytest -q -p no:cacheprovider -n "$(nproc)" --timeout 3600 \
             --junit-xml="$full/e2e.xml" test_faults.py test_kill.py \
-            test_crash.py test_put_races.py test_sparse.py test_users.py)
+            test_crash.py test_daemon.py test_put_races.py test_sparse.py \
+            test_users.py)
         add_tests "faults, kills and a hundred users" $?
         ;;
     memcheck)

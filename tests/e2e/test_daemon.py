@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """The daemon: starting, refusing to start, administration, stopping."""
+import filecmp
 import os
 import pathlib
 import signal
@@ -13,6 +14,7 @@ import pytest
 from ferry import BUILD, PASSWORD, PATIENCE, SANITIZED, Server, environment
 
 MIB = 1 << 20
+LARGE = (1024 if os.environ.get("KEEL_TEST_LONG") else 128) * MIB
 
 
 def ferryd(*args, status):
@@ -151,13 +153,20 @@ def test_idle_costs_no_cpu(server):
         assert cpu_ticks(server.process.pid) - before <= 1
 
 
-def test_a_gibibyte_leaves_the_server_small(server, tmp_path):
+def test_a_large_file_leaves_the_server_small(server, tmp_path):
+    """No two of its chunks are alike, nothing in it is a hole."""
     ada = server.member("ada")
-    big = tmp_path / "big"
+    big, back = tmp_path / "big", tmp_path / "back"
+    block = bytearray(os.urandom(32 * MIB))
     with open(big, "wb") as f:
-        f.truncate(512 * MIB)
+        for i in range(LARGE // len(block)):
+            block[::MIB] = bytes([i]) * (len(block) // MIB)
+            f.write(block)
     ada.run("put", big)
-    ada.run("get", ":/big", tmp_path / "back")
+    ada.run("get", ":/big", back)
+    assert filecmp.cmp(big, back, shallow=False)
+    big.unlink()
+    back.unlink()
     status = pathlib.Path(f"/proc/{server.process.pid}/status").read_text()
     peak = int(status.split("VmHWM:")[1].split()[0])
     if not SANITIZED:
@@ -182,12 +191,30 @@ def test_term_lets_a_transfer_finish(server, tmp_path):
         assert ada.names() == ["big"]
 
 
-def test_it_confines_itself(server):
-    """Landlock: nothing outside DATA, no execution, no new privileges."""
-    status = pathlib.Path(f"/proc/{server.process.pid}/status").read_text()
-    if "not confined" in server.log():
-        pytest.skip("this kernel has no Landlock")
-    assert "NoNewPrivs:\t1" in status
+def test_it_confines_itself(tmp_path):
+    """Landlock: what lies outside DATA and beside its settings is not read, not
+    even when the settings are a link to it, and nothing gives new rights."""
+    place, outside = tmp_path / "etc", tmp_path / "outside"
+    place.mkdir()
+    outside.mkdir()
+    conf, other = place / "ferryd.conf", outside / "other.conf"
+    conf.write_text("[server]\nconnections = 50\n")
+    other.write_text("[server]\nconnections = 60\n")
+    with Server(tmp_path, "--config", conf) as server:
+        if "not confined" in server.log():
+            pytest.skip("this kernel has no Landlock")
+        status = pathlib.Path(f"/proc/{server.process.pid}/status").read_text()
+        assert "NoNewPrivs:\t1" in status
+        conf.unlink()
+        conf.symlink_to(other)
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_log("Permission denied")
+        assert "settings: read again" not in server.log()
+        # The same words where it may read them.
+        conf.unlink()
+        conf.write_text(other.read_text())
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_log("settings: read again")
 
 
 def test_quit_prints_every_coroutine(server):
