@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "account/delay.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/queue.h>
 
+#include <keel/address.h>
 #include <keel/lock.h>
 
 enum { BUCKETS = 2048 };
@@ -56,45 +56,29 @@ void delays_free(struct delays *d)
 }
 
 /* ---- keys ------------------------------------------------------------------------ */
-/* The address of "1.2.3.4:5", "1.2.3.4", "[::1]:5" or "::1". */
-static void address_text(const char *peer, char *ret, size_t size)
+static void address_key(const struct keel_address *from, uint8_t ret[16])
 {
-    const char *end, *colon = strchr(peer, ':');
-    size_t n;
+    const struct keel_address a = keel_address_unmap(from);
 
-    if (*peer == '[') {
-        peer++;
-        end = strchr(peer, ']');
+    if (a.family == KEEL_V4) {
+        ret[10] = ret[11] = 0xff;
+        memcpy(ret + 12, a.bytes, 4);
     } else {
-        /* One colon is a port's; several are an IPv6 address's own. */
-        end = colon && !strchr(colon + 1, ':') ? colon : NULL;
+        /* Whoever has one address of a /64 has them all. */
+        memcpy(ret, a.bytes, 8);
     }
-    n = end ? (size_t)(end - peer) : strlen(peer);
-    if (n >= size)
-        n = size - 1;
-    memcpy(ret, peer, n);
-    ret[n] = '\0';
-    ret[strcspn(ret, "%")] = '\0'; /* fe80::1%eth0 */
 }
 
+/* A peer is "1.2.3.4:5", "1.2.3.4", "[::1]:5" or "::1". */
 void delay_key(const char *peer, const char *name, struct delay_key *ret)
 {
-    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
     struct delay_key key = {0};
-    char text[64];
+    struct keel_address a;
 
-    address_text(peer, text, sizeof text);
-    if (inet_pton(AF_INET6, text, key.address) == 1) {
-        /* Whoever has one address of a /64 has them all. */
-        if (memcmp(key.address, mapped, sizeof mapped) != 0)
-            memset(key.address + 8, 0, 8);
-    } else if (inet_pton(AF_INET, text, key.address + 12) == 1) {
-        memcpy(key.address, mapped, sizeof mapped);
-    } else {
-        /* A pipe or a socket of this machine: its name as it is. */
-        memset(key.address, 0, sizeof key.address);
-        memcpy(key.address, text, strnlen(text, sizeof key.address));
-    }
+    if (keel_address_parse(peer, &a) == 0 || keel_ip_parse(peer, &a) == 0)
+        address_key(&a, key.address);
+    else /* a pipe or a socket of this machine: its name as it is */
+        memcpy(key.address, peer, strnlen(peer, sizeof key.address));
     snprintf(key.name, sizeof key.name, "%s", name);
     *ret = key;
 }

@@ -3,14 +3,13 @@
  *
  * 1. address_parse splits the text; nothing is looked up.
  * 2. resolve turns it into targets: literals by themselves, names on the
- *    blocking pool, at most TARGETS of them, families in turn (RFC 8305 4).
+ *    blocking pool, at most
+ *    KEEL_RESOLVE_MOST of them, families in turn (RFC 8305 4).
  * 3. dial races the targets, one coroutine each; a plain thread tries them
  *    one after another. */
 #include <keel/net.h>
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <net/if.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -27,9 +26,11 @@
 #include <keel/lock.h>
 #include <keel/seam.h>
 
+#include "io/address_inside.h"
+#include "io/socket_inside.h"
+
 enum {
     HOST_BYTES = 256, /* a DNS name has at most 253, and the final zero */
-    TARGETS = 16,
     BACKLOG = 4096,
     /* A peer whose machine vanished is noticed after two minutes. */
     KEEP_IDLE_S = 60,
@@ -39,103 +40,50 @@ enum {
 /* RFC 8305 5: Connection Attempt Delay */
 #define ATTEMPT_DELAY (250 * KEEL_MS)
 
-/* Asks the fault hook; EINTR is no reason. */
-static int enter(enum keel_op op)
-{
-    int rc;
-
-    do
-        rc = keel_seam_enter(op, NULL);
-    while (rc == -EINTR);
-    return rc;
-}
-
 /* ---- addresses as text ----------------------------------------------------------- */
 
 struct address {
-    const char *unix_path; /* NULL: by host and port */
+    const char *unix_path;  /* NULL: by host and port */
+    struct keel_address ip; /* no address: by `host` */
     char host[HOST_BYTES];
-    bool literal6; /* host was in brackets */
     uint16_t port;
 };
 
-static int port_parse(const char *text, uint16_t *ret)
+static int unix_parse(const char *path, struct address *ret)
 {
-    unsigned port = 0;
-
-    if (!*text || strlen(text) > 5)
+    if (!*path)
         return -EINVAL;
-    for (; *text; text++) {
-        if (*text < '0' || *text > '9')
-            return -EINVAL;
-        port = port * 10 + (unsigned)(*text - '0');
-    }
-    if (port > UINT16_MAX)
-        return -EINVAL;
-    *ret = (uint16_t)port;
+    if (strlen(path) >= sizeof((struct sockaddr_un *)0)->sun_path)
+        return -ENAMETOOLONG;
+    *ret = (struct address){.unix_path = path};
     return 0;
 }
 
 static int address_parse(const char *text, struct address *ret)
 {
     struct address a = {0};
-    const char *colon, *host = text;
+    const char *colon = strrchr(text, ':');
     size_t size;
+    int rc;
 
-    if (!strncmp(text, "unix:", 5)) {
-        a.unix_path = text + 5;
-        if (!*a.unix_path)
-            return -EINVAL;
-        if (strlen(a.unix_path) >= sizeof((struct sockaddr_un *)0)->sun_path)
-            return -ENAMETOOLONG;
+    if (!strncmp(text, "unix:", 5))
+        return unix_parse(text + 5, ret);
+    if (keel_address_parse(text, &a.ip) == 0) {
+        a.port = a.ip.port;
         *ret = a;
         return 0;
     }
-    colon = strrchr(text, ':');
-    if (!colon)
+    if (!colon || text[0] == '[')
         return -EINVAL;
     size = (size_t)(colon - text);
-    a.literal6 = size >= 2 && text[0] == '[' && colon[-1] == ']';
-    if (a.literal6) {
-        host++;
-        size -= 2;
-    } else if (memchr(text, ':', size)) {
+    if (size == 0 || size >= sizeof a.host || memchr(text, ':', size))
         return -EINVAL; /* a v6 address wants brackets */
-    }
-    if (size == 0 || size >= sizeof a.host)
-        return -EINVAL;
-    memcpy(a.host, host, size);
+    memcpy(a.host, text, size);
+    rc = address_port_parse(colon + 1, &a.port);
+    if (rc < 0)
+        return rc;
     *ret = a;
-    return port_parse(colon + 1, &ret->port);
-}
-
-static void print_ip(const struct sockaddr *addr, char ret[KEEL_ADDRESS_BYTES])
-{
-    char host[INET6_ADDRSTRLEN] = "?", scope[IF_NAMESIZE + 1] = "";
-    const struct sockaddr_in6 *v6 = (const void *)addr;
-    const struct sockaddr_in *v4 = (const void *)addr;
-
-    if (addr->sa_family == AF_INET) {
-        (void)inet_ntop(AF_INET, &v4->sin_addr, host, sizeof host);
-        (void)snprintf(ret, KEEL_ADDRESS_BYTES, "%s:%u", host,
-                       ntohs(v4->sin_port));
-        return;
-    }
-    /* What a v6 socket says of a v4 peer: nobody wants to read that. */
-    if (IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr)) {
-        (void)inet_ntop(AF_INET, &v6->sin6_addr.s6_addr[12], host, sizeof host);
-        (void)snprintf(ret, KEEL_ADDRESS_BYTES, "%s:%u", host,
-                       ntohs(v6->sin6_port));
-        return;
-    }
-    (void)inet_ntop(AF_INET6, &v6->sin6_addr, host, sizeof host);
-    if (v6->sin6_scope_id) {
-        scope[0] = '%';
-        if (!if_indextoname(v6->sin6_scope_id, scope + 1))
-            scope[0] = '\0';
-    }
-    (void)snprintf(ret, KEEL_ADDRESS_BYTES, "[%s%s]:%u", host, scope,
-                   ntohs(v6->sin6_port));
+    return 0;
 }
 
 static void print_address(const struct sockaddr *addr, socklen_t size,
@@ -145,9 +93,10 @@ static void print_address(const struct sockaddr *addr, socklen_t size,
     size_t path = size > offsetof(struct sockaddr_un, sun_path)
                       ? size - offsetof(struct sockaddr_un, sun_path)
                       : 0;
+    struct keel_address ip;
 
-    if (addr->sa_family == AF_INET || addr->sa_family == AF_INET6)
-        print_ip(addr, ret);
+    if (keel_address_from_sockaddr(addr, size, &ip) == 0)
+        keel_address_print(&ip, ret);
     else if (addr->sa_family == AF_UNIX)
         (void)snprintf(ret, KEEL_ADDRESS_BYTES, "unix:%.*s", (int)path,
                        un->sun_path);
@@ -167,38 +116,13 @@ struct target {
     socklen_t size;
 };
 
-static bool literal4(const struct address *a, struct target *ret)
+static struct target target_of(const struct keel_address *ip)
 {
-    struct target t = {.size = sizeof t.addr.v4};
+    struct sockaddr_storage addr;
+    struct target t = {.size = keel_address_to_sockaddr(ip, &addr)};
 
-    if (a->literal6 || inet_pton(AF_INET, a->host, &t.addr.v4.sin_addr) != 1)
-        return false;
-    t.addr.v4.sin_family = AF_INET;
-    t.addr.v4.sin_port = htons(a->port);
-    *ret = t;
-    return true;
-}
-
-static bool literal6(const struct address *a, struct target *ret)
-{
-    struct target t = {.size = sizeof t.addr.v6};
-    char host[HOST_BYTES];
-    char *scope;
-
-    memcpy(host, a->host, sizeof host);
-    scope = strchr(host, '%');
-    if (scope) {
-        *scope++ = '\0';
-        t.addr.v6.sin6_scope_id = if_nametoindex(scope);
-        if (!t.addr.v6.sin6_scope_id)
-            return false;
-    }
-    if (inet_pton(AF_INET6, host, &t.addr.v6.sin6_addr) != 1)
-        return false;
-    t.addr.v6.sin6_family = AF_INET6;
-    t.addr.v6.sin6_port = htons(a->port);
-    *ret = t;
-    return true;
+    memcpy(&t.addr, &addr, t.size);
+    return t;
 }
 
 /* A name being looked up.  The C library's resolver cannot be interrupted, so
@@ -278,36 +202,30 @@ static int lookup_wait(struct lookup *l, keel_ns deadline)
 
 /* Takes the addresses with the families in turn, the resolver's first first:
  * a family that leads nowhere delays the other by one attempt only. */
-static int take_targets(const struct addrinfo *found, uint16_t port,
-                        struct target *ret)
+static int take_found(const struct addrinfo *found, uint16_t port,
+                      struct keel_address *ret, int room)
 {
     const struct addrinfo *at[2] = {found, found};
     int first = found ? found->ai_family : AF_UNSPEC;
     int count = 0;
 
-    for (int turn = 0; count < TARGETS && (at[0] || at[1]); turn = !turn) {
+    for (int turn = 0; count < room && (at[0] || at[1]); turn = !turn) {
         const struct addrinfo **ai = &at[turn];
-        struct target t = {0};
 
         while (*ai && ((*ai)->ai_family == first) != (turn == 0))
             *ai = (*ai)->ai_next;
         if (!*ai)
             continue;
-        if ((*ai)->ai_addrlen <= sizeof t.addr &&
-            ((*ai)->ai_family == AF_INET || (*ai)->ai_family == AF_INET6)) {
-            memcpy(&t.addr, (*ai)->ai_addr, (*ai)->ai_addrlen);
-            t.size = (*ai)->ai_addrlen;
-            /* the port lies at the same place in both */
-            t.addr.v4.sin_port = htons(port);
-            ret[count++] = t;
-        }
+        if (keel_address_from_sockaddr((*ai)->ai_addr, (*ai)->ai_addrlen,
+                                       &ret[count]) == 0)
+            ret[count++].port = port;
         *ai = (*ai)->ai_next;
     }
     return count;
 }
 
 static int resolve_name(const struct address *a, keel_ns deadline,
-                        struct target ret[TARGETS])
+                        struct keel_address *ret, int room)
 {
     struct lookup *l = keel_calloc(1, sizeof *l);
     int rc;
@@ -321,7 +239,7 @@ static int resolve_name(const struct address *a, keel_ns deadline,
     if (rc == 0)
         rc = l->rc;
     if (rc == 0) {
-        rc = take_targets(l->found, a->port, ret);
+        rc = take_found(l->found, a->port, ret, room);
         if (rc == 0)
             rc = -ENOENT;
     }
@@ -330,9 +248,43 @@ static int resolve_name(const struct address *a, keel_ns deadline,
 }
 
 /* Returns how many. */
-static int resolve(const struct address *a, keel_ns deadline,
-                   struct target ret[TARGETS])
+static int resolve_ip(const struct address *a, keel_ns deadline,
+                      struct keel_address *ret, int room)
 {
+    if (a->ip.family == KEEL_NO_ADDRESS)
+        return resolve_name(a, deadline, ret, room);
+    ret[0] = a->ip;
+    return 1;
+}
+
+int keel_resolve(const char *address, keel_ns deadline,
+                 struct keel_address *ret, size_t room)
+{
+    struct keel_address found[KEEL_RESOLVE_MOST];
+    struct address a;
+    int count;
+    int rc = address_parse(address, &a);
+
+    keel_assert(room > 0);
+    if (rc < 0)
+        return rc;
+    if (a.unix_path)
+        return -EINVAL;
+    if (room > KEEL_RESOLVE_MOST)
+        room = KEEL_RESOLVE_MOST;
+    count = resolve_ip(&a, deadline, found, (int)room);
+    if (count > 0)
+        memcpy(ret, found, (size_t)count * sizeof *ret);
+    return count;
+}
+
+/* Returns how many. */
+static int resolve(const struct address *a, keel_ns deadline,
+                   struct target ret[KEEL_RESOLVE_MOST])
+{
+    struct keel_address found[KEEL_RESOLVE_MOST];
+    int count;
+
     if (a->unix_path) {
         struct target t = {.size = sizeof t.addr.un};
 
@@ -341,11 +293,10 @@ static int resolve(const struct address *a, keel_ns deadline,
         ret[0] = t;
         return 1;
     }
-    if (literal4(a, ret))
-        return 1;
-    if (a->literal6)
-        return literal6(a, ret) ? 1 : -EINVAL;
-    return resolve_name(a, deadline, ret);
+    count = resolve_ip(a, deadline, found, KEEL_RESOLVE_MOST);
+    for (int i = 0; i < count; i++)
+        ret[i] = target_of(&found[i]);
+    return count;
 }
 
 /* ---- sockets as streams ----------------------------------------------------------------- */
@@ -353,9 +304,10 @@ static int resolve(const struct address *a, keel_ns deadline,
 struct socket {
     struct keel_stream stream;
     int fd;
-    /* Kept because a connection that is gone cannot be asked.  A unix peer
-     * has a family only. */
-    struct sockaddr_in6 peer;
+    int family;
+    /* Kept because a connection that is gone cannot be asked; none of a unix
+     * peer. */
+    struct keel_address peer;
 };
 
 static struct socket *socket_of(struct keel_stream *s)
@@ -427,7 +379,7 @@ static int socket_writev(struct keel_stream *s, const struct iovec *iov,
 
 static int socket_finish(struct keel_stream *s, keel_ns deadline)
 {
-    int rc = enter(KEEL_OP_SHUTDOWN);
+    int rc = socket_enter(KEEL_OP_SHUTDOWN);
 
     (void)deadline; /* the kernel has the bytes: there is nothing to wait for */
     if (rc < 0)
@@ -456,7 +408,7 @@ static const struct keel_stream_class socket_class = {
 };
 
 /* Takes the descriptor on success. */
-static int socket_new(int fd, const struct sockaddr *peer,
+static int socket_new(int fd, const struct sockaddr *peer, socklen_t size,
                       struct keel_stream **ret)
 {
     struct socket *s = keel_calloc(1, sizeof *s);
@@ -465,12 +417,8 @@ static int socket_new(int fd, const struct sockaddr *peer,
         return -ENOMEM;
     s->stream.is = &socket_class;
     s->fd = fd;
-    if (peer->sa_family == AF_INET)
-        memcpy(&s->peer, peer, sizeof(struct sockaddr_in));
-    else if (peer->sa_family == AF_INET6)
-        memcpy(&s->peer, peer, sizeof s->peer);
-    else
-        s->peer.sin6_family = peer->sa_family;
+    s->family = peer->sa_family;
+    (void)keel_address_from_sockaddr(peer, size, &s->peer);
     *ret = &s->stream;
     return 0;
 }
@@ -485,7 +433,7 @@ int keel_stream_from_fd(int fd, struct keel_stream **ret)
         return rc;
     if (getpeername(fd, (struct sockaddr *)&peer, &size) < 0)
         return -errno;
-    return socket_new(fd, (struct sockaddr *)&peer, ret);
+    return socket_new(fd, (struct sockaddr *)&peer, size, ret);
 }
 
 int keel_stream_peer(struct keel_stream *s, char ret[KEEL_ADDRESS_BYTES])
@@ -495,9 +443,11 @@ int keel_stream_peer(struct keel_stream *s, char ret[KEEL_ADDRESS_BYTES])
     int fd;
 
     if (s->is == &socket_class) {
-        const struct sockaddr *known = (void *)&socket_of(s)->peer;
-
-        print_address(known, 0, ret);
+        if (socket_of(s)->peer.family)
+            keel_address_print(&socket_of(s)->peer, ret);
+        else
+            (void)snprintf(ret, KEEL_ADDRESS_BYTES, "%s",
+                           socket_of(s)->family == AF_UNIX ? "unix:" : "?");
         return 0;
     }
     fd = keel_stream_fd(s);
@@ -535,20 +485,10 @@ static void set_options(int fd, int family)
 
 static int socket_open(int family)
 {
-    int rc = enter(KEEL_OP_SOCKET);
-    int fd;
+    int fd = socket_new_fd(family, SOCK_STREAM);
 
-    if (rc < 0)
-        return rc;
-    fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return -errno;
-    rc = keel_fd_adopt(fd);
-    if (rc < 0) {
-        keel_fd_close(fd);
-        return rc;
-    }
-    set_options(fd, family);
+    if (fd >= 0)
+        set_options(fd, family);
     return fd;
 }
 
@@ -651,7 +591,7 @@ static int race_run(struct race *r, struct keel_group *group,
 static int dial_race(const struct target *targets, int count, keel_ns deadline,
                      int *ret_which)
 {
-    struct attempt attempts[TARGETS];
+    struct attempt attempts[KEEL_RESOLVE_MOST];
     struct race r = {.targets = targets, .deadline = deadline, .winner = -1};
     struct keel_group *group = NULL;
     int rc;
@@ -696,7 +636,7 @@ static int dial_in_turn(const struct target *targets, int count,
 
 int keel_dial(const char *address, keel_ns deadline, struct keel_stream **ret)
 {
-    struct target targets[TARGETS];
+    struct target targets[KEEL_RESOLVE_MOST];
     struct address a;
     int count, which = 0;
     int rc = address_parse(address, &a);
@@ -717,7 +657,7 @@ int keel_dial(const char *address, keel_ns deadline, struct keel_stream **ret)
     if (rc >= 0) {
         int fd = rc;
 
-        rc = socket_new(fd, &targets[which].addr.any, ret);
+        rc = socket_new(fd, &targets[which].addr.any, targets[which].size, ret);
         if (rc < 0)
             keel_fd_close(fd);
     }
@@ -857,7 +797,7 @@ static bool any6(const struct target *t)
 int keel_listen(const char *address, struct keel_listener **ret)
 {
     keel_auto(listener) struct keel_listener *l = NULL;
-    struct target targets[TARGETS];
+    struct target targets[KEEL_RESOLVE_MOST];
     struct address a;
     int rc = address_parse(address, &a);
 
@@ -929,7 +869,7 @@ int keel_accept(struct keel_listener *l, keel_ns deadline,
 
     if (fd < 0)
         return fd;
-    rc = socket_new(fd, (struct sockaddr *)&peer, ret);
+    rc = socket_new(fd, (struct sockaddr *)&peer, sizeof peer, ret);
     if (rc < 0)
         keel_fd_close(fd);
     return rc;

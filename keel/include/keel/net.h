@@ -7,10 +7,8 @@
 #ifndef KEEL_NET_H
 #define KEEL_NET_H
 
+#include <keel/address.h>
 #include <keel/stream.h>
-
-/* "[" + V6 + scope + "]:" + port, or "unix:" + sun_path. */
-#define KEEL_ADDRESS_BYTES 128
 
 struct keel_listener;
 
@@ -25,6 +23,13 @@ struct keel_listener;
  * -ECONNREFUSED  and others of connect(2): of the last address tried */
 KEEL_API int keel_dial(const char *address, keel_ns deadline,
                        struct keel_stream **ret);
+
+/* The addresses of "HOST:PORT", with the port, families in turn, in the order
+ * to try them: at most `room`, and KEEL_RESOLVE_MOST.  Returns how many.
+ * Errors as keel_dial; a unix path has none: -EINVAL */
+enum { KEEL_RESOLVE_MOST = 16 };
+KEEL_API int keel_resolve(const char *address, keel_ns deadline,
+                          struct keel_address *ret, size_t room);
 
 /* SO_REUSEADDR is on; "[::]:PORT" serves both families; port 0 lets the kernel
  * choose.  A name's first address is taken.  A unix socket left by a dead
