@@ -270,6 +270,43 @@ static char *next_line(char *ret, int size, void *arg)
     return ret;
 }
 
+/* The section itself is none: its name is what was mistyped, not the key's. */
+static int unknown_section(struct reading *r, const char *section)
+{
+    const char *near = NULL;
+    unsigned least = UINT32_MAX;
+    char detail[PROBLEM_TEXT_BYTES];
+
+    for (size_t i = 0; i < r->count; i++) {
+        unsigned distance = text_distance(section, r->table[i].section);
+
+        if (distance < least) {
+            least = distance;
+            near = r->table[i].section;
+        }
+    }
+    if (!near)
+        snprintf(detail, sizeof detail, "[%s]", section);
+    else if (!*section)
+        snprintf(detail, sizeof detail, "above it, such as [%s]",
+                 r->table[0].section);
+    else
+        snprintf(detail, sizeof detail, "[%s]; the nearest one is [%s]",
+                 section, near);
+    r->failed = problem(r->why, SETTING_SECTION, .name = r->path,
+                        .limit = r->line, .detail = detail);
+    return r->failed;
+}
+
+static bool is_section(const struct reading *r, const char *section)
+{
+    for (size_t i = 0; i < r->count; i++) {
+        if (!strcmp(section, r->table[i].section))
+            return true;
+    }
+    return false;
+}
+
 static int unknown(struct reading *r, const char *section, const char *key)
 {
     const struct setting *near = NULL;
@@ -324,7 +361,10 @@ static int one_value(void *arg, const char *section, const char *key,
         if (!strcmp(section, r->table[i].section) &&
             !strcmp(key, r->table[i].key))
             return apply(r, &r->table[i], value) == 0;
-    unknown(r, section, key);
+    if (is_section(r, section))
+        unknown(r, section, key);
+    else
+        unknown_section(r, section);
     return 0;
 }
 

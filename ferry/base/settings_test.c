@@ -93,8 +93,9 @@ static void mistakes_name_line_and_limits(void **state)
          "F, line 3: there is no setting 'server.worker'; the nearest one is "
          "'server.workers'."},
         {"[valt]\nroom = 1m\n",
-         "F, line 2: there is no setting 'valt.room'; the nearest one is "
-         "'vault.room'."},
+         "F, line 2: there is no section [valt]; the nearest one is [vault]."},
+        {"room = 1m\n",
+         "F, line 1: there is no section above it, such as [server]."},
         {"[server]\nworkers = 65\n",
          "F, line 2: workers must be between 1 and 64."},
         {"[server]\nworkers = 99999999999999999999\n",

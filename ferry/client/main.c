@@ -6,6 +6,7 @@
 
 #include <keel/co.h>
 
+#include "base/environment.h"
 #include "base/streams.h"
 #include "client/cli.h"
 #include "client/interrupt.h"
@@ -55,7 +56,7 @@ static int command_run(struct cli *c, const struct command *k)
     if (rc >= 0)
         return rc;
     if (c->why->id == PROBLEM_NONE)
-        problem(c->why, INTERNAL, .errno_ = -rc, .detail = k->name);
+        run_failed(rc, k->name, c->why);
     cli_problem(c, c->why);
     return problem_exit_status(c->why);
 }
@@ -86,7 +87,7 @@ static int client(int argc, char **argv)
         cli_help(k, c.help ? stdout : stderr);
     if (c.help || !k)
         return c.help ? 0 : 2;
-    if (session_patience_check(&why) < 0)
+    if (session_patience_check(&why) < 0 || poller_check(&why) < 0)
         return bad_usage(&c, NULL);
     return command_run(&c, k);
 }

@@ -109,20 +109,66 @@ static int terminal_line(const char *prompt, bool echo, char *ret, size_t size)
     return rc;
 }
 
-/* Line `line`, 0 or 1, of a file. */
+#define FILE_BYTES (2 * PASSWORD_BYTES)
+
+/* To the end of a pipe, as of <(pass show ferry). */
+static ssize_t pipe_read(int fd, char *ret, size_t size)
+{
+    size_t have = 0;
+
+    while (have < size) {
+        ssize_t got = keel_fd_read(fd, ret + have, size - have, KEEL_FOREVER);
+
+        if (got < 0)
+            return got;
+        if (got == 0)
+            break;
+        have += (size_t)got;
+    }
+    return (ssize_t)have;
+}
+
+static ssize_t file_read(const char *path, char *ret, size_t size)
+{
+    int fd = keel_file_open_any(strcmp(path, "-") == 0 ? "/dev/stdin" : path,
+                                O_RDONLY | O_NOCTTY, 0);
+    struct statx st;
+    ssize_t got;
+
+    if (fd < 0)
+        return fd;
+    got = keel_file_stat(fd, NULL, &st);
+    if (got < 0 || S_ISREG(st.stx_mode) || S_ISDIR(st.stx_mode)) {
+        got = got < 0 ? got : keel_file_read(fd, ret, size, 0);
+        keel_file_close(fd);
+        return got;
+    }
+    got = keel_fd_adopt(fd);
+    if (got == 0)
+        got = pipe_read(fd, ret, size);
+    keel_fd_close(fd);
+    return got;
+}
+
+/* Line `line`, 0 or 1, of a file.  A pipe gives what is in it once, and 'passwd'
+ * asks twice: the second line is kept from the first time. */
 static int password_file(const char *path, unsigned line,
                          char ret[PASSWORD_BYTES], struct problem *why)
 {
-    keel_auto(file) int fd = keel_file_open_any(path, O_RDONLY, 0);
-    char text[PASSWORD_BYTES * 2], *at = text, *end;
+    static char kept[FILE_BYTES];
+    char text[FILE_BYTES], *at = text, *end;
     ssize_t size;
 
-    if (fd < 0)
-        return problem(why, FILE_LOCAL, .errno_ = -fd, .name = path);
-    size = keel_file_read(fd, text, sizeof(text) - 1, 0);
-    if (size < 0)
-        return problem(why, FILE_LOCAL, .errno_ = (int)-size, .name = path);
-    text[size] = 0;
+    if (line > 0 && kept[0]) {
+        memcpy(text, kept, sizeof(text));
+        keel_wipe(kept, sizeof(kept));
+    } else {
+        size = file_read(path, text, sizeof(text) - 1);
+        if (size < 0)
+            return problem(why, FILE_LOCAL, .errno_ = (int)-size, .name = path);
+        text[size] = 0;
+        memcpy(kept, text, (size_t)size + 1);
+    }
     for (unsigned i = 0; i < line && at; i++) {
         at = strchr(at, '\n');
         at = at ? at + 1 : NULL;

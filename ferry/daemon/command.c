@@ -10,6 +10,7 @@
 #include <keel/file.h>
 #include <keel/system.h>
 
+#include "base/environment.h"
 #include "base/log.h"
 #include "base/name.h"
 #include "daemon/data.h"
@@ -42,6 +43,42 @@ static const char *group_help(const char *word)
 bool command_is(const char *word)
 {
     return group_help(word) != NULL;
+}
+
+bool command_first(int argc, char **argv)
+{
+    char *word;
+    int at = 1;
+
+    for (; at < argc && argv[at][0] == '-'; at++) {
+        if (strcmp(argv[at], "--data") == 0)
+            at++;
+        else if (strncmp(argv[at], "--data=", 7) != 0 &&
+                 strcmp(argv[at], "--json") != 0)
+            return false;
+    }
+    if (at >= argc || !command_is(argv[at]))
+        return false;
+    word = argv[at];
+    memmove(argv + 2, argv + 1, (size_t)(at - 1) * sizeof(*argv));
+    argv[1] = word;
+    return true;
+}
+
+const char *command_near(const char *word)
+{
+    const char *near = NULL;
+    unsigned least = 3; /* further away it is no slip */
+
+    for (size_t i = 0; i < sizeof(groups) / sizeof(*groups); i++) {
+        unsigned distance = text_distance(word, groups[i].name);
+
+        if (distance < least) {
+            least = distance;
+            near = groups[i].name;
+        }
+    }
+    return near;
 }
 
 /* ---- options ------------------------------------------------------------------ */
@@ -276,8 +313,12 @@ static int order_parse(struct order *o, int argc, char **argv,
         return problem(why, USAGE, .detail = detail);
     }
     if (given & ~c->takes || (unsigned)(argc - optind) < c->least ||
-        (unsigned)(argc - optind) > c->most || !o->data)
+        (unsigned)(argc - optind) > c->most)
         return usage(c, why);
+    if (!o->data)
+        return problem(why, USAGE,
+                       .detail = "--data DIR is needed: the server's "
+                                 "directory");
     while (optind < argc)
         o->words[o->count++] = argv[optind++];
     *ret = c;
@@ -340,7 +381,7 @@ int command_run(int argc, char **argv, struct problem *why)
     if (rc == 0)
         rc = keel_run(command_main, &r);
     if (rc < 0 && why->id == PROBLEM_NONE)
-        problem(why, INTERNAL, .errno_ = -rc, .detail = "the loop");
+        run_failed(rc, "the loop", why);
     json_decref(o.scram);
     if (rc >= 0 && (fflush(stdout) != 0 || ferror(stdout)))
         rc = problem(why, FILE_LOCAL, .errno_ = EIO, .name = "standard output");

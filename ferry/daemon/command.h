@@ -57,6 +57,12 @@ extern const char help_user[], help_space[], help_invite[], help_sessions[],
 
 /* Whether argv[1] begins an administration command. */
 bool command_is(const char *word);
+/* Whether a command is what argv is about.  Its word may stand behind options
+ * that every command takes, as in `ferryd --data DIR user list`: it is moved
+ * to argv[1] before them. */
+bool command_first(int argc, char **argv);
+/* The command that was meant by a word that is none; or NULL. */
+const char *command_near(const char *word);
 /* argv from the group's word on.  Prints; returns 0, 1 after help, or a
  * problem. */
 int command_run(int argc, char **argv, struct problem *why);

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 #include "daemon/conf.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/address.h"
 #include "base/name.h"
 #include "daemon/command.h"
 
@@ -86,14 +89,63 @@ static int read_level(const struct setting *s, const char *value, void *field,
     return 0;
 }
 
-/* "ferry://" before it is fine; the address itself, or NULL. */
-static const char *listen_address(const char *word)
-{
-    static const char scheme[] = "ferry://";
+#define SCHEME "ferry://"
 
-    if (strncmp(word, scheme, sizeof(scheme) - 1) == 0)
-        word += sizeof(scheme) - 1;
-    return strstr(word, "://") || !strchr(word, ':') ? NULL : word;
+/* What is wrong with it, or NULL.  A host of digits and dots is an address, not
+ * a name that somebody's resolver might know. */
+static const char *listen_wrong(const char *address)
+{
+    const char *colon = strrchr(address, ':');
+    size_t size = colon ? (size_t)(colon - address) : 0;
+    char host[HOST_BYTES + 3];
+    struct in6_addr any;
+    char *end;
+
+    if (strstr(address, "://"))
+        return "has a scheme other than " SCHEME;
+    if (!colon || size == 0)
+        return "is not HOST:PORT, such as 127.0.0.1:9001 or [::]:9001";
+    if (strspn(colon + 1, "0123456789") != strlen(colon + 1) ||
+        strlen(colon + 1) - 1 > 4 || strtoul(colon + 1, &end, 10) > 65535)
+        return "has no port of 0 to 65535";
+    if (size >= sizeof(host))
+        return "has a host that is too long";
+    memcpy(host, address, size);
+    host[size] = 0;
+    if (host[0] == '[') {
+        if (host[size - 1] != ']')
+            return "has a [ without its ]";
+        host[size - 1] = 0;
+        host[strcspn(host, "%")] = 0; /* fe80::1%eth0 */
+        return inet_pton(AF_INET6, host + 1, &any) == 1
+                   ? NULL
+                   : "has no IPv6 address between its brackets";
+    }
+    if (strchr(host, ':'))
+        return "has an IPv6 address without brackets: [::1]:9001";
+    if (strspn(host, "0123456789.") == size &&
+        inet_pton(AF_INET, host, &any) != 1)
+        return "has a host that is no IPv4 address";
+    return NULL;
+}
+
+/* "ferry://" before it is fine: the address itself in `ret`. */
+static int listen_check(const char *word, const char **ret, char *ret_error,
+                        size_t error_size)
+{
+    const char *address = word, *wrong;
+    char shown[160];
+
+    if (strncmp(word, SCHEME, strlen(SCHEME)) == 0)
+        address += strlen(SCHEME);
+    wrong = listen_wrong(address);
+    if (wrong) {
+        text_escape(word, strnlen(word, 80), shown, sizeof(shown));
+        snprintf(ret_error, error_size, "'%s' %s", shown, wrong);
+        return -EINVAL;
+    }
+    *ret = address;
+    return 0;
 }
 
 static int read_listen(const struct setting *s, const char *value, void *field,
@@ -107,9 +159,14 @@ static int read_listen(const struct setting *s, const char *value, void *field,
         return -ENOMEM;
     for (char *word = strtok_r(words, " ", &rest); word;
          word = strtok_r(NULL, " ", &rest)) {
-        if (!listen_address(word))
-            return refuse(ret_error, error_size,
-                          "listen is HOST:PORT, several separated by blanks");
+        const char *address;
+        char error[256];
+        int rc = listen_check(word, &address, error, sizeof(error));
+
+        if (rc < 0) {
+            snprintf(ret_error, error_size, "listen: %.250s", error);
+            return rc;
+        }
         if (++count > CONF_LISTEN_MOST)
             return refuse(ret_error, error_size, "more than 16 listeners");
     }
@@ -292,10 +349,13 @@ static int conf_text(char **field, const char *value, struct problem *why)
 
 static int conf_listen(struct conf *c, const char *word, struct problem *why)
 {
-    const char *address = listen_address(word);
+    const char *address;
+    char error[240], detail[256];
 
-    if (!address)
-        return problem(why, USAGE, .detail = "--listen is HOST:PORT");
+    if (listen_check(word, &address, error, sizeof(error)) < 0) {
+        snprintf(detail, sizeof(detail), "--listen: %s", error);
+        return problem(why, USAGE, .detail = detail);
+    }
     if (c->listen_count == CONF_LISTEN_MOST)
         return problem(why, USAGE, .detail = "more than 16 --listen");
     c->listen[c->listen_count] = NULL;
@@ -441,11 +501,19 @@ static int conf_pass(struct conf *c, int argc, char **argv, bool first,
             return rc;
     }
     if (optind < argc) {
+        const char *near = command_near(argv[optind]);
         char word[128], detail[200];
 
         text_escape(argv[optind], strnlen(argv[optind], 60), word,
                     sizeof(word));
-        snprintf(detail, sizeof(detail), "'%s' is not a command", word);
+        if (command_is(argv[optind]))
+            snprintf(detail, sizeof(detail),
+                     "a command comes first: 'ferryd %s ... --data DIR'", word);
+        else if (near)
+            snprintf(detail, sizeof(detail),
+                     "'%s' is not a command; did you mean '%s'?", word, near);
+        else
+            snprintf(detail, sizeof(detail), "'%s' is not a command", word);
         return problem(why, USAGE, .detail = detail);
     }
     return 0;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/environment.h"
 #include "base/streams.h"
 #include "daemon/command.h"
 #include "daemon/serve.h"
@@ -13,9 +14,11 @@ static int daemon_or_command(int argc, char **argv)
     struct problem why = {0};
     char words[1024];
     const char *advice;
-    int rc = argc > 1 && command_is(argv[1])
-                 ? command_run(argc - 1, argv + 1, &why)
-                 : serve(argc, argv, &why);
+    int rc = poller_check(&why);
+
+    if (rc == 0)
+        rc = command_first(argc, argv) ? command_run(argc - 1, argv + 1, &why)
+                                       : serve(argc, argv, &why);
 
     if (rc >= 0)
         return 0;

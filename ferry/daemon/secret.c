@@ -98,14 +98,31 @@ static int secret_terminal(const char *account, char ret[LINE_BYTES],
     return rc < 0 ? problem(why, CANCELLED) : 0;
 }
 
+static int secret_pipe(int fd, const char *path, char ret[LINE_BYTES],
+                       struct problem *why)
+{
+    int rc = read_line(fd, false, ret);
+
+    if (rc == -EMSGSIZE)
+        return problem(why, USAGE, .detail = "the password is too long");
+    if (rc < 0)
+        return problem(why, FILE_LOCAL, .errno_ = -rc, .name = path);
+    return 0;
+}
+
 static int secret_file(const char *path, char ret[LINE_BYTES],
                        struct problem *why)
 {
     keel_auto(file) int fd = keel_file_open_any(path, O_RDONLY, 0);
+    struct statx st;
     ssize_t size;
 
     if (fd < 0)
         return problem(why, FILE_LOCAL, .errno_ = -fd, .name = path);
+    /* A pipe, as of <(pass show mara), is read from where it is. */
+    if (keel_file_stat(fd, NULL, &st) == 0 && !S_ISREG(st.stx_mode) &&
+        !S_ISDIR(st.stx_mode))
+        return secret_pipe(fd, path, ret, why);
     size = keel_file_read(fd, ret, LINE_BYTES - 1, 0);
     if (size < 0)
         return problem(why, FILE_LOCAL, .errno_ = (int)-size, .name = path);

@@ -21,6 +21,7 @@
 #include <keel/system.h>
 #include <keel/tls.h>
 
+#include "base/environment.h"
 #include "base/log.h"
 #include "daemon/admin.h"
 #include "daemon/conf.h"
@@ -93,17 +94,11 @@ static int server_listen(struct server *s, struct problem *why)
         return 0;
     for (unsigned i = 0; i < s->conf->listen_count; i++) {
         rc = listen_after(killed, s->conf->listen[i], &s->listeners[i]);
-        if (rc == -EINVAL) {
-            char detail[320];
-
-            snprintf(detail, sizeof(detail),
-                     "'%.256s' is no address to listen on; HOST:PORT is",
-                     s->conf->listen[i]);
-            return problem(why, USAGE, .detail = detail);
-        }
         if (rc < 0)
-            return problem(why, DATA_ACCESS, .errno_ = -rc,
-                           .name = s->conf->listen[i]);
+            return problem(why, LISTEN_FAILED, .errno_ = -rc,
+                           .name = s->conf->listen[i],
+                           .detail = rc == -ENOENT ? "the host has no address"
+                                                   : strerrordesc_np(-rc));
         s->listener_count++;
     }
     return 0;
@@ -614,7 +609,7 @@ static int server_serve(struct server *s, struct problem *why)
         keel_dump_on_signal(SIGQUIT);
         rc = keel_run(server_main, s);
         if (rc < 0 && why->id == PROBLEM_NONE)
-            problem(why, INTERNAL, .errno_ = -rc, .detail = "the loop");
+            run_failed(rc, "the loop", why);
     }
     keel_signals_close(s->signals);
     keel_listener_close(s->admin);

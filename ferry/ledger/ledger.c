@@ -23,6 +23,8 @@
 #include <keel/file.h>
 #include <keel/thread.h>
 
+#include "base/log.h"
+#include "base/name.h"
 #include "ledger/vfs.h"
 
 /* The log is written back this long after the last commit. */
@@ -43,6 +45,16 @@ int db_damaged(struct ledger *l, struct problem *why, const char *detail)
     if (why)
         *why = l->failure;
     return l->failed;
+}
+
+/* What SQLite found is for who mends databases: it goes to the log. */
+static int db_corrupt(struct ledger *l, struct problem *why, const char *said)
+{
+    char quoted[512];
+
+    log_error("file=ledger.db damaged: sqlite=%s",
+              text_quote_shown(said, quoted, sizeof quoted));
+    return db_damaged(l, why, DB_CORRUPT);
 }
 
 static bool sync_failed(int code)
@@ -82,7 +94,7 @@ int db_failed(struct ledger *l, struct problem *why)
     switch (code & 0xff) {
     case SQLITE_CORRUPT:
     case SQLITE_NOTADB:
-        return db_damaged(l, why, sqlite3_errmsg(l->db));
+        return db_corrupt(l, why, sqlite3_errmsg(l->db));
     case SQLITE_NOMEM:
         return problem(why, NO_MEMORY);
     case SQLITE_FULL:
@@ -458,7 +470,7 @@ static int check_pages(struct ledger *l, const char *pragma,
         sqlite3_step(q) != SQLITE_ROW)
         rc = db_failed(l, why);
     else if (strcmp((const char *)sqlite3_column_text(q, 0), "ok") != 0)
-        rc = db_damaged(l, why, (const char *)sqlite3_column_text(q, 0));
+        rc = db_corrupt(l, why, (const char *)sqlite3_column_text(q, 0));
     sqlite3_finalize(q);
     return rc;
 }

@@ -2,6 +2,8 @@
 /* Reading everything once: pages, references, sums, and what belongs to what. */
 #include <stdio.h>
 
+#include "base/log.h"
+#include "base/name.h"
 #include "ledger/ledger_db.h"
 
 /* Said, not acted on: whoever asked decides whether to stop. */
@@ -20,8 +22,13 @@ static int check_pages(struct ledger *l, struct problem *why)
     if (rc < 0)
         return rc;
     text = rc > 0 ? (const char *)sqlite3_column_text(q, 0) : NULL;
-    if (!text || strcmp(text, "ok") != 0)
-        return finding(why, text ? text : "its check says nothing");
+    if (!text || strcmp(text, "ok") != 0) {
+        char quoted[512];
+
+        log_error("file=ledger.db damaged: sqlite=%s",
+                  text_quote_shown(text ? text : "", quoted, sizeof quoted));
+        return finding(why, DB_CORRUPT);
+    }
     return 0;
 }
 

@@ -137,6 +137,8 @@ int db_text(struct ledger *l, sqlite3_stmt *q, int column, char *ret,
 /* A path into fresh memory, ended by NUL. */
 int db_path(struct ledger *l, sqlite3_stmt *q, int column, char **ret,
             struct problem *why);
+/* The words for what SQLite finds wrong in its own way. */
+#define DB_CORRUPT "parts of the file are not what was written"
 int db_damaged(struct ledger *l, struct problem *why, const char *detail);
 
 /* ---- ledger_schema.c ---------------------------------------------------------- */
