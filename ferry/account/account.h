@@ -189,16 +189,19 @@ int account_delete(struct accounts *a, const char *name, struct problem *why);
  * SPACE_NAME, SPACE_EXISTS, ACCOUNT_UNKNOWN */
 int space_add(struct accounts *a, const char *name, const char *owner,
               int64_t quota_bytes, int64_t quota_files, struct problem *why);
+/* The shared space of that name, for the operator: SPACE_NONE, as below. */
+int space_find(struct accounts *a, const char *name, struct ledger_space *ret,
+               struct problem *why);
 /* With its grants and unfinished uploads.
- * SPACE_UNKNOWN, SPACE_NOT_EMPTY, FILE_BUSY */
+ * SPACE_NONE, SPACE_NOT_EMPTY, FILE_BUSY */
 int space_delete(struct accounts *a, const char *name, struct problem *why);
 /* `name` is a space's, or with `home` an account's.
- * SPACE_UNKNOWN, ACCOUNT_UNKNOWN, REQUEST_INVALID (below 0) */
+ * SPACE_NONE, ACCOUNT_UNKNOWN, REQUEST_INVALID (below 0) */
 int space_quota(struct accounts *a, const char *name, bool home,
                 int64_t quota_bytes, int64_t quota_files, struct problem *why);
 /* `account` NULL: everybody.  `path` as people write it, "/" or "" for all of
  * the space.  `rights` of RIGHTS_ALL; 0 takes the grant away.
- * SPACE_UNKNOWN, ACCOUNT_UNKNOWN, NAME_INVALID ..., REQUEST_INVALID,
+ * SPACE_NONE, ACCOUNT_UNKNOWN, NAME_INVALID ..., REQUEST_INVALID,
  * GRANT_UNKNOWN */
 int grant_set(struct accounts *a, const char *space, const char *path,
               const char *account, unsigned rights, struct problem *why);

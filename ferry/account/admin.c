@@ -104,6 +104,20 @@ int account_delete(struct accounts *a, const char *name, struct problem *why)
     return rc;
 }
 
+int space_find(struct accounts *a, const char *name, struct ledger_space *ret,
+               struct problem *why)
+{
+    struct problem said = {0};
+    int rc = ledger_space_find(a->options.ledger, name, ret, &said);
+
+    /* People hear that there may be one in which they have no part. */
+    if (said.id == PROBLEM_SPACE_UNKNOWN)
+        return problem(why, SPACE_NONE, .name = name);
+    if (rc < 0 && why)
+        *why = said;
+    return rc;
+}
+
 /* ---- spaces -------------------------------------------------------------------------- */
 static int quota_check(int64_t bytes, int64_t files, struct problem *why)
 {
@@ -139,7 +153,7 @@ int space_delete(struct accounts *a, const char *name, struct problem *why)
     struct ledger_space s;
     int rc;
 
-    rc = ledger_space_find(a->options.ledger, name, &s, why);
+    rc = space_find(a, name, &s, why);
     if (rc < 0)
         return rc;
     rc = ledger_space_delete(a->options.ledger, s.id, why);
@@ -158,7 +172,7 @@ int space_quota(struct accounts *a, const char *name, bool home,
     if (rc < 0)
         return rc;
     rc = home ? account_id(a, name, &id, &s.id, why)
-              : ledger_space_find(a->options.ledger, name, &s, why);
+              : space_find(a, name, &s, why);
     if (rc < 0)
         return rc;
     return ledger_space_quota(a->options.ledger, s.id, quota_bytes, quota_files,
@@ -181,7 +195,7 @@ int grant_set(struct accounts *a, const char *space, const char *path,
                                  "and drop");
     rc = path_parse(path, strlen(path), &p, why);
     if (rc == 0)
-        rc = ledger_space_find(a->options.ledger, space, &s, why);
+        rc = space_find(a, space, &s, why);
     if (rc == 0 && account)
         rc = account_id(a, account, &g.account, &home, why);
     if (rc < 0)

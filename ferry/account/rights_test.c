@@ -470,7 +470,7 @@ static void a_change_holds_from_the_next_call_on(void **state)
     assert_int_equal(space_delete(h->accounts, "team", &why), 0);
     assert_false(may(h, &h->bob, "a", RIGHT_WRITE));
     assert_false(may(h, &h->ada, "a", RIGHT_WRITE));
-    assert_refused(space_delete(h->accounts, "team", &why), SPACE_UNKNOWN);
+    assert_refused(space_delete(h->accounts, "team", &why), SPACE_NONE);
 }
 
 static void who_was_withdrawn_is_found_out(void **state)
@@ -544,7 +544,7 @@ static void what_the_operator_asks_is_looked_at(void **state)
     assert_refused(space_add(a, "new", "nobody", 0, 0, &why), ACCOUNT_UNKNOWN);
     assert_refused(space_add(a, "new", "ada", -1, 0, &why), REQUEST_INVALID);
     assert_refused(space_quota(a, "team", false, 0, -1, &why), REQUEST_INVALID);
-    assert_refused(space_quota(a, "none", false, 0, 0, &why), SPACE_UNKNOWN);
+    assert_refused(space_quota(a, "none", false, 0, 0, &why), SPACE_NONE);
     assert_refused(space_quota(a, "team", true, 0, 0, &why), ACCOUNT_UNKNOWN);
     assert_int_equal(space_quota(a, "team", false, 10, 20, &why), 0);
     assert_int_equal(ledger_space_get(h->ledger, h->team, &s, &why), 0);
@@ -555,7 +555,7 @@ static void what_the_operator_asks_is_looked_at(void **state)
     assert_int_equal(s.quota_bytes, 30);
     assert_int_equal(s.quota_files, 40);
 
-    assert_refused(grant_set(a, "none", "", "bob", 1, &why), SPACE_UNKNOWN);
+    assert_refused(grant_set(a, "none", "", "bob", 1, &why), SPACE_NONE);
     assert_refused(grant_set(a, "team", "", "nobody", 1, &why),
                    ACCOUNT_UNKNOWN);
     assert_refused(grant_set(a, "team", "a/../b", "bob", 1, &why),

@@ -157,6 +157,37 @@ static const uint64_t *number_of(const struct problem *p, const char *place,
     return NULL;
 }
 
+/* "{limit:files}": a number and what is counted. */
+static const struct counted {
+    const char *name;
+    const char *one, *many;
+} counted[] = {
+    {"files", NP_("%llu file", "%llu files")},
+    {"connections", NP_("%llu connection", "%llu connections")},
+    {"characters", NP_("%llu character", "%llu characters")},
+    {"findings", NP_("%llu finding", "%llu findings")},
+    {"times", NP_("%llu time", "%llu times")},
+};
+
+/* What comes behind the colon of a place that counts; `ret_number` is the
+ * place's first part. */
+static const struct counted *counted_of(const char *place, size_t size,
+                                        size_t *ret_number)
+{
+    const char *colon = memchr(place, ':', size);
+
+    for (size_t i = 0; colon && i < sizeof counted / sizeof *counted; i++) {
+        size_t number = (size_t)(colon - place);
+
+        if (strlen(counted[i].name) != size - number - 1 ||
+            memcmp(counted[i].name, colon + 1, size - number - 1) != 0)
+            continue;
+        *ret_number = number;
+        return &counted[i];
+    }
+    return NULL;
+}
+
 static bool place_is(const char *place, size_t size, const char *name)
 {
     return strlen(name) == size && !memcmp(place, name, size);
@@ -169,7 +200,9 @@ static bool place_print(const struct problem *p, const char *place, size_t size,
 {
     static const char as_bytes[] = ":bytes";
     const size_t suffix = sizeof as_bytes - 1;
+    const struct counted *things;
     const uint64_t *number;
+    size_t digits = 0;
     char text[32];
 
     if (place_is(place, size, "name"))
@@ -193,6 +226,10 @@ static bool place_print(const struct problem *p, const char *place, size_t size,
              (number = number_of(p, place, size - suffix))) {
         text_bytes(*number, text);
         snprintf(ret, ret_size, "%s", text);
+    } else if ((things = counted_of(place, size, &digits)) &&
+               (number = number_of(p, place, digits))) {
+        snprintf(ret, ret_size, ngettext(things->one, things->many, *number),
+                 (unsigned long long)*number);
     } else {
         return false;
     }
@@ -234,6 +271,67 @@ void problem_sentence(const struct problem *p, char *ret, size_t size)
             /* "... did you mean 'x'?" ends the sentence itself. */
             if (stop_at(in) && ends(ret, at))
                 in += stop_at(in);
+        } else {
+            ret[at++] = *in++;
+        }
+    }
+    ret[at] = '\0';
+}
+
+/* The word that stands for a place where there are no values. */
+static const char *place_word(const char *place, size_t size)
+{
+    static const struct {
+        const char *place, *word;
+    } words[] = {{"name", N_("name")},    {"detail", N_("detail")},
+                 {"error", N_("reason")}, {"foreign", N_("code")},
+                 {"limit", N_("limit")},  {"used", N_("used")},
+                 {"bytes", N_("bytes")},  {"size", N_("size")},
+                 {"when", N_("time")}};
+
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        if (place_is(place, size, words[i].place))
+            return said(words[i].word);
+    }
+    return NULL;
+}
+
+/* "<limit>", or "<limit> files"; false: no such place. */
+static bool place_shape(const char *place, size_t size, char *ret,
+                        size_t ret_size)
+{
+    const char *colon = memchr(place, ':', size), *word, *many;
+    size_t first = colon ? (size_t)(colon - place) : size;
+    const struct counted *things = counted_of(place, size, &first);
+
+    word = place_word(place, first);
+    if (!word)
+        return false;
+    if (!things) {
+        snprintf(ret, ret_size, "<%s>", word);
+        return true;
+    }
+    many = ngettext(things->one, things->many, 2);
+    colon = strstr(many, "%llu");
+    keel_assert(colon);
+    snprintf(ret, ret_size, "%.*s<%s>%s", (int)(colon - many), many, word,
+             colon + 4);
+    return true;
+}
+
+void problem_shape(const char *sentence, char *ret, size_t size)
+{
+    const char *in = said(sentence);
+    size_t at = 0;
+
+    keel_assert(size > 0);
+    while (*in && at + 1 < size) {
+        const char *end = *in == '{' ? strchr(in, '}') : NULL;
+
+        if (end &&
+            place_shape(in + 1, (size_t)(end - in - 1), ret + at, size - at)) {
+            at += strlen(ret + at);
+            in = end + 1;
         } else {
             ret[at++] = *in++;
         }

@@ -63,6 +63,10 @@ void problem_sentence(const struct problem *p, char *ret, size_t size);
 /* What to do about it: the row's advice; "" when there is none. */
 const char *problem_advice(const struct problem *p);
 
+/* A row's sentence for who has no case at hand, in `ret`: each place is a word,
+ * "<limit>" or "<limit> files". */
+void problem_shape(const char *sentence, char *ret, size_t size);
+
 /* The record on the wire, with only the values that are set (not 0, not ""):
  *
  *     {"code": "quota.bytes", "error": "EDQUOT", "limit": 1, "used": 2,

@@ -118,10 +118,11 @@ int cmd_hash(struct cli *c)
 static void explain_one(struct cli *c, const struct problem_row *row)
 {
     const char *advice = row->advice[0] ? _(row->advice) : "";
+    char shape[1024];
 
-    cli_say(c, "%s\n    %s%s%s\n    Exit status %d.", row->code,
-            _(row->sentence), advice[0] ? "\n    " : "", advice,
-            row->exit_status);
+    problem_shape(row->sentence, shape, sizeof(shape));
+    cli_say(c, "%s\n    %s%s%s\n    Exit status %d.", row->code, shape,
+            advice[0] ? "\n    " : "", advice, row->exit_status);
     cli_json(c, json_pack("{s:s, s:s, s:s, s:i}", "code", row->code, "sentence",
                           row->sentence, "advice", row->advice, "exit",
                           row->exit_status));

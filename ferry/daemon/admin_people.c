@@ -8,6 +8,7 @@
  *     user.list     -> rows
  *     user.passwd   name, scram
  *     user.disable, user.enable, user.delete, user.quota   name
+ *                   -> last_admin: no administrator is left who can log in
  *
  * "scram" is what a server keeps of a password (secret.h): no password ever
  * crosses the socket. */
@@ -82,8 +83,9 @@ static int answer_invite(struct house *h, const json_t *request,
     rc = admin_invite(h, admin, (int64_t)uses, (int64_t)lifetime, 0, link, why);
     if (rc < 0)
         return rc;
-    log_info("made an invite%s, %llu uses",
-             admin ? " for an administrator" : "", (unsigned long long)uses);
+    log_info("made an invite%s, good for %llu account%s",
+             admin ? " for an administrator" : "", (unsigned long long)uses,
+             uses == 1 ? "" : "s");
     rc = admin_ok(json_pack("{s:s}", "link", link), ret_ok, why);
     keel_wipe(link, sizeof(link));
     return rc;
@@ -288,6 +290,39 @@ static int answer_passwd(struct house *h, const json_t *request,
     return admin_ok(json_pack("{s:s}", "name", a.name), ret_ok, why);
 }
 
+/* How many administrators can log in. */
+static int admins_count(struct house *h, int64_t *ret, struct problem *why)
+{
+    struct ledger_account *page = keel_calloc(PAGE, sizeof(*page));
+    char after[ACCOUNT_NAME_BYTES + 1] = "";
+    int64_t count = 0;
+    int got = PAGE, rc = page ? 0 : problem(why, NO_MEMORY);
+
+    while (rc == 0 && got == PAGE) {
+        got = ledger_account_list(h->ledger, after, page, PAGE, why);
+        for (int i = 0; i < got; i++)
+            count += page[i].admin && !page[i].disabled;
+        if (got < 0)
+            rc = got;
+        else if (got > 0)
+            memcpy(after, page[got - 1].name, sizeof(after));
+    }
+    keel_free(page);
+    if (rc == 0)
+        *ret = count;
+    return rc;
+}
+
+/* Whether what was just done to an account that was an active administrator
+ * left none.  It is done: that it cannot be counted is no failure of it. */
+static bool was_last(struct house *h, const struct ledger_account *a)
+{
+    int64_t left = 1;
+
+    return a->admin && !a->disabled && admins_count(h, &left, NULL) == 0 &&
+           left == 0;
+}
+
 static int disable(struct house *h, const json_t *request, bool disabled,
                    json_t **ret_ok, struct problem *why)
 {
@@ -303,9 +338,10 @@ static int disable(struct house *h, const json_t *request, bool disabled,
     if (disabled && h->native)
         native_kick_account(h->native, a.id, &bye);
     log_info("account=%s %s", a.name, disabled ? "disabled" : "enabled");
-    return admin_ok(
-        json_pack("{s:s, s:b}", "name", a.name, "disabled", disabled), ret_ok,
-        why);
+    return admin_ok(json_pack("{s:s, s:b, s:b}", "name", a.name, "disabled",
+                              disabled, "last_admin",
+                              disabled && was_last(h, &a)),
+                    ret_ok, why);
 }
 
 static int answer_disable(struct house *h, const json_t *request,
@@ -341,7 +377,9 @@ static int answer_delete(struct house *h, const json_t *request,
     if (h->native)
         native_kick_account(h->native, a.id, &bye);
     log_info("account=%s deleted", a.name);
-    return admin_ok(json_pack("{s:s}", "name", a.name), ret_ok, why);
+    return admin_ok(
+        json_pack("{s:s, s:b}", "name", a.name, "last_admin", was_last(h, &a)),
+        ret_ok, why);
 }
 
 /* A field that is not there leaves that half of the quota as it is. */

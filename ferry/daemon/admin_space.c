@@ -5,10 +5,13 @@
  *     space.list     -> rows
  *     space.grants   name (absent: all) -> rows
  *     space.grant    name, account (null: everybody), path, rights
- *     space.revoke   name, account, path
+ *     space.revoke   name, account, path -> rights (that were taken), left (what
+ *                    reaches the account by other grants: path, rights,
+ *                    everybody), more (that are not in left), owner
  *     space.quota    name, quota_bytes, quota_files
  *     space.delete   name
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -177,7 +180,7 @@ static int answer_grants(struct house *h, const json_t *request,
     } else {
         rc = field_space(request, &name, why);
         if (rc == 0)
-            rc = ledger_space_find(h->ledger, name, &s, why);
+            rc = space_find(h->accounts, name, &s, why);
         if (rc == 0)
             rc = grants_of(h, &s, &teller, why);
     }
@@ -186,21 +189,35 @@ static int answer_grants(struct house *h, const json_t *request,
 
 /* ---- changes ------------------------------------------------------------------- */
 
-static int grant(struct house *h, const json_t *request, unsigned rights,
-                 json_t **ret_ok, struct problem *why)
+/* A grant as it was asked for, and what stood there before. */
+struct granted {
+    const char *space, *who;   /* who NULL: everybody */
+    char path[PATH_BYTES + 2]; /* with its leading slash */
+    struct ledger_space in;
+    int64_t account; /* 0: everybody */
+    unsigned before; /* rights of the grant at `path`, 0: there is none */
+    unsigned more;   /* not in `left`, which is full */
+    json_t *left;    /* grants that reach `who` by other rows */
+};
+
+static int granted_read(struct house *h, const json_t *request,
+                        struct granted *ret, struct problem *why)
 {
     const json_t *account = json_object_get(request, "account");
     const json_t *where = json_object_get(request, "path");
     keel_auto(str) char *path = NULL;
-    const char *name, *who = NULL;
-    char words[64];
-    size_t size;
-    int rc = field_space(request, &name, why);
+    struct ledger_account a = {0};
+    struct path parsed;
+    size_t size = 0;
+    int rc = field_space(request, &ret->space, why);
 
+    if (rc == 0)
+        rc = space_find(h->accounts, ret->space, &ret->in, why);
     if (rc == 0 && !json_is_null(account)) {
-        rc = field_text(request, "account", 4 * ACCOUNT_NAME_BYTES, &who, why);
-        if (rc == 0)
-            rc = account_name_check(who, why);
+        rc = admin_account(h, request, "account", &a, why);
+        ret->who = json_string_value(account);
+        ret->account = a.id;
+        keel_wipe(&a, sizeof(a));
     }
     if (rc < 0)
         return rc;
@@ -209,22 +226,78 @@ static int grant(struct house *h, const json_t *request, unsigned rights,
     if (path && strlen(path) != size)
         return problem(why, NAME_INVALID, .name = path,
                        .detail = "it contains a NUL");
-    rc = grant_set(h->accounts, name, path ? path : "", who, rights, why);
+    rc = path_parse(path ? path : "", size, &parsed, why);
     if (rc < 0)
         return rc;
+    ret->path[0] = '/';
+    memcpy(ret->path + 1, parsed.text, parsed.size + 1u);
+    return 0;
+}
+
+/* How many other grants an answer names, and how long they may be: it is one
+ * message of at most 64 KiB, where a byte may take six. */
+#define LEFT_MOST 16
+#define LEFT_BYTES 500
+
+static int left_one(const struct ledger_grant *row, void *arg)
+{
+    struct granted *g = arg;
+    char rights[64], path[PATH_BYTES + 2];
+
+    if (row->account == g->account && strcmp(row->path, g->path + 1) == 0) {
+        g->before = row->rights;
+        return 0;
+    }
+    if (row->account != 0 && row->account != g->account)
+        return 0;
+    if (json_array_size(g->left) == LEFT_MOST ||
+        strlen(row->path) > LEFT_BYTES) {
+        g->more++;
+        return 0;
+    }
+    rights_print(row->rights, rights);
+    path[0] = '/';
+    memcpy(path + 1, row->path, strlen(row->path) + 1);
+    json_array_append_new(g->left,
+                          json_pack("{s:o, s:s, s:b}", "path",
+                                    text_to_json(path, strlen(path)), "rights",
+                                    rights, "everybody", row->account == 0));
+    return 0;
+}
+
+static int granted_look(struct house *h, struct granted *g, struct problem *why)
+{
+    g->left = json_array();
+    if (!g->left)
+        return problem(why, NO_MEMORY);
+    return ledger_grant_list(h->ledger, g->in.id, -1, left_one, g, why);
+}
+
+static json_t *granted_json(const struct granted *g, unsigned rights)
+{
+    char words[64];
+
     rights_print(rights, words);
-    log_info("space=%s %s%s: %s", name, who ? "account=" : "everybody",
-             who ? who : "", words);
-    return admin_ok(json_pack("{s:s, s:o, s:s}", "name", name, "account",
-                              who ? json_string(who) : json_null(), "rights",
-                              words),
-                    ret_ok, why);
+    return json_pack("{s:s, s:o, s:s, s:o}", "name", g->space, "account",
+                     g->who ? json_string(g->who) : json_null(), "rights",
+                     words, "path", text_to_json(g->path, strlen(g->path)));
+}
+
+static void granted_log(const struct granted *g, unsigned rights)
+{
+    char words[64], path[600];
+
+    rights_print(rights, words);
+    log_info("space=%s %s%s path=%s: %s", g->space,
+             g->who ? "account=" : "everybody", g->who ? g->who : "",
+             text_quote(g->path, strlen(g->path), path, sizeof(path)), words);
 }
 
 static int answer_grant(struct house *h, const json_t *request,
                         const struct teller *t, json_t **ret_ok,
                         struct problem *why)
 {
+    struct granted g = {0};
     const char *words;
     unsigned rights;
     int rc = field_text(request, "rights", 63, &words, why);
@@ -233,18 +306,57 @@ static int answer_grant(struct house *h, const json_t *request,
     if (rc < 0)
         return rc;
     if (rights_parse(words, &rights) < 0 || rights == 0)
-        return problem(why, REQUEST_INVALID,
-                       .detail = "rights are read, write, list, delete, drop, "
-                                 "separated by commas, or all");
-    return grant(h, request, rights, ret_ok, why);
+        return problem(why, RIGHTS_UNKNOWN, .name = words);
+    rc = granted_read(h, request, &g, why);
+    if (rc == 0)
+        rc = grant_set(h->accounts, g.space, g.path, g.who, rights, why);
+    if (rc < 0)
+        return rc;
+    granted_log(&g, rights);
+    return admin_ok(granted_json(&g, rights), ret_ok, why);
+}
+
+/* Says what was taken, and what they can do still: who takes a grant away wants
+ * somebody out, and another grant may let them in. */
+static int revoke(struct house *h, struct granted *g, json_t **ret_ok,
+                  struct problem *why)
+{
+    bool owner = g->who && g->in.owner == g->account;
+    char detail[80];
+    json_t *ok;
+    int rc = granted_look(h, g, why);
+
+    if (rc == 0 && g->before == 0 && owner) {
+        snprintf(detail, sizeof(detail), "%s, who owns the space,", g->who);
+        return problem(why, GRANT_UNKNOWN, .name = g->path, .detail = detail);
+    }
+    if (rc == 0)
+        rc = grant_set(h->accounts, g->space, g->path, g->who, 0, why);
+    if (rc < 0)
+        return rc;
+    granted_log(g, 0);
+    ok = granted_json(g, g->before);
+    if (!ok || json_object_set(ok, "left", g->left) < 0 ||
+        json_object_set_new(ok, "more", json_integer(g->more)) < 0 ||
+        json_object_set_new(ok, "owner", json_boolean(owner)) < 0) {
+        json_decref(ok);
+        ok = NULL;
+    }
+    return admin_ok(ok, ret_ok, why);
 }
 
 static int answer_revoke(struct house *h, const json_t *request,
                          const struct teller *t, json_t **ret_ok,
                          struct problem *why)
 {
+    struct granted g = {0};
+    int rc = granted_read(h, request, &g, why);
+
     (void)t;
-    return grant(h, request, 0, ret_ok, why);
+    if (rc == 0)
+        rc = revoke(h, &g, ret_ok, why);
+    json_decref(g.left);
+    return rc;
 }
 
 static int answer_quota(struct house *h, const json_t *request,
@@ -257,7 +369,7 @@ static int answer_quota(struct house *h, const json_t *request,
 
     (void)t;
     if (rc == 0)
-        rc = ledger_space_find(h->ledger, name, &s, why);
+        rc = space_find(h->accounts, name, &s, why);
     if (rc == 0)
         rc = admin_quota(request, &s, why);
     if (rc == 0)

@@ -150,7 +150,9 @@ static int run_check(struct order *o)
         return problem(o->why, CHECK_FOUND, .used = (uint64_t)unrepaired,
                        .limit = (uint64_t)findings);
     if (!o->json && findings > 0)
-        printf("All %lld findings were repaired.\n", (long long)findings);
+        printf(findings == 1 ? "The finding was repaired.\n"
+                             : "All %lld findings were repaired.\n",
+               (long long)findings);
     else if (!o->json)
         puts("All is as it should be.");
     return 0;

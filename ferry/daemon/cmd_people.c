@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "daemon/command.h"
 #include "daemon/table.h"
@@ -13,7 +14,8 @@ const char help_user[] =
     "                        [--bytes SIZE] [--files N] --data DIR\n"
     "       ferryd user list --data DIR\n"
     "       ferryd user passwd NAME [--password-file FILE] --data DIR\n"
-    "       ferryd user disable|enable|delete NAME --data DIR\n"
+    "       ferryd user disable|enable NAME --data DIR\n"
+    "       ferryd user delete NAME [--yes] --data DIR\n"
     "       ferryd user quota NAME [--bytes SIZE] [--files N] --data DIR\n"
     "\n"
     "People and their homes.  A password is typed at the terminal, or is the\n"
@@ -30,11 +32,14 @@ const char help_user[] =
     "runs\n"
     "  --bytes SIZE           the home's quota: \"10 GiB\", 512k; 0: none\n"
     "  --files N              and in files; 0: none\n"
+    "  --yes                  delete: is not asked at a terminal\n"
     "  --json                 one object a line\n"
     "  --help\n"
     "\n"
     "  disable   ends their sessions and lets them in no more; all is kept\n"
-    "  delete    for good; a home that has files is refused\n"
+    "  delete    for good, with devices, grants and unfinished uploads; a "
+    "home\n"
+    "            or space of theirs that has files is refused\n"
     "\n"
     "Examples:\n"
     "  ferryd user add mara --data /srv/ferry\n"
@@ -209,6 +214,7 @@ static int list_row(const json_t *row, void *arg)
     table_bytes(t, row_number(row, "reserved_bytes"), true);
     table_bytes(t, row_number(row, "quota_bytes"), true);
     table_number(t, row_number(row, "used_files"));
+    table_quota(t, row_number(row, "quota_files"));
     table_number(t, row_number(row, "devices"));
     table_when(t, row_number(row, "created"));
     return t->failed ? -ENOMEM : 0;
@@ -216,9 +222,9 @@ static int list_row(const json_t *row, void *arg)
 
 static int run_list(struct order *o)
 {
-    static const char *const heads[] = {"NAME",        "STATE",   ">USED",
-                                        ">UNFINISHED", ">QUOTA",  ">FILES",
-                                        ">DEVICES",    "CREATED", NULL};
+    static const char *const heads[] = {
+        "NAME",   "STATE",  ">USED",    ">UNFINISHED", ">QUOTA",
+        ">FILES", ">QUOTA", ">DEVICES", "CREATED",     NULL};
     struct table t;
     int rc;
 
@@ -240,9 +246,38 @@ static int run_passwd(struct order *o)
     return tell(o, request, "has the new password");
 }
 
+/* Nobody is shut out of the server by it, but people who look for an
+ * administrator find none. */
+static void tell_last(const json_t *ok)
+{
+    if (!row_true(ok, "last_admin"))
+        return;
+    fflush(stdout);
+    fprintf(stderr,
+            "ferryd: %s was the last administrator who can log in; 'ferryd "
+            "user add NAME --admin' or 'ferryd user enable NAME' gives "
+            "another.\n",
+            row_text(ok, "name"));
+}
+
+static int tell_loss(struct order *o, json_t *request, const char *done)
+{
+    json_t *ok = NULL;
+    int rc = command_ask(o, request, NULL, NULL, &ok);
+
+    if (rc == 0 && o->json)
+        rc = command_print(ok, o->why);
+    else if (rc == 0)
+        printf("%s: %s\n", row_text(ok, "name"), done);
+    if (rc == 0)
+        tell_last(ok);
+    json_decref(ok);
+    return rc;
+}
+
 static int run_disable(struct order *o)
 {
-    return tell(o, about(o, "user.disable"), "disabled");
+    return tell_loss(o, about(o, "user.disable"), "disabled");
 }
 
 static int run_enable(struct order *o)
@@ -250,9 +285,91 @@ static int run_enable(struct order *o)
     return tell(o, about(o, "user.enable"), "enabled");
 }
 
+/* One row of a list, by its name. */
+struct picking {
+    const char *name;
+    json_t *row;
+};
+
+static int pick_row(const json_t *row, void *arg)
+{
+    struct picking *p = arg;
+
+    if (!p->row && strcmp(row_text(row, "name"), p->name) == 0)
+        p->row = json_deep_copy(row);
+    return 0;
+}
+
+static const char *plural(int64_t n)
+{
+    return n == 1 ? "" : "s";
+}
+
+/* What goes with an account, as a question. */
+static void delete_question(const json_t *row, char *ret, size_t size)
+{
+    int64_t devices = row_number(row, "devices");
+    int64_t reserved = row_number(row, "reserved_bytes");
+    char unfinished[64] = "", room[32];
+
+    text_bytes((uint64_t)reserved, room);
+    if (reserved > 0)
+        snprintf(unfinished, sizeof(unfinished), ", unfinished uploads of %s",
+                 room);
+    snprintf(ret, size,
+             "Delete %s for good, with %lld device%s%s, and every grant and "
+             "invite of theirs? [y/N] ",
+             row_text(row, "name"), (long long)devices, plural(devices),
+             unfinished);
+}
+
+/* At a terminal a person is asked; a script meant what it said. */
+static int delete_sure(struct order *o)
+{
+    struct picking p = {o->words[0], NULL};
+    char question[400], answer[16] = "";
+    int rc;
+
+    if (o->yes || !isatty(0) || !isatty(2))
+        return 0;
+    rc = command_ask(o, json_pack("{s:s}", "do", "user.list"), pick_row, &p,
+                     NULL);
+    /* Unknown ones, and homes that have files, are refused below. */
+    if (rc < 0 || !p.row || row_number(p.row, "used_files") > 0) {
+        json_decref(p.row);
+        return rc;
+    }
+    delete_question(p.row, question, sizeof(question));
+    json_decref(p.row);
+    fputs(question, stderr);
+    if (!fgets(answer, sizeof(answer), stdin) ||
+        (answer[0] != 'y' && answer[0] != 'Y'))
+        return problem(o->why, CANCELLED);
+    return 0;
+}
+
 static int run_delete(struct order *o)
 {
-    return tell(o, about(o, "user.delete"), "deleted");
+    int rc = delete_sure(o);
+
+    return rc < 0 ? rc : tell_loss(o, about(o, "user.delete"), "deleted");
+}
+
+static int tell_quota(struct order *o, json_t *request)
+{
+    char quota[96];
+    json_t *ok = NULL;
+    int rc = command_ask(o, request, NULL, NULL, &ok);
+
+    if (rc == 0)
+        quota_text(row_number(ok, "quota_bytes"), row_number(ok, "quota_files"),
+                   quota, sizeof(quota));
+    if (rc == 0 && o->json)
+        rc = command_print(ok, o->why);
+    else if (rc == 0)
+        printf("%s: quota: %s\n", row_text(ok, "name"), quota);
+    json_decref(ok);
+    return rc;
 }
 
 static int run_quota(struct order *o)
@@ -260,7 +377,7 @@ static int run_quota(struct order *o)
     if (o->quota_bytes < 0 && o->quota_files < 0)
         return problem(o->why, USAGE,
                        .detail = "a quota needs --bytes, --files or both");
-    return tell(o, about(o, "user.quota"), "has the new quota");
+    return tell_quota(o, about(o, "user.quota"));
 }
 
 const struct command people_commands[] = {
@@ -278,7 +395,7 @@ const struct command people_commands[] = {
      "NAME [--password-file FILE]"},
     {"user", "disable", 1, 1, 0, run_disable, "NAME"},
     {"user", "enable", 1, 1, 0, run_enable, "NAME"},
-    {"user", "delete", 1, 1, 0, run_delete, "NAME"},
+    {"user", "delete", 1, 1, TAKES_YES, run_delete, "NAME [--yes]"},
     {"user", "quota", 1, 1, TAKES_QUOTA, run_quota,
      "NAME [--bytes SIZE] [--files N]"},
     {0},

@@ -46,7 +46,9 @@ const char help_space[] =
 /* A request that names a space, with all that was given. */
 static json_t *about(const struct order *o, const char *what)
 {
-    json_t *j = json_pack("{s:s, s:s}", "do", what, "name", o->words[0]);
+    /* People see it as @NAME, and write it so. */
+    json_t *j = json_pack("{s:s, s:s}", "do", what, "name",
+                          o->words[0] + (o->words[0][0] == '@'));
 
     if (j && o->quota_bytes >= 0)
         json_object_set_new(j, "quota_bytes", json_integer(o->quota_bytes));
@@ -70,6 +72,90 @@ static int tell(struct order *o, json_t *request, const char *done)
         printf("@%s: %s\n", row_text(ok, "name"), done);
     json_decref(ok);
     return rc;
+}
+
+/* What a request did, for people: `ok` is its answer. */
+typedef void telling(const json_t *ok);
+
+static int ask(struct order *o, json_t *request, telling *say)
+{
+    json_t *ok = NULL;
+    int rc = command_ask(o, request, NULL, NULL, &ok);
+
+    if (rc == 0 && o->json)
+        rc = command_print(ok, o->why);
+    else if (rc == 0)
+        say(ok);
+    json_decref(ok);
+    return rc;
+}
+
+static void path_print(const json_t *of)
+{
+    keel_auto(str) char *text = NULL;
+    char shown[1024];
+    size_t size = 0;
+
+    if (text_from_json(json_object_get(of, "path"), PATH_BYTES + 2, &text,
+                       &size) < 0)
+        return;
+    text_escape(text, size, shown, sizeof(shown));
+    fputs(shown, stdout);
+}
+
+static const char *whom(const json_t *ok)
+{
+    const char *account = row_text(ok, "account");
+
+    return account[0] ? account : "everybody";
+}
+
+static void say_granted(const json_t *ok)
+{
+    printf("@%s: granted to %s: %s at ", row_text(ok, "name"), whom(ok),
+           row_text(ok, "rights"));
+    path_print(ok);
+    putchar('\n');
+}
+
+/* What is left is said for one account: it may be in by another door. */
+static void say_revoked(const json_t *ok)
+{
+    const json_t *left = json_object_get(ok, "left"), *one;
+    int64_t more = row_number(ok, "more");
+    size_t i;
+
+    printf("@%s: revoked from %s: %s at ", row_text(ok, "name"), whom(ok),
+           row_text(ok, "rights"));
+    path_print(ok);
+    putchar('\n');
+    if (row_true(ok, "owner"))
+        printf("@%s: %s owns it, and has every right\n", row_text(ok, "name"),
+               whom(ok));
+    else if (json_array_size(left) == 0 && more == 0)
+        printf("@%s: %s has no other grant in it\n", row_text(ok, "name"),
+               whom(ok));
+    json_array_foreach(left, i, one)
+    {
+        printf("@%s: %s still has %s at ", row_text(ok, "name"), whom(ok),
+               row_text(one, "rights"));
+        path_print(one);
+        puts(row_true(one, "everybody") && row_text(ok, "account")[0]
+                 ? ", as everybody has"
+                 : "");
+    }
+    if (more > 0)
+        printf("@%s: and %lld more; 'ferryd space grants' lists them\n",
+               row_text(ok, "name"), (long long)more);
+}
+
+static void say_quota(const json_t *ok)
+{
+    char quota[96];
+
+    quota_text(row_number(ok, "quota_bytes"), row_number(ok, "quota_files"),
+               quota, sizeof(quota));
+    printf("@%s: quota: %s\n", row_text(ok, "name"), quota);
 }
 
 static int print_row(const json_t *row, void *arg)
@@ -110,15 +196,16 @@ static int list_row(const json_t *row, void *arg)
     table_bytes(t, row_number(row, "reserved_bytes"), true);
     table_bytes(t, row_number(row, "quota_bytes"), true);
     table_number(t, row_number(row, "used_files"));
+    table_quota(t, row_number(row, "quota_files"));
     table_number(t, row_number(row, "grants"));
     return t->failed ? -ENOMEM : 0;
 }
 
 static int run_list(struct order *o)
 {
-    static const char *const heads[] = {"NAME",        "OWNER",  ">USED",
-                                        ">UNFINISHED", ">QUOTA", ">FILES",
-                                        ">GRANTS",     NULL};
+    static const char *const heads[] = {"NAME",        "OWNER",   ">USED",
+                                        ">UNFINISHED", ">QUOTA",  ">FILES",
+                                        ">QUOTA",      ">GRANTS", NULL};
 
     return list(o, json_pack("{s:s}", "do", "space.list"), heads, list_row,
                 "no shared spaces");
@@ -161,6 +248,10 @@ static int grant_words(struct order *o, unsigned rest, json_t *request)
         return problem(o->why, USAGE,
                        .detail = "which account, or --everybody; see 'ferryd "
                                  "space --help'");
+    if (!o->everybody && o->words[1][0] == '@')
+        return problem(o->why, USAGE,
+                       .detail = "rights are an account's, or --everybody's; "
+                                 "what begins with @ is a space");
     if (request)
         json_object_set_new(request, "account",
                             o->everybody ? json_null()
@@ -180,7 +271,7 @@ static int run_grant(struct order *o)
     if (request)
         json_object_set_new(request, "rights",
                             json_string(o->words[o->count - 1]));
-    return tell(o, request, "granted");
+    return ask(o, request, say_granted);
 }
 
 static int run_revoke(struct order *o)
@@ -192,7 +283,7 @@ static int run_revoke(struct order *o)
         json_decref(request);
         return rc;
     }
-    return tell(o, request, "revoked");
+    return ask(o, request, say_revoked);
 }
 
 static int run_quota(struct order *o)
@@ -200,7 +291,7 @@ static int run_quota(struct order *o)
     if (o->quota_bytes < 0 && o->quota_files < 0)
         return problem(o->why, USAGE,
                        .detail = "a quota needs --bytes, --files or both");
-    return tell(o, about(o, "space.quota"), "has the new quota");
+    return ask(o, about(o, "space.quota"), say_quota);
 }
 
 static int run_delete(struct order *o)

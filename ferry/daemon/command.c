@@ -99,7 +99,8 @@ enum {
     USES,
     EXPIRES,
     BYTES,
-    FILES
+    FILES,
+    YES
 };
 static const struct option options[] = {
     {"data", required_argument, NULL, DATA},
@@ -118,6 +119,7 @@ static const struct option options[] = {
     {"expires", required_argument, NULL, EXPIRES},
     {"bytes", required_argument, NULL, BYTES},
     {"files", required_argument, NULL, FILES},
+    {"yes", no_argument, NULL, YES},
     {NULL, 0, NULL, 0},
 };
 
@@ -147,6 +149,8 @@ static unsigned takers(int option)
         return TAKES_USES;
     case EXPIRES:
         return TAKES_EXPIRES;
+    case YES:
+        return TAKES_YES;
     case BYTES:
     case FILES:
         return TAKES_QUOTA;
@@ -220,6 +224,9 @@ static int order_option(struct order *o, int option, struct problem *why)
         return 0;
     case REPAIR:
         o->repair = true;
+        return 0;
+    case YES:
+        o->yes = true;
         return 0;
     case USES:
         return option_value(setting_number, "uses", 1, INVITE_USES_MOST, optarg,

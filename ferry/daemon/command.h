@@ -19,7 +19,7 @@
 /* What the command line said. */
 struct order {
     const char *data, *public_address, *password_file, *path, *owner;
-    bool json, prometheus, admin, invite, everybody, repair;
+    bool json, prometheus, admin, invite, everybody, repair, yes;
     int64_t uses, lifetime_s;
     int64_t quota_bytes, quota_files; /* -1: not given */
     char *words[WORDS_MOST];
@@ -42,6 +42,7 @@ enum {
     TAKES_USES = 1 << 9,
     TAKES_EXPIRES = 1 << 10,
     TAKES_QUOTA = 1 << 11,
+    TAKES_YES = 1 << 12,
 };
 struct command {
     const char *group, *name; /* name NULL: the group is the command */

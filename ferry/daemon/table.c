@@ -72,6 +72,14 @@ void table_bytes(struct table *t, int64_t n, bool zero_is_none)
     table_shown(t, shown);
 }
 
+void table_quota(struct table *t, int64_t n)
+{
+    if (n > 0)
+        table_number(t, n);
+    else
+        table_shown(t, "-");
+}
+
 void table_when(struct table *t, int64_t seconds)
 {
     time_t when = (time_t)seconds;
@@ -138,6 +146,23 @@ int table_print(const struct table *t, const char *none)
                    c + 1 == t->columns);
     }
     return 0;
+}
+
+void quota_text(int64_t bytes, int64_t files, char *ret, size_t size)
+{
+    char room[32];
+
+    text_bytes((uint64_t)bytes, room);
+    if (bytes > 0 && files > 0)
+        snprintf(ret, size, "%s, %lld file%s", room, (long long)files,
+                 files == 1 ? "" : "s");
+    else if (files > 0)
+        snprintf(ret, size, "%lld file%s, no limit of bytes", (long long)files,
+                 files == 1 ? "" : "s");
+    else if (bytes > 0)
+        snprintf(ret, size, "%s, no limit of files", room);
+    else
+        snprintf(ret, size, "none");
 }
 
 const char *row_text(const json_t *row, const char *key)

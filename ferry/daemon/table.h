@@ -25,6 +25,8 @@ void table_text(struct table *t, const char *text);
 /* The same for what is safe for a terminal already. */
 void table_shown(struct table *t, const char *shown);
 void table_number(struct table *t, int64_t n);
+/* A limit: 0, which is none, is "-". */
+void table_quota(struct table *t, int64_t n);
 /* "1.5 GiB"; 0 is "-" where it means none. */
 void table_bytes(struct table *t, int64_t n, bool zero_is_none);
 /* A date, "-" for 0. */
@@ -37,5 +39,8 @@ int table_print(const struct table *t, const char *none);
 const char *row_text(const json_t *row, const char *key);
 int64_t row_number(const json_t *row, const char *key);
 bool row_true(const json_t *row, const char *key);
+
+/* "10 GiB, 5 files": what a quota allows, for people. */
+void quota_text(int64_t bytes, int64_t files, char *ret, size_t size);
 
 #endif

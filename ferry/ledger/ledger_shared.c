@@ -134,7 +134,7 @@ static int space_end(struct ledger *l, int64_t space, const char *name,
 {
     static const enum sql steps[] = {SQL_GRANT_DROP_SPACE, SQL_DRAFT_DROP_SPACE,
                                      SQL_SPACE_DROP};
-    int64_t files;
+    int64_t files, bytes;
     int rc;
 
     {
@@ -144,10 +144,11 @@ static int space_end(struct ledger *l, int64_t space, const char *name,
         if (rc < 0)
             return rc;
         files = sqlite3_column_int64(q, 0);
+        bytes = sqlite3_column_int64(q, 1);
     }
     if (files > 0)
         return problem(why, SPACE_NOT_EMPTY, .name = name,
-                       .used = (uint64_t)files);
+                       .used = (uint64_t)files, .bytes = (uint64_t)bytes);
     rc = change_none_in(l, space, name, why);
     for (size_t i = 0; rc >= 0 && i < sizeof steps / sizeof *steps; i++)
         rc = db_run(l, steps[i], why, "i", space);

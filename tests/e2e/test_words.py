@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: MIT
 """What is said when a word, an option, a setting or a variable is not right."""
+import json
 import os
 import re
 import shutil
 import subprocess
 
+import pexpect
 import pytest
 
 from ferry import BUILD, PASSWORD, PATIENCE, Server, environment
+from ferry import ROOT as TREE
 
 ROOT = ["--allow-root"] if os.geteuid() == 0 else []
 
@@ -172,3 +175,173 @@ def test_a_password_file_may_be_a_pipe(running, tmp_path):
                                 f"'{PASSWORD}')")
     assert "Logged in" in bash('echo "another one, long" | "$B/ferry" login '
                                '"bo@$A" --password-file -')
+
+
+# ---- one and many, and what a code stands for
+
+
+def test_codes_are_explained_without_braces(tmp_path):
+    out = subprocess.run([str(BUILD / "ferry"), "explain"], text=True,
+                         env=environment(FERRY_HOME=tmp_path),
+                         capture_output=True, check=True).stdout
+    assert "{" not in out and "}" not in out
+    assert "The space holds <limit>; <used> are used, <bytes> are held" in out
+    assert "The space holds <limit> files, and has them." in out
+    assert "{" not in (TREE / "docs/errors.md").read_text()
+    out = subprocess.run([str(BUILD / "ferry"), "explain", "quota.files"],
+                         text=True, capture_output=True, check=True,
+                         env=environment(FERRY_HOME=tmp_path, LC_ALL="",
+                                         LANG="zh_CN.UTF-8",
+                                         LANGUAGE="zh_CN")).stdout
+    assert "{" not in out and "<上限> 个文件" in out
+
+
+def test_one_file_is_not_files(running, tmp_path):
+    ada = running.member("ada")
+    bo = running.member("bo")
+    for name in ("a", "b"):
+        (tmp_path / name).write_text(name)
+    running.admin("user", "quota", "ada", "--files", "1")
+    ada.run("put", tmp_path / "a")
+    said = ada.run("put", tmp_path / "b", status=1).err
+    assert "The space holds 1 file, and has them" in said
+    bo.run("put", tmp_path / "a", tmp_path / "b")
+    data = ["--data", running.data]
+    assert "has 1 file, 1 byte." in ferryd("user", "delete", "ada", *data,
+                                           status=1)[1]
+    assert "has 2 files, 2 bytes." in ferryd("user", "delete", "bo", *data,
+                                             status=1)[1]
+    assert "has 1 character;" in ferryd("user", "passwd", "bo", *data,
+                                        stdin="x\n", status=1)[1]
+
+
+# ---- what the operator is answered
+
+
+def people(server, *names):
+    for name in names:
+        ferryd("user", "add", name, "--data", server.data,
+               stdin=PASSWORD + "\n")
+
+
+def test_who_is_not_there_is_named(stopped):
+    people(stopped, "ada")
+    stopped.admin("space", "add", "team", "--owner", "ada")
+    data = ["--data", stopped.data]
+    for args in (["grant", "nope", "ada", "read"], ["revoke", "nope", "ada"],
+                 ["quota", "nope", "--files", "1"], ["delete", "nope"],
+                 ["grants", "nope"]):
+        _, err = ferryd("space", *args, *data, status=1)
+        assert "There is no space @nope." in err
+        assert "'ferryd space list' lists them" in err and "ferry spaces" not in err
+    for args in (["space", "grant", "team", "zed", "read"],
+                 ["space", "add", "more", "--owner", "zed"],
+                 ["user", "disable", "zed"], ["user", "delete", "zed"],
+                 ["user", "quota", "zed", "--files", "1"]):
+        _, err = ferryd(*args, *data, status=1)
+        assert "There is no account zed." in err and "user list" in err
+    _, err = ferryd("space", "grant", "team", "@team", "read", *data, status=2)
+    assert "begins with @ is a space" in err
+    _, err = ferryd("space", "grant", "team", "ada", "dance", *data, status=1)
+    assert "'dance' is not a list of rights: read, write" in err
+    # As people see its name.
+    out, _ = ferryd("space", "quota", "@team", "--files", "1", *data)
+    assert out == "@team: quota: 1 file, no limit of bytes\n"
+
+
+def test_answers_say_what_was_given_to_whom(stopped):
+    people(stopped, "ada", "bo")
+    admin = stopped.admin
+    admin("space", "add", "team", "--owner", "ada")
+    assert admin("space", "grant", "team", "bo", "read,list", "--path",
+                 "inbox//") == "@team: granted to bo: read,list at /inbox\n"
+    assert admin("space", "grant", "team", "--everybody", "drop") == \
+        "@team: granted to everybody: drop at /\n"
+    assert admin("user", "quota", "bo", "--bytes", "1 GiB") == \
+        "bo: quota: 1 GiB, no limit of files\n"
+    assert admin("user", "quota", "bo", "--files", "7") == \
+        "bo: quota: 1 GiB, 7 files\n"
+    assert admin("user", "quota", "bo", "--files", "0", "--bytes", "0") == \
+        "bo: quota: none\n"
+
+
+def test_a_revoked_account_is_told_by_what_it_is_in_still(stopped):
+    people(stopped, "ada", "bo")
+    admin = stopped.admin
+    admin("space", "add", "team", "--owner", "ada")
+    admin("space", "grant", "team", "bo", "read,write")
+    admin("space", "grant", "team", "bo", "write", "--path", "/x")
+    admin("space", "grant", "team", "ada", "list")
+    admin("space", "grant", "team", "--everybody", "list")
+    assert admin("space", "revoke", "team", "bo") == (
+        "@team: revoked from bo: read,write at /\n"
+        "@team: bo still has list at /, as everybody has\n"
+        "@team: bo still has write at /x\n")
+    assert admin("space", "revoke", "team", "--everybody") == (
+        "@team: revoked from everybody: list at /\n"
+        "@team: everybody has no other grant in it\n")
+    assert admin("space", "revoke", "team", "bo", "--path", "/x") == (
+        "@team: revoked from bo: write at /x\n"
+        "@team: bo has no other grant in it\n")
+    assert "ada owns it, and has every right" in admin("space", "revoke",
+                                                       "team", "ada")
+    _, err = ferryd("space", "revoke", "team", "ada", "--data", stopped.data,
+                    status=1)
+    assert "ada, who owns the space, has no grant at /" in err
+    admin("space", "grant", "team", "bo", "read")
+    admin("space", "grant", "team", "bo", "read", "--path", "y")
+    told = json.loads(admin("space", "revoke", "team", "bo", "--json"))
+    assert told["rights"] == "read" and told["left"] == [
+        {"path": "/y", "rights": "read", "everybody": False}]
+
+
+def test_a_quota_of_files_is_listed(stopped):
+    people(stopped, "ada")
+    admin = stopped.admin
+    admin("space", "add", "team", "--owner", "ada", "--files", "31")
+    admin("user", "quota", "ada", "--files", "17")
+    for what, quota in (("user", "17"), ("space", "31")):
+        head, row = admin(what, "list").splitlines()
+        assert re.search(r"FILES +QUOTA", head)
+        assert re.search(rf" 0 +{quota} ", row)
+
+
+def test_the_last_administrator_is_missed(stopped):
+    people(stopped, "bo")
+    data = ["--data", stopped.data]
+    for name in ("ada", "eve"):
+        ferryd("user", "add", name, "--admin", *data, stdin=PASSWORD + "\n")
+    for args, last in ((["disable", "eve"], False), (["disable", "bo"], False),
+                       (["disable", "ada"], True), (["enable", "ada"], False),
+                       (["delete", "eve"], False), (["delete", "ada"], True)):
+        out, err = ferryd("user", *args, *data)
+        assert ("was the last administrator who can log in" in err) == last
+        assert args[1] in out
+
+
+def test_deleting_asks_at_a_terminal(stopped):
+    people(stopped, "ada", "bo")
+
+    def delete(*more):
+        return pexpect.spawn(
+            str(BUILD / "ferryd"), ["user", "delete", *more, "--data",
+                                    str(stopped.data)],
+            env=environment(), timeout=PATIENCE, encoding="utf-8")
+
+    child = delete("ada")
+    child.expect(r"Delete ada for good, with 0 devices, and every grant and "
+                 r"invite of theirs\? \[y/N\] ")
+    child.sendline("")
+    child.expect("cancelled")
+    child.expect(pexpect.EOF)
+    child.close()
+    assert child.exitstatus == 1
+    child = delete("ada")
+    child.expect("y/N")
+    child.sendline("y")
+    child.expect("ada: deleted")
+    child.expect(pexpect.EOF)
+    child = delete("bo", "--yes")
+    child.expect("bo: deleted")
+    child.expect(pexpect.EOF)
+    assert "nobody yet" in stopped.admin("user", "list")
