@@ -14,12 +14,15 @@
 #ifndef FERRY_LOG_H
 #define FERRY_LOG_H
 
-#include <keel/base.h>
+#include <keel/log.h>
 
-enum log_level { LOG_ERROR, LOG_WARN, LOG_INFO, LOG_DEBUG };
-const char *log_level_name(enum log_level level);
-/* -EINVAL */
-int log_level_parse(const char *word, enum log_level *ret);
+#define log_level keel_log_level
+#define LOG_ERROR KEEL_LOG_ERROR
+#define LOG_WARN KEEL_LOG_WARN
+#define LOG_INFO KEEL_LOG_INFO
+#define LOG_DEBUG KEEL_LOG_DEBUG
+#define log_level_name keel_log_level_name
+#define log_level_parse keel_log_level_parse
 
 /* Standard error and LOG_INFO until told otherwise; under a service manager's
  * journal (JOURNAL_STREAM) lines have a <N> prefix instead of time and level.
@@ -30,11 +33,11 @@ void log_open(int fd, enum log_level most);
  * any time, by one thread.  On an error all stays as it was. */
 int log_file(const char *path);
 /* Whether a line of that level is written, for those that cost something. */
-bool log_wanted(enum log_level level);
+#define log_wanted(level) keel_log_wanted(NULL, (level))
 /* At any time. */
-void log_most(enum log_level most);
+#define log_most(level) keel_log_most(NULL, (level))
 /* Lines dropped since the start. */
-uint64_t log_dropped(void);
+#define log_dropped() keel_log_dropped(NULL)
 /* `file` is __FILE__. */
 void log_line(enum log_level level, const char *file, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

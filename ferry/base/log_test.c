@@ -105,7 +105,7 @@ static void a_stuck_reader_never_blocks_and_learns_what_it_missed(void **state)
     char expected[300];
 
     snprintf(expected, sizeof expected,
-             "time=2026-01-02T03:04:05.678Z level=warn sub=base log: %d lines "
+             "time=2026-01-02T03:04:05.678Z level=warn log: %d lines "
              "were dropped for want of room\n"
              "time=2026-01-02T03:04:05.678Z level=info sub=base after it\n",
              20000 - lines);

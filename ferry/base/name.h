@@ -66,9 +66,7 @@ char *text_quote_shown(const char *in, char *ret, size_t size);
 /* "1.5 GiB", "2 MiB" when it is just that; "17 bytes" below 1 KiB. */
 void text_bytes(uint64_t bytes, char ret[32]);
 
-/* The bytes of the UTF-8 character at the start of `bytes`; 0: it is none
- * (RFC 3629: no overlong forms, no surrogates). */
-size_t text_utf8(const void *bytes, size_t size);
+#define text_utf8 keel_utf8
 /* How many letters must change to make `b` of `a`: to guess what was meant.
  * Looks at the first 63 bytes of each. */
 unsigned text_distance(const char *a, const char *b);

@@ -550,20 +550,19 @@ int keel_fd_poll(int fd, short events, keel_ns deadline)
 
 /* ---- ownership ------------------------------------------------------------------------------- */
 
-/* A peer that is gone is -EPIPE, not the end of the process. */
-static void ignore_once(void)
-{
-    struct sigaction old;
-
-    if (sigaction(SIGPIPE, NULL, &old) == 0 && old.sa_handler == SIG_DFL)
-        (void)signal(SIGPIPE, SIG_IGN);
-}
-
+/* A peer that is gone is -EPIPE, not the end of the process.  Not by
+ * pthread_once: a signal handler may log while its thread is in here.  To do it
+ * twice does no harm. */
 void ignore_sigpipe(void)
 {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    static atomic_bool done;
+    struct sigaction old;
 
-    (void)pthread_once(&once, ignore_once);
+    if (atomic_load_explicit(&done, memory_order_relaxed))
+        return;
+    if (sigaction(SIGPIPE, NULL, &old) == 0 && old.sa_handler == SIG_DFL)
+        (void)signal(SIGPIPE, SIG_IGN);
+    atomic_store_explicit(&done, true, memory_order_relaxed);
 }
 
 int keel_fd_adopt(int fd)

@@ -88,6 +88,15 @@ static inline void keel_auto_str(char **p)
     keel_free(*p);
 }
 
+/* ---- text ---------------------------------------------------------------- */
+/* Bytes of the character of UTF-8 (RFC 3629) that `bytes` begin with; 0: they
+ * begin with none. */
+KEEL_API size_t keel_utf8(const void *bytes, size_t size);
+/* The same if a terminal draws that character and does nothing else: 0 for
+ * control characters, ends of lines, and marks that turn the direction of the
+ * text around them. */
+KEEL_API size_t keel_utf8_shown(const void *bytes, size_t size);
+
 /* ---- byte order ---------------------------------------------------------- */
 static inline void keel_be32_put(uint8_t *p, uint32_t v)
 {
