@@ -2,7 +2,9 @@
 #include <keel/future.h>
 
 #include <errno.h>
+#include <string.h>
 
+#include "future_inside.h"
 #include "loop/loop.h"
 
 /*   PENDING --start--> RUNNING --set--> DONE
@@ -10,35 +12,20 @@
  *      +--cancel--> CANCELLED_                 both ends are "done" */
 enum { PENDING, RUNNING, DONE, GIVEN_UP };
 
-struct callback {
-    struct callback *next;
+struct future_callback {
+    struct future_callback *next;
     void (*fn)(struct keel_future *f, void *arg);
     void *arg;
 };
 
 /* Somebody waits over several: one of these in each of them. */
-struct watch {
-    struct watch *next, *prev;
+struct future_watch {
+    struct future_watch *next, *prev;
     struct many *many;
     bool counted; /* the future was done when we came, or is since */
     /* For keel_completed, under its hold. */
     struct keel_future *future;
-    struct watch *done_next;
-};
-
-/* Invariants between calls, under the hold of `waiters`:
- *   result and value are set once, before state becomes DONE
- *   callbacks and watches are empty once it is done and the fulfiller has
- *     taken them
- * refs: the two owners. */
-struct keel_future {
-    struct keel_waitlist waiters;
-    uint32_t state;
-    _Atomic uint32_t refs;
-    int result;
-    void *value;
-    struct callback *callbacks, **callbacks_tail;
-    struct watch *watches;
+    struct future_watch *done_next;
 };
 
 /* One wait over several.  Under its own hold, taken inside a future's. */
@@ -52,7 +39,7 @@ struct many {
     /* For keel_completed, whose takers wait in `hold`: those done and not yet
      * taken, in order. */
     bool one_by_one;
-    struct watch *done_first, **done_last;
+    struct future_watch *done_first, **done_last;
 };
 
 static void hold(struct keel_future *f)
@@ -70,29 +57,62 @@ static bool over(const struct keel_future *f)
     return f->state == DONE || f->state == GIVEN_UP;
 }
 
+void future_init(struct keel_future *f, uint32_t refs,
+                 void (*release)(struct keel_future *f))
+{
+    memset(f, 0, sizeof *f);
+    atomic_init(&f->refs, refs);
+    f->release = release;
+}
+
 int keel_future_new(struct keel_future **ret)
 {
-    struct keel_future *f = keel_calloc(1, sizeof *f);
+    struct keel_future *f = keel_alloc(sizeof *f);
 
     if (!f)
         return -ENOMEM;
-    atomic_init(&f->refs, 2);
-    f->callbacks_tail = &f->callbacks;
+    future_init(f, 2, NULL);
     *ret = f;
     return 0;
 }
 
+/* Out of the ring; the oldest first, NULL at the end. */
+static struct future_callback *callbacks_take(struct keel_future *f)
+{
+    struct future_callback *youngest = f->callbacks, *oldest;
+
+    if (!youngest)
+        return NULL;
+    oldest = youngest->next;
+    youngest->next = NULL;
+    f->callbacks = NULL;
+    return oldest;
+}
+
+static void callbacks_add(struct keel_future *f, struct future_callback *c)
+{
+    struct future_callback *youngest = f->callbacks;
+
+    c->next = youngest ? youngest->next : c;
+    if (youngest)
+        youngest->next = c;
+    f->callbacks = c;
+}
+
 void keel_future_free(struct keel_future *f)
 {
-    struct callback *next;
+    struct future_callback *next;
 
     if (!f || atomic_fetch_sub(&f->refs, 1) > 1)
         return;
-    for (struct callback *c = f->callbacks; c; c = next) {
+    for (struct future_callback *c = callbacks_take(f); c; c = next) {
         next = c->next;
         keel_free(c);
     }
-    keel_free(f);
+    if (f->release)
+        f->release(f);
+    else
+        keel_free(f);
 }
 
 /* ---- the end ---- */
@@ -110,7 +130,7 @@ static bool satisfied(const struct many *m, size_t total_left)
 }
 
 /* Under the future's hold. */
-static void watch_tell(struct watch *w, int result)
+static void watch_tell(struct future_watch *w, int result)
 {
     struct many *m = w->many;
 
@@ -133,19 +153,17 @@ static void watch_tell(struct watch *w, int result)
 static void conclude(struct keel_future *f, uint32_t state, int result,
                      void *value)
 {
-    struct callback *c, *next;
+    struct future_callback *c, *next;
 
     f->result = result;
     f->value = value;
     f->state = state;
-    for (struct watch *w = f->watches; w; w = w->next)
+    for (struct future_watch *w = f->watches; w; w = w->next)
         watch_tell(w, result);
     waitlist_wake_all(&f->waiters);
     /* Who adds one while these run must come after them: the list stays
      * `callbacks` until it is found empty. */
-    while ((c = f->callbacks)) {
-        f->callbacks = NULL;
-        f->callbacks_tail = &f->callbacks;
+    while ((c = callbacks_take(f))) {
         drop(f);
         for (; c; c = next) {
             next = c->next;
@@ -214,17 +232,16 @@ bool keel_future_running(struct keel_future *f)
 int keel_future_on_done(struct keel_future *f,
                         void (*fn)(struct keel_future *f, void *arg), void *arg)
 {
-    struct callback *c;
+    struct future_callback *c;
 
     if (!keel_future_done(f)) {
         c = keel_alloc(sizeof *c);
         if (!c)
             return -ENOMEM;
-        *c = (struct callback){.fn = fn, .arg = arg};
+        *c = (struct future_callback){.fn = fn, .arg = arg};
         hold(f);
         if (!over(f)) {
-            *f->callbacks_tail = c;
-            f->callbacks_tail = &c->next;
+            callbacks_add(f, c);
             drop(f);
             return 0;
         }
@@ -265,7 +282,7 @@ static bool seen_before(struct keel_future *const *f, size_t i)
 }
 
 /* Watches `f`, or counts it if it is done. */
-static void watch_begin(struct keel_future *f, struct watch *w)
+static void watch_begin(struct keel_future *f, struct future_watch *w)
 {
     hold(f);
     if (over(f)) {
@@ -281,12 +298,13 @@ static void watch_begin(struct keel_future *f, struct watch *w)
 }
 
 /* Returns whether it was done. */
-static bool watch_end(struct keel_future *f, struct watch *w)
+static bool watch_end(struct keel_future *f, struct future_watch *w)
 {
     bool listed;
 
     hold(f);
-    for (struct watch *at = f->watches; (listed = at != NULL) && at != w;)
+    for (struct future_watch *at = f->watches;
+         (listed = at != NULL) && at != w;)
         at = at->next;
     if (listed) {
         if (w->prev)
@@ -317,7 +335,7 @@ static int many_sleep(struct many *m, keel_ns deadline)
 int keel_future_wait(struct keel_future *const *f, size_t count,
                      enum keel_future_until until, keel_ns deadline)
 {
-    struct watch few[16], *w = few;
+    struct future_watch few[16], *w = few;
     struct many m = {.until = until};
     int rc, done = 0;
 
@@ -327,7 +345,7 @@ int keel_future_wait(struct keel_future *const *f, size_t count,
             return -ENOMEM;
     }
     for (size_t i = 0; i < count; i++) {
-        w[i] = (struct watch){.many = seen_before(f, i) ? NULL : &m};
+        w[i] = (struct future_watch){.many = seen_before(f, i) ? NULL : &m};
         m.left += w[i].many != NULL;
     }
     waiter_arm(&m.waiter, "futures");
@@ -349,7 +367,7 @@ struct keel_completed {
     struct many many;
     size_t count;
     size_t to_give; /* under many.hold */
-    struct watch watches[];
+    struct future_watch watches[];
 };
 
 int keel_completed_new(struct keel_future *const *f, size_t count,
@@ -393,7 +411,7 @@ int keel_completed_next(struct keel_completed *c, keel_ns deadline,
                         struct keel_future **ret)
 {
     struct many *m = &c->many;
-    struct watch *w;
+    struct future_watch *w;
     int rc;
 
     waitlist_hold(&m->hold);

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/* Inside keel: a future as part of something larger, as a pool's job is. */
+#ifndef KEEL_FUTURE_INSIDE_H
+#define KEEL_FUTURE_INSIDE_H
+
+#include <stdatomic.h>
+
+#include <keel/future.h>
+#include <keel/lock.h>
+
+struct future_callback;
+struct future_watch;
+
+/* Invariants between calls, under the hold of `waiters`:
+ *   result and value are set once, before state becomes DONE
+ *   callbacks and watches are empty once it is done and the fulfiller has
+ *     taken them
+ *   `callbacks` is the youngest of a ring, whose `next` is the oldest
+ * refs: the two owners.  `release` gives back the memory, once both have let
+ * go; NULL: keel_free. */
+struct keel_future {
+    struct keel_waitlist waiters;
+    uint32_t state;
+    _Atomic uint32_t refs;
+    int result;
+    uint32_t spare; /* of what it is a part of */
+    void *value;
+    struct future_callback *callbacks;
+    struct future_watch *watches;
+    void (*release)(struct keel_future *f);
+};
+
+void future_init(struct keel_future *f, uint32_t refs,
+                 void (*release)(struct keel_future *f));
+
+#endif
