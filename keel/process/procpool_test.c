@@ -154,6 +154,33 @@ static void results_come_back(void **state)
     assert_int_equal(end.result, -5);
 }
 
+/* Each wake is of one: those who sleep on must still be seen. */
+static void a_sleeping_worker_is_woken_while_others_are_busy(void **state)
+{
+    struct keel_procpool *p = pool(4, 0);
+    struct keel_proctask busy[3];
+    struct keel_proctask_end end;
+    int out = 0, n = 5;
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        struct keel_proctask t;
+
+        busy[i] = submit_begun(p, 60000);
+        assert_int_equal(keel_procpool_submit(p, "square", &n, sizeof(n),
+                                              KEEL_FOREVER, SOON, &t),
+                         0);
+        assert_int_equal(keel_procpool_result(p, t, &out, sizeof(out),
+                                              keel_after(700 * KEEL_MS), &end),
+                         0);
+        assert_int_equal(out, 25);
+    }
+    keel_procpool_terminate(p);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(take(p, busy[i], &out).result, -ECANCELED);
+    keel_procpool_free(p);
+}
+
 static void what_is_wrong_is_refused(void **state)
 {
     keel_auto(procpool) struct keel_procpool *p = pool(1, 2), *q = NULL;
@@ -492,6 +519,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(results_come_back),
+        cmocka_unit_test(a_sleeping_worker_is_woken_while_others_are_busy),
         cmocka_unit_test(what_is_wrong_is_refused),
         cmocka_unit_test(only_the_task_of_a_dead_worker_fails),
         cmocka_unit_test(workers_killed_from_outside_are_replaced),

@@ -30,7 +30,7 @@
  *   sleeper: set bit 0, look again, sleep while the word is unchanged
  *   ringer:  commit (a locked instruction), load the bell; if bit 0 is set,
  *            clear it, count up and wake one
- *   woken:   take, and if more is there ring once more
+ *   woken:   set bit 0 for the others, take, and if more is there ring
  * Commit-then-load against set-then-look: one of the two sees the other.  The
  * woken one's ring covers a put that fell between the clear and its own set.  A
  * wake that dies with the one who had it is made good by the death: everybody
@@ -555,6 +555,9 @@ static int until(struct try *t, int (*fn)(struct try *t),
         if (rc != -EAGAIN)
             break;
         rc = family_sleep(bell, v, deaths, deadline, false, what);
+        STEP();
+        /* The ringer cleared it for all who sleep, and woke one. */
+        (void)atomic_fetch_or(bell, 1);
         STEP();
         slept = true;
         if (rc < 0)
