@@ -54,10 +54,11 @@ while read -r dir above; do
             fail "$dir includes $up"
     done
 done <<LAYERS
-keel/seam loop sync io process
-keel/loop sync io process
-keel/sync io process
-keel/io process
+keel/seam loop sync pool io process
+keel/loop sync pool io process
+keel/sync pool io process
+keel/pool io process
+keel/io pool process
 ferry/base chunk wire transfer ledger account vault native daemon client
 ferry/chunk wire transfer ledger account vault native daemon client
 ferry/wire chunk transfer ledger account vault native daemon client
