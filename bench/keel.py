@@ -26,7 +26,15 @@ FIGURES = {
     "queue_local_ns": ("ns", None, None),
     "queue_1p1c_ns": ("ns", "mutex+cond", None),
     "queue_4p4c_ns": ("ns", "mutex+cond", None),
+    "pool_bulk_per_s": ("jobs/s", "mutex+cond", (">=", 4e6)),
+    "pool_roundtrip_ns": ("ns", None, ("<=", 600)),
+    "pool_roundtrip_asleep_ns": ("ns", None, ("<=", 5000)),
+    "procpool_bulk_per_s": ("tasks/s", None, (">=", 6e6)),
+    "procpool_roundtrip_us": ("us", None, ("<=", 1)),
+    "procpool_roundtrip_asleep_us": ("us", None, ("<=", 7)),
 }
+# On one processor, where both sides sleep while the other runs.
+ON_ONE = {"pool_roundtrip_asleep_ns", "procpool_roundtrip_asleep_us"}
 
 
 def pinned(cpus):
@@ -66,7 +74,9 @@ def measure(build, figures, cpus):
     for name, (unit, peer, reach) in FIGURES.items():
         out = subprocess.run([f"{build}/obj/bench/keel_bench", name],
                              stdout=subprocess.PIPE, check=True, text=True,
-                             timeout=60).stdout.split()
+                             timeout=60, preexec_fn=pinned(
+                                 set(cpus[-1:] if name in ON_ONE else cpus)),
+                             ).stdout.split()
         figures.add(name, float(out[0]), unit, peer,
                     float(out[1]) if len(out) > 1 else None, reach)
     for connections in (50, 1000):

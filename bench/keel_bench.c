@@ -7,17 +7,23 @@
  * (and a second one: the peer's, where there is a plain form to compare with).
  * Threads are pinned to the processors this process may use, in order.  Rounds
  * and medians are bench/keel.py's. */
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <time.h>
 #include <ucontext.h>
+#include <unistd.h>
 
 #include <keel/co.h>
 #include <keel/lock.h>
+#include <keel/pool.h>
+#include <keel/procpool.h>
 #include <keel/queue.h>
 #include <keel/thread.h>
 
@@ -30,6 +36,9 @@ enum {
     PARKED = 100000,
     ITEMS = 2000000,
     PEER_TIMES = 500000,
+    JOBS = 2000000,
+    JOB_WINDOW = 1024,
+    TRIPS = 200000,
     SLOTS = 1024,
     STACK = 65536,
     CPUS_MOST = 1024,
@@ -445,6 +454,223 @@ static void measure_across(int pairs)
     printf(" %.3f\n", plain_ns(pairs));
 }
 
+/* ---- pools ---------------------------------------------------------------- */
+
+/* The caller has the first processor, the workers have the others. */
+static int worker_count(void)
+{
+    return cpu_count > 1 ? cpu_count - 1 : 1;
+}
+
+static int pin_worker(void *arg)
+{
+    static _Atomic int count;
+
+    (void)arg;
+    pin(cpu_count > 1 ? 1 + atomic_fetch_add(&count, 1) % worker_count() : 0);
+    return 0;
+}
+
+static int job(void *arg)
+{
+    (void)arg;
+    return 1;
+}
+
+static struct keel_pool *pool_new(int workers)
+{
+    const struct keel_pool_how how = {
+        .name = "bench", .size = (unsigned)workers, .initializer = pin_worker};
+    struct keel_pool *p = NULL;
+
+    pin(0);
+    check("pool", keel_pool_new(&how, &p));
+    return p;
+}
+
+static long pool_take(struct keel_future *f)
+{
+    int rc = keel_future_result(f, KEEL_FOREVER, NULL);
+
+    check("job", rc);
+    keel_future_free(f);
+    return rc;
+}
+
+/* Every result is asked for; so many are under way. */
+static double pool_per_s(struct keel_pool *p, long count)
+{
+    static struct keel_future *f[JOB_WINDOW];
+    keel_ns begun = keel_now();
+    long sum = 0;
+
+    for (long i = 0; i < count + JOB_WINDOW; i++) {
+        if (i >= JOB_WINDOW)
+            sum += pool_take(f[i % JOB_WINDOW]);
+        if (i < count)
+            check("submit", keel_pool_submit(p, job, NULL, KEEL_FOREVER,
+                                             &f[i % JOB_WINDOW]));
+    }
+    if (sum != count)
+        die("jobs are missing");
+    return 1e9 / per(begun, count);
+}
+
+static int run_plain_items(void *arg)
+{
+    ready_wait();
+    for (long i = *(const long *)arg; i > 0; i--)
+        plain_get(), job(NULL);
+    return 0;
+}
+
+static double plain_per_s(void)
+{
+    int workers = worker_count();
+    long count = PEER_TIMES / workers;
+    struct keel_thread *thread[CPUS_MOST];
+    struct task task[CPUS_MOST];
+    keel_ns begun;
+
+    for (int i = 0; i < workers; i++) {
+        task[i] =
+            (struct task){run_plain_items, count, cpu_count > 1 ? 1 + i : 0};
+        check("thread",
+              keel_thread_start("bench", pinned_task, &task[i], &thread[i]));
+    }
+    ready_go(workers);
+    begun = keel_now();
+    for (long i = 0; i < count * workers; i++)
+        plain_put(&item);
+    for (int i = 0; i < workers; i++)
+        check("join", keel_thread_join(thread[i], KEEL_FOREVER, NULL));
+    return 1e9 / per(begun, count * workers);
+}
+
+static void measure_pool_bulk(void)
+{
+    keel_auto(pool) struct keel_pool *p = pool_new(worker_count());
+
+    pool_per_s(p, JOBS / 20);
+    printf("%.1f", pool_per_s(p, JOBS));
+    printf(" %.1f\n", plain_per_s());
+}
+
+static void measure_pool_trip(void)
+{
+    keel_auto(pool) struct keel_pool *p = pool_new(1);
+    struct keel_future *f;
+    keel_ns begun = 0;
+
+    for (long i = -1000; i < TRIPS; i++) {
+        if (i == 0)
+            begun = keel_now();
+        check("submit", keel_pool_submit(p, job, NULL, KEEL_FOREVER, &f));
+        pool_take(f);
+    }
+    printf("%.1f\n", per(begun, TRIPS));
+}
+
+/* A worker knows no number: each takes the first processor whose name in the
+ * abstract namespace of sockets nobody has. */
+KEEL_TASK(bench_pin)
+{
+    int count = *(const int *)in;
+
+    find_cpus();
+    for (int i = 0; i < count; i++) {
+        struct sockaddr_un name = {.sun_family = AF_UNIX};
+        int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        snprintf(name.sun_path + 1, sizeof name.sun_path - 1,
+                 "keel-bench-%d-%d", (int)getppid(), i);
+        if (fd >= 0 && bind(fd, (struct sockaddr *)&name, sizeof name) == 0) {
+            pin(cpu_count > 1 ? 1 + i : 0);
+            return 0; /* and keeps the socket */
+        }
+        close(fd);
+    }
+    return -EBUSY;
+}
+
+KEEL_TASK(bench_task)
+{
+    return 1;
+}
+
+static struct keel_procpool *procpool_new(int workers)
+{
+    int arg = worker_count();
+    const struct keel_procpool_how how = {.name = "bench",
+                                          .workers = (unsigned)workers,
+                                          .initializer = "bench_pin",
+                                          .arg = &arg,
+                                          .arg_size = sizeof arg};
+    struct keel_procpool *p = NULL;
+
+    pin(0);
+    check("pool", keel_procpool_new(&how, &p));
+    return p;
+}
+
+static void procpool_send(struct keel_procpool *p, struct keel_proctask *t)
+{
+    check("submit", keel_procpool_submit(p, "bench_task", NULL, 0, KEEL_FOREVER,
+                                         KEEL_FOREVER, t));
+}
+
+static void procpool_take(struct keel_procpool *p, struct keel_proctask t)
+{
+    struct keel_proctask_end end;
+
+    check("result", keel_procpool_result(p, t, NULL, 0, KEEL_FOREVER, &end));
+    if (end.result != 1)
+        die("a task is missing");
+}
+
+static double procpool_per_s(struct keel_procpool *p, long count)
+{
+    static struct keel_proctask t[JOB_WINDOW];
+    keel_ns begun = keel_now();
+
+    for (long i = 0; i < count + JOB_WINDOW; i++) {
+        if (i >= JOB_WINDOW)
+            procpool_take(p, t[i % JOB_WINDOW]);
+        if (i < count)
+            procpool_send(p, &t[i % JOB_WINDOW]);
+    }
+    return 1e9 / per(begun, count);
+}
+
+static double procpool_trip_us(struct keel_procpool *p, long count)
+{
+    struct keel_proctask t;
+    keel_ns begun = 0;
+
+    for (long i = -1000; i < count; i++) {
+        if (i == 0)
+            begun = keel_now();
+        procpool_send(p, &t);
+        procpool_take(p, t);
+    }
+    return per(begun, count) / 1e3;
+}
+
+static void measure_procpool_bulk(void)
+{
+    keel_auto(procpool) struct keel_procpool *p = procpool_new(worker_count());
+
+    procpool_per_s(p, JOBS / 20);
+    printf("%.1f\n", procpool_per_s(p, JOBS));
+}
+
+static void measure_procpool_trip(void)
+{
+    keel_auto(procpool) struct keel_procpool *p = procpool_new(1);
+
+    printf("%.4f\n", procpool_trip_us(p, TRIPS));
+}
+
 /* ---- the table ------------------------------------------------------------ */
 
 static void measure_1p1c(void)
@@ -469,6 +695,12 @@ static const struct figure {
     {.name = "queue_local_ns", .loop = local_items},
     {.name = "queue_1p1c_ns", .run = measure_1p1c},
     {.name = "queue_4p4c_ns", .run = measure_4p4c},
+    {.name = "pool_bulk_per_s", .run = measure_pool_bulk},
+    {.name = "pool_roundtrip_ns", .run = measure_pool_trip},
+    {.name = "pool_roundtrip_asleep_ns", .run = measure_pool_trip},
+    {.name = "procpool_bulk_per_s", .run = measure_procpool_bulk},
+    {.name = "procpool_roundtrip_us", .run = measure_procpool_trip},
+    {.name = "procpool_roundtrip_asleep_us", .run = measure_procpool_trip},
 };
 
 int main(int argc, char **argv)
