@@ -110,6 +110,25 @@ void cli_problem(const struct cli *c, const struct problem *p)
     cli_problem_trace(c, p);
 }
 
+#define LISTED_MOST 20
+
+bool cli_listed(struct cli_list *l, const struct problem *p)
+{
+    return ++l->shown[p->id] <= LISTED_MOST || !isatty(2);
+}
+
+void cli_list_end(const struct cli_list *l)
+{
+    for (size_t id = 0; id < PROBLEM_COUNT && isatty(2); id++) {
+        if (l->shown[id] <= LISTED_MOST)
+            continue;
+        fprintf(stderr, _("ferry: ... and %u more (%s)"),
+                l->shown[id] - LISTED_MOST,
+                problem_row((enum problem_id)id)->code);
+        fputc('\n', stderr);
+    }
+}
+
 int cli_failed(const struct cli *c, int rc, const struct problem *p, int count,
                int *failed)
 {

@@ -118,6 +118,16 @@ void cli_trace(const struct cli *c, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 /* An object for programs, with --json only; takes `j`. */
 void cli_json(const struct cli *c, json_t *j);
+/* The failures of many, as they are listed at the end.  A terminal shows the
+ * first 20 of a kind: nobody reads a thousand lines that say the same.  Zeroed
+ * at first. */
+struct cli_list {
+    unsigned shown[PROBLEM_COUNT];
+};
+/* Whether this one is to be printed. */
+bool cli_listed(struct cli_list *l, const struct problem *p);
+/* Says how many of each kind were not. */
+void cli_list_end(const struct cli_list *l);
 /* After one of `count` arguments, with its result `rc`.  What failed is counted;
  * 0 when the next one is to be tried, and the problem was said.  A negative rc
  * ends the command, with the problem in c->why: nothing was done and nothing is

@@ -16,6 +16,7 @@
 #include "client/cli.h"
 #include "client/download.h"
 #include "client/get_tree.h"
+#include "client/text.h"
 #include "client/upload.h"
 
 struct getting_one {
@@ -102,6 +103,7 @@ static void one_local(const struct getting_one *g, const struct target *t,
     else
         snprintf(ret, most, "%s%s%s", g->dest,
                  size > 0 && g->dest[size - 1] == '/' ? "" : "/", t->name);
+    text_slashes(ret);
 }
 
 static void one_say(const struct getting_one *g, const struct target *t,
@@ -128,11 +130,13 @@ static void one_say(const struct getting_one *g, const struct target *t,
 static int one_would(const struct getting_one *g, const struct target *t,
                      const struct remote_entry *e)
 {
-    char local[PATH_BYTES + NAME_BYTES + 2], name[512];
+    char local[PATH_BYTES + NAME_BYTES + 2], name[512], path[512], size[32];
 
     one_local(g, t, local);
+    place_print(g->from, path, sizeof(path));
     text_escape(local, strlen(local), name, sizeof(name));
-    cli_say(g->c, "%s", name);
+    text_bytes(e->size, size);
+    cli_say(g->c, "%s -> %s  %s, would be fetched", path, name, size);
     cli_json(g->c,
              json_pack("{s:s, s:b, s:o, s:o, s:I}", "do", "get", "dry_run", 1,
                        "path",

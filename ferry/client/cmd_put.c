@@ -72,6 +72,7 @@ static void one_say(struct put *p, const char *local)
     (void)cli_hash(p->c, &hash, NULL);
     path_print(&p->target, path, sizeof(path));
     text_escape(local, strlen(local), name, sizeof(name));
+    text_slashes(name);
     digest_print(hash, &r->root, digest);
     progress_summary(&p->progress, sum, sizeof(sum));
     cli_say(p->c, "%s -> :%s%s%s  %s, %s", name, *p->to.space ? "@" : "",
@@ -204,6 +205,23 @@ static bool is_directory(const char *local)
     return fd >= 0;
 }
 
+/* A remote alone, as "we:ird" is: a file here may have that name. */
+static int nothing_to_send(const struct cli *c)
+{
+    const char *name = c->argv[0];
+    char detail[PROBLEM_TEXT_BYTES];
+    struct statx st;
+
+    if (keel_file_stat(AT_FDCWD, name, &st) < 0)
+        return problem(c->why, USAGE, .detail = "put needs a file to send");
+    snprintf(
+        detail, sizeof(detail),
+        _("'%.60s' with a colon is a place on the server; the file here is "
+          "'./%.60s'"),
+        name, name);
+    return problem(c->why, USAGE, .detail = detail);
+}
+
 static int sources_check(const struct cli *c, int count)
 {
     char detail[PROBLEM_TEXT_BYTES];
@@ -211,7 +229,7 @@ static int sources_check(const struct cli *c, int count)
     struct place source;
 
     if (count == 0)
-        return problem(c->why, USAGE, .detail = "put needs a file to send");
+        return nothing_to_send(c);
     /* As with cp the last would be where to: that lacks its colon. */
     if (count > 1 && count == c->argc && !c->recursive &&
         is_directory(c->argv[count - 1])) {

@@ -4,6 +4,7 @@
  *     *.o        a name anywhere
  *     /build     only in the tree's root; as src/?.c, which has a slash inside
  *     cache/     only directories
+ *     a/b        "**" in place of a or b is any number of names, none too
  *
  * The first pattern that matches decides; what none matches is kept.  A
  * directory that is excluded is not entered.  What was named on the command

@@ -23,6 +23,7 @@ static struct local_dir *dir_new(const char *remote, const char *local)
     memcpy(text + remote_size, local, local_size);
     d->remote = text;
     d->local = text + remote_size;
+    d->space = "";
     d->refs = 1;
     d->fd = -1;
     return d;
@@ -88,6 +89,7 @@ int get_dir_enter(struct getting *g, struct local_dir *parent, const char *name,
     d->device = e.entered.device;
     d->fresh = e.entered.fresh;
     d->parent = get_dir_hold(parent);
+    d->space = parent->space;
     g->dirs_open++;
     *ret = d;
     return 0;

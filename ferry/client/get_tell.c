@@ -76,9 +76,14 @@ void get_failed(struct getting *g, const char *local, const char *remote,
 
 void get_failures(struct getting *g)
 {
+    struct cli_list list = {{0}};
+
     for (unsigned k = 0; k < g->failures_kept; k++) {
         struct failure *f = &g->failures[k];
         char path[1024], words[1024];
+
+        if (!cli_listed(&list, &f->why))
+            continue;
 
         text_escape(f->path, strlen(f->path), path, sizeof(path));
         problem_sentence(&f->why, words, sizeof(words));
@@ -88,6 +93,7 @@ void get_failures(struct getting *g)
             fprintf(stderr, "ferry: %s: %s (%s)\n", path, words,
                     problem_code(&f->why));
     }
+    cli_list_end(&list);
     if (g->failed > g->failures_kept && !g->c->json) {
         fprintf(stderr, _("ferry: and %llu more\n"),
                 (unsigned long long)(g->failed - g->failures_kept));
@@ -105,14 +111,17 @@ void get_failures_but_last(struct getting *g)
 /* ---- what was done ----------------------------------------------------------------- */
 
 struct told {
+    const char *space;
     char remote[SHOWN_BYTES], local[SHOWN_BYTES];
 };
 
 static void paths_of(const struct local_dir *dir, const char *name,
                      struct told *ret)
 {
+    ret->space = dir->space;
     get_path(dir->remote, name, ret->remote);
     get_path(dir->local, name, ret->local);
+    text_slashes(ret->local);
 }
 
 static void line_say(struct getting *g, const struct told *t, const char *what)
@@ -124,7 +133,8 @@ static void line_say(struct getting *g, const struct told *t, const char *what)
     text_escape(t->remote, strlen(t->remote), remote, sizeof(remote));
     text_escape(t->local, strlen(t->local), local, sizeof(local));
     progress_clear(&g->progress);
-    cli_say(g->c, ":/%s -> %s  %s", remote, local, what);
+    cli_say(g->c, ":%s%s/%s -> %s  %s", *t->space ? "@" : "", t->space, remote,
+            local, what);
 }
 
 static void file_say(struct getting *g, const struct told *t, uint64_t size)
@@ -277,7 +287,10 @@ static void sum_say(const struct getting *g, bool broken)
     else
         snprintf(text, sizeof(text), _("%s, %s%s"), files, sum,
                  g->files == 0 ? "" : _(", verified"));
-    text_and(N_MADE, g->dirs, text, sizeof(text));
+    if (g->c->dry_run)
+        text_and(N_WOULD_MAKE, g->dirs, text, sizeof(text));
+    else
+        text_and(N_MADE, g->dirs, text, sizeof(text));
     text_and(N_LINKS, g->links, text, sizeof(text));
     text_and(N_SAME, g->unchanged, text, sizeof(text));
     text_and(N_FAILED, g->failed, text, sizeof(text));

@@ -134,18 +134,24 @@ static int entry_get(const struct tour *t, struct walk_page *page,
 /* ---- pages ------------------------------------------------------------------------------------ */
 
 /* Filters look at the path within the tree. */
-static bool is_kept(const struct tour *t, const char *remote, const char *name,
-                    bool directory)
+bool get_kept(const struct getting *g, const struct place *place,
+              const char *remote, const char *name, bool directory)
 {
-    const struct cli *c = t->g->c;
-    size_t root = t->place->path.size;
+    const struct cli *c = g->c;
+    size_t root = place->path.size;
     char path[SHOWN_BYTES];
 
-    if (c->filter_count == 0 || t->named)
+    if (c->filter_count == 0)
         return true;
     get_path(remote, name, path);
     return filter_keeps(c->filters, c->filter_count, path + root + (root > 0),
                         directory);
+}
+
+static bool is_kept(const struct tour *t, const char *remote, const char *name,
+                    bool directory)
+{
+    return t->named || get_kept(t->g, t->place, remote, name, directory);
 }
 
 /* What the page's small files need is compared with what there is, before the
@@ -196,7 +202,8 @@ int get_page(struct tour *t, struct walk_page *page, struct problem *why)
 
         if (!is_kept(t, t->dir->remote, e->name, false))
             continue;
-        progress_count(&g->progress, 1, e->type == 'f' ? e->size : 0);
+        if (!g->counted_ahead)
+            progress_count(&g->progress, 1, e->type == 'f' ? e->size : 0);
         if (l.same[k]) {
             get_told_same(g, t->dir, e);
             continue;
@@ -209,7 +216,7 @@ int get_page(struct tour *t, struct walk_page *page, struct problem *why)
 /* ---- the walk ------------------------------------------------------------------------------------ */
 
 struct asking {
-    const struct tour *t;
+    const char *space;
     const struct path *dir;
     const char *after;
     json_t **ret;
@@ -218,7 +225,7 @@ struct asking {
 static int ask_task(struct session *s, void *arg, struct problem *why)
 {
     struct asking *a = arg;
-    json_t *fields = path_fields_in(a->t->place->space, a->dir);
+    json_t *fields = path_fields_in(a->space, a->dir);
 
     if (!fields ||
         (*a->after &&
@@ -230,13 +237,20 @@ static int ask_task(struct session *s, void *arg, struct problem *why)
     return link_ask(s->link, "list", fields, KEEL_FOREVER, a->ret, why);
 }
 
+int get_ask(struct getting *g, const char *space, const struct path *dir,
+            const char *after, json_t **ret_ok, struct problem *why)
+{
+    struct asking a = {space, dir, after, ret_ok};
+
+    return batch_run(g->batch, ask_task, &a, why);
+}
+
 static int ask(void *arg, const struct path *dir, const char *after,
                json_t **ret_ok, struct problem *why)
 {
     struct tour *t = arg;
-    struct asking a = {t, dir, after, ret_ok};
 
-    return batch_run(t->g->batch, ask_task, &a, why);
+    return get_ask(t->g, t->place->space, dir, after, ret_ok, why);
 }
 
 static int wait_dirs(struct getting *g)

@@ -128,6 +128,7 @@ static int get_directory(struct getting *g, const struct get_order *o,
 
     if (rc < 0)
         return rc;
+    t.base->space = x->place->space;
     rc = get_tour(&t, why);
     get_dir_drop(g, t.base);
     return rc;
@@ -144,6 +145,7 @@ static int get_entry(struct getting *g, const struct get_order *o,
 
     if (rc < 0)
         return rc;
+    t.base->space = x->place->space;
     t.dir = t.base;
     rc = page_of_one(x, t.name, &page) < 0 ? problem(why, NO_MEMORY)
                                            : get_page(&t, page, why);
@@ -176,6 +178,7 @@ static int getting_begin(struct getting *g, const struct get_order *o,
                          struct problem *why)
 {
     *g = (struct getting){.c = o->c,
+                          .order = o,
                           .batch = o->batch,
                           .hash = o->hash,
                           .pool = o->pool,
@@ -294,7 +297,9 @@ int get_tree(const struct get_order *o)
     if (rc == 0) {
         progress_start_tree(&g.progress, o->c);
         batch_progress(o->batch, &g.progress);
+        get_count_start(&g);
         rc = get_all(&g, o, why);
+        get_count_stop(&g);
         progress_counted(&g.progress);
         progress_stop(&g.progress);
         batch_progress(o->batch, NULL);

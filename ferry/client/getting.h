@@ -3,6 +3,7 @@
  *
  *     get_tree.c    what was asked for, one after the other
  *     get_tour.c    the walk: filters, what is there already
+ *     get_count.c   how much there is, found ahead of the walk
  *     get_dest.c    directories
  *     get_fetch.c   the files, from the server
  *     get_write.c   what is whole, onto the disk, by batches of jobs
@@ -30,6 +31,7 @@
 struct local_dir {
     STAILQ_ENTRY(local_dir) node; /* while its end is queued */
     struct local_dir *parent;     /* held; NULL: where all goes */
+    const char *space;            /* lent by what was asked for */
     unsigned refs;
     int fd; /* -1: a dry run's, that is not there */
     uint64_t device;
@@ -76,10 +78,13 @@ struct failure {
  *   large: one for each file that comes by chunks */
 struct getting {
     struct cli *c;
+    const struct get_order *order;
     struct batch *batch;
     enum chunk_hash hash;
     struct buffer_pool *pool;
     struct progress progress;
+    struct keel_group *counters; /* NULL: nobody counts ahead */
+    bool counted_ahead;          /* what the walk finds is counted already */
     struct keel_semaphore large;
 
     unsigned items, dirs_open;
@@ -131,6 +136,18 @@ int get_dir_enter(struct getting *g, struct local_dir *parent, const char *name,
 int get_tour(struct tour *t, struct problem *why);
 /* A page of files and links, into t->dir. */
 int get_page(struct tour *t, struct walk_page *page, struct problem *why);
+
+/* Whether the filters take `name`, in directory `remote` below the place. */
+bool get_kept(const struct getting *g, const struct place *place,
+              const char *remote, const char *name, bool directory);
+/* A page of a list, for a walk. */
+int get_ask(struct getting *g, const char *space, const struct path *dir,
+            const char *after, json_t **ret_ok, struct problem *why);
+
+/* ---- get_count.c */
+/* Counts what was ordered, where its progress is shown. */
+void get_count_start(struct getting *g);
+void get_count_stop(struct getting *g);
 
 /* ---- get_fetch.c */
 /* Takes the item, whatever happens.  Negative: the batch is broken. */

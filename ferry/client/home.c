@@ -205,14 +205,9 @@ int profile_name_check(const char *name, struct problem *why)
 static int profile_default(const struct home *h, char ret[PROFILE_BYTES + 1],
                            struct problem *why)
 {
-    const char *told = getenv("FERRY_PROFILE");
     keel_auto(str) char *text = NULL;
     int rc;
 
-    if (told && *told) {
-        snprintf(ret, PROFILE_BYTES + 1, "%.*s", PROFILE_BYTES, told);
-        return 0;
-    }
     rc = file_load(h->fd, "default", &text, why);
     if (rc == -ENOENT)
         return problem(why, LOGIN_NEEDED);
@@ -247,11 +242,20 @@ static int profile_read(const json_t *j, struct profile *ret)
 int profile_load(const struct home *h, const char *name, struct profile *ret,
                  struct problem *why)
 {
+    const char *words =
+        N_("there is no profile '%s'; 'ferry profiles' lists yours, and "
+           "any server's file is ferry://USER@HOST/path");
     char file[PROFILE_BYTES + 8];
     json_t *j;
     int rc;
 
     memset(ret, 0, sizeof(*ret));
+    if (!name || !*name) {
+        name = getenv("FERRY_PROFILE");
+        words =
+            N_("FERRY_PROFILE asks for the profile '%s', which is not here; "
+               "'ferry profiles' lists yours");
+    }
     if (name && *name)
         snprintf(ret->name, sizeof(ret->name), "%.*s", PROFILE_BYTES, name);
     else {
@@ -267,11 +271,7 @@ int profile_load(const struct home *h, const char *name, struct profile *ret,
     if (rc == -ENOENT && name && *name) {
         char detail[PROBLEM_TEXT_BYTES];
 
-        snprintf(
-            detail, sizeof(detail),
-            _("there is no profile '%s'; 'ferry profiles' lists yours, and "
-              "any server's file is ferry://USER@HOST/path"),
-            ret->name);
+        snprintf(detail, sizeof(detail), _(words), ret->name);
         return problem(why, USAGE, .detail = detail);
     }
     if (rc == -ENOENT)

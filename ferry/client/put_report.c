@@ -25,6 +25,7 @@ static void local_shown(const struct item *i, char *ret, size_t size)
     char local[PATH_BYTES + 1];
 
     item_local(i, local, sizeof(local));
+    text_slashes(local);
     text_escape(local, strlen(local), ret, size);
 }
 
@@ -234,7 +235,10 @@ static void sum_print(const struct tree *t, bool broken, char *ret, size_t size)
         snprintf(ret, size, _("%s, %s, %s"), files, sum, put_level(t->c));
     else
         snprintf(ret, size, _("%s, %s"), files, sum);
-    text_and(N_MADE, r->directories, ret, size);
+    if (t->c->dry_run)
+        text_and(N_WOULD_MAKE, r->directories, ret, size);
+    else
+        text_and(N_MADE, r->directories, ret, size);
     text_and(N_LINKS, r->links, ret, size);
     text_and(N_SAME, r->same, ret, size);
     text_and(N_FAILED, r->failed, ret, size);
@@ -264,6 +268,7 @@ static void sum_say(const struct tree *t, bool broken)
 int report_end(struct tree *t, int rc)
 {
     struct report *r = &t->report;
+    struct cli_list list = {{0}};
     bool nothing =
         r->files + r->same + r->links + r->directories == 0 && r->kept > 0;
 
@@ -275,11 +280,12 @@ int report_end(struct tree *t, int rc)
         if (rc == 0 && nothing && !r->first) {
             *t->c->why = f->why;
             rc = -problem_row(f->why.id)->errno_;
-        } else if (!t->c->json) {
+        } else if (!t->c->json && cli_listed(&list, &f->why)) {
             failure_say(f);
         }
         keel_free(f);
     }
+    cli_list_end(&list);
     if (r->failed > r->kept && !t->c->json)
         fprintf(stderr, _("ferry: and %llu more\n"),
                 (unsigned long long)(r->failed - r->kept));

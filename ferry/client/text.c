@@ -214,3 +214,14 @@ unsigned text_terminal(int fd)
         return 0;
     return ioctl(fd, TIOCGWINSZ, &w) == 0 && w.ws_col > 0 ? w.ws_col : 80;
 }
+
+void text_slashes(char *path)
+{
+    char *to = path;
+
+    for (const char *at = path; *at; at++) {
+        if (*at != '/' || to == path || to[-1] != '/')
+            *to++ = *at;
+    }
+    *to = 0;
+}

@@ -26,6 +26,8 @@ void text_plain(bool plain);
 #define N_FILES NP_("%llu file", "%llu files")
 #define N_DIRECTORIES NP_("%llu directory", "%llu directories")
 #define N_MADE NP_("%llu directory made", "%llu directories made")
+#define N_WOULD_MAKE                                                           \
+    NP_("%llu directory would be made", "%llu directories would be made")
 #define N_LINKS NP_("%llu link", "%llu links")
 #define N_SAME NP_("%llu unchanged", "%llu unchanged")
 #define N_FAILED NP_("%llu failed", "%llu failed")
@@ -49,6 +51,8 @@ size_t text_fit(const char *text, unsigned columns, unsigned *ret_taken);
  * end ("a long sen…"). */
 void text_shorten(const char *text, unsigned columns, char *ret, size_t size);
 void text_cut(const char *text, unsigned columns, char *ret, size_t size);
+/* A path as people see it: no slash behind another. */
+void text_slashes(char *path);
 /* Blanks behind `text`, printed already, up to `columns`, at least one. */
 void text_pad(const char *text, unsigned columns, FILE *to);
 /* Of the terminal at `fd`; 0: it is none. */

@@ -214,6 +214,14 @@ int verb_device_remove(struct conn *c, struct exchange *x,
         id = (uint64_t)c->actor.device;
     rc = account_device_remove(c->native->o.accounts, &c->actor, (int64_t)id,
                                why);
+    /* Not that this one may not log in: there is none to take away. */
+    if (rc < 0 && why->id == PROBLEM_DEVICE_UNKNOWN &&
+        (int64_t)id != c->actor.device) {
+        char shown[24];
+
+        snprintf(shown, sizeof(shown), "%" PRIu64, id);
+        return problem(why, DEVICE_NONE, .name = shown);
+    }
     if (rc < 0)
         return rc;
     log_info("trace=%s-%" PRIu32 " account=%s device %" PRIu64 " removed",
