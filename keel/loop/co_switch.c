@@ -57,8 +57,8 @@ static void leave_for(struct keel_loop *l, struct keel_co *self,
         co_park(l, self);
         return;
     }
-    if (__builtin_expect(stack_canary, 0))
-        keel_assert(stack_intact(self->body->stack));
+    if (park_is_watched())
+        park_look(self);
     l->budget--;
     l->steps = STEPS;
     l->current = to;

@@ -24,6 +24,7 @@
 #include <keel/seam.h>
 
 #include "park.h"
+#include "patched.h"
 
 #define TURN 64u /* switches between two looks round */
 /* How old the poller's news may get while there are coroutines to run: more
@@ -509,6 +510,7 @@ static int loop_open(struct keel_loop *l, const char *name)
 {
     int rc;
 
+    patched_offer();
     rc = poller_open(&l->poller);
     if (rc < 0)
         return rc;

@@ -136,6 +136,15 @@ extern _Thread_local keel_ns thread_timeout
 /* Closed for ever: the loop has ended. */
 #define INBOX_CLOSED ((struct keel_co *)1)
 
+/* Whoever parks is looked at first: the canary of its stack, what the detector
+ * of libkeel-patch says (patched.h). */
+void park_look(struct keel_co *self);
+static inline bool park_is_watched(void)
+{
+    return __builtin_expect(
+        atomic_load_explicit(&park_watched, memory_order_relaxed), 0);
+}
+
 /* ---- run queue ---- */
 static inline void run_push(struct keel_loop *l, struct keel_co *co)
 {

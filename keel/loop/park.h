@@ -66,8 +66,8 @@ static inline void co_park(struct keel_loop *l, struct keel_co *self)
 {
     struct keel_co *to;
 
-    if (__builtin_expect(stack_canary, 0))
-        keel_assert(stack_intact(self->body->stack));
+    if (park_is_watched())
+        park_look(self);
     to = next_to_run(l);
     if (to != self)
         jump(self, to);

@@ -47,6 +47,7 @@ static unsigned warm_count;
 static bool guard_by_mprotect;
 
 bool stack_canary;
+_Atomic bool park_watched;
 static pthread_once_t settled = PTHREAD_ONCE_INIT;
 
 static _Thread_local char error_text[160];
@@ -56,6 +57,8 @@ static void settle(void)
     const char *guard = getenv("KEEL_GUARD");
 
     stack_canary = guard && strcmp(guard, "canary") == 0;
+    if (stack_canary)
+        park_watched = true;
     guard_by_mprotect = guard && strcmp(guard, "mprotect") == 0;
 }
 

@@ -52,6 +52,8 @@ void stack_cache_empty(struct stack_cache *cache);
 
 /* KEEL_GUARD=canary: there is no guard, the lowest words must stay zero. */
 extern bool stack_canary;
+/* Something is to be looked at before a coroutine parks: see park_look. */
+extern _Atomic bool park_watched;
 bool stack_intact(const struct stack *s);
 
 const char *stack_error(void);
