@@ -809,25 +809,6 @@ static void links_are_never_followed(void **state)
     must_refuse(w, &p, PROBLEM_FILE_NOT_REGULAR);
 }
 
-static void another_data_directory_is_refused(void **state)
-{
-    struct world *w = *state;
-    struct world second;
-    struct problem why;
-    keel_auto(file) int fd = keel_file_open(w->data, "format", O_WRONLY, 0);
-
-    assert_true(fd >= 0);
-    assert_int_equal(keel_file_write(fd, "ferry data 2", 12, 0), 0);
-    world_close(w);
-    assert_true(
-        world_open(&second,
-                   keel_file_open_any(real_path, O_RDONLY | O_DIRECTORY, 0),
-                   &why) < 0);
-    assert_int_equal(why.id, PROBLEM_DATA_FORMAT);
-    assert_int_equal(keel_file_write(fd, "ferry data 1", 12, 0), 0);
-    open_or_say(w, keel_file_open_any(real_path, O_RDONLY | O_DIRECTORY, 0));
-}
-
 struct swapping {
     int home;
     _Atomic bool stop;
@@ -1022,7 +1003,6 @@ int main(void)
         ON_TEST_DISK(a_digest_is_computed_once_and_believed_while_it_holds),
         ON_REAL_DISK(a_digest_is_computed_once_and_believed_while_it_holds),
         ON_REAL_DISK(links_are_never_followed),
-        ON_REAL_DISK(another_data_directory_is_refused),
         ON_REAL_DISK(a_directory_swapped_for_a_link_leads_nowhere),
         ON_TEST_DISK(an_upload_is_cancelled_while_it_waits),
         ON_TEST_DISK(sixty_coroutines_publish_twenty_names),
