@@ -529,6 +529,23 @@ static void a_draft_survives_a_restart_and_can_be_dropped(void **state)
     assert_int_equal(names_in_drafts(w), 0);
 }
 
+/* From 16 MiB on its names are worth two syncs of directories. */
+static void a_large_draft_survives_a_power_cut(void **state)
+{
+    struct world *w = *state;
+    uint64_t size = 17 * CHUNK_BYTES;
+    struct world_put large = {.path = "/large", .size = size, .stop = 1};
+    struct world_put less = {.path = "/less", .size = LARGE, .stop = 1};
+
+    assert_int_equal(world_put(w, &large, NULL), 0);
+    assert_int_equal(world_put(w, &less, NULL), 0);
+    world_close(w);
+    test_disk_reboot(TEST_DISK_KEEP_NONE);
+    open_or_say(w, world_test_data());
+    assert_int_equal(reserved(w), size);
+    assert_int_equal(names_in_drafts(w), 2);
+}
+
 static void drafts_expire(void **state)
 {
     struct world *w = *state;
@@ -989,6 +1006,7 @@ int main(void)
         ON_TEST_DISK(a_cut_put_continues),
         ON_REAL_DISK(a_cut_put_continues),
         ON_TEST_DISK(a_draft_survives_a_restart_and_can_be_dropped),
+        ON_TEST_DISK(a_large_draft_survives_a_power_cut),
         ON_TEST_DISK(drafts_expire),
         ON_TEST_DISK(a_wrong_root_is_refused_and_the_draft_stays),
         ON_TEST_DISK(a_parent_that_moved_is_not_followed),
