@@ -54,12 +54,12 @@ while read -r dir above; do
             fail "$dir includes $up"
     done
 done <<LAYERS
-keel/seam loop sync pool io process patch
-keel/loop sync pool io process patch
-keel/sync pool io process patch
-keel/pool io process patch
-keel/io pool process patch
-keel/process patch
+keel/seam loop sync pool io process patch server
+keel/loop sync pool io process patch server
+keel/sync pool io process patch server
+keel/pool io process patch server
+keel/io pool process patch server
+keel/process patch server
 keel/patch seam sync pool io process
 ferry/base chunk wire transfer ledger account vault native daemon client
 ferry/chunk wire transfer ledger account vault native daemon client
