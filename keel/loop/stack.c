@@ -229,6 +229,8 @@ int stack_get(struct stack_cache *cache, size_t bytes, struct stack **ret)
         return 0;
     }
     pthread_once(&settled, settle);
+    if (cache)
+        cache->fetched++;
     if (bytes > STACK_BYTES)
         return stack_single(bytes, ret);
     pthread_mutex_lock(&lock);
@@ -331,7 +333,8 @@ void stack_cache_empty(struct stack_cache *cache)
         next = s->next;
         stack_drop(s);
     }
-    *cache = (struct stack_cache){0};
+    cache->head = NULL;
+    cache->count = 0;
 }
 
 bool stack_intact(const struct stack *s)

@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define STACK_BYTES ((size_t)65536)
 /* Libraries not built with -fstack-clash-protection have frames of up to
@@ -29,6 +30,7 @@ struct stack {
 struct stack_cache {
     struct stack *head;
     unsigned count;
+    _Atomic uint64_t fetched; /* that it did not have: a counter */
 };
 
 /* -ENOMEM, and stack_error() says why. `cache` may be NULL. */
