@@ -33,11 +33,15 @@ done
 git grep -nwE 'T[O]DO|F[I]XME|X[X]X' -- $sources && fail "unfinished work"
 
 # Manual pages: nothing worse than matters of style.
-pages=$(git ls-files 'docs/man/*.[158]')
+pages=$(git ls-files 'docs/man/*.[1578]')
+made=$(mktemp -d)
+scripts/man_pages.py "$made" || fail "a header's manual page"
 if command -v mandoc >/dev/null 2>&1; then
-    # shellcheck disable=SC2086
-    mandoc -Tlint -W warning $pages || fail "a manual page"
+    # shellcheck disable=SC2046,SC2086
+    mandoc -Tlint -W warning $pages $(grep -L '^\.so ' "$made"/*) ||
+        fail "a manual page"
 fi
+rm -rf "$made"
 
 # Whatever is said to people is said in their language.
 scripts/pot.py --check || fail "a translation: scripts/pot.py, then po/*.po"
@@ -54,13 +58,11 @@ while read -r dir above; do
             fail "$dir includes $up"
     done
 done <<LAYERS
-keel/seam loop sync pool io process patch server
-keel/loop sync pool io process patch server
-keel/sync pool io process patch server
-keel/pool io process patch server
-keel/io pool process patch server
-keel/process patch server
-keel/patch seam sync pool io process
+keel/seam loop sync pool io process
+keel/loop sync pool io process
+keel/sync pool io process
+keel/pool io process
+keel/io pool process
 ferry/base chunk wire transfer ledger account vault native daemon client
 ferry/chunk wire transfer ledger account vault native daemon client
 ferry/wire chunk transfer ledger account vault native daemon client

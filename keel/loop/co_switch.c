@@ -52,13 +52,14 @@ static bool resume(struct keel_co *to, void *value)
 static void leave_for(struct keel_loop *l, struct keel_co *self,
                       struct keel_co *to)
 {
-    if (!budget_use(l)) {
+    if (l->budget == 0) {
         run_push(l, to);
         co_park(l, self);
         return;
     }
-    if (park_is_watched())
-        park_look(self);
+    if (__builtin_expect(stack_canary, 0))
+        keel_assert(stack_intact(self->body->stack));
+    l->budget--;
     l->steps = STEPS;
     l->current = to;
     jump(self, to);
@@ -73,9 +74,7 @@ static int stop_for(struct keel_loop *l, struct keel_co *to, struct stop *s,
         timer_add(l, &s->waiter, deadline);
     self->body->waits = &s->waiter;
     self->body->since = l->now;
-    parked_add(l, 1);
     leave_for(l, self, to);
-    parked_add(l, (size_t)-1);
     self->body->waits = NULL;
     if (s->waiter.timed)
         timer_drop(l, &s->waiter);

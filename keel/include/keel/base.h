@@ -14,7 +14,14 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+/* The library exports what is marked KEEL_API, to C++ with C's linkage. */
+#ifdef __cplusplus
+#define KEEL_API extern "C" __attribute__((visibility("default")))
+#define KEEL_API_DATA KEEL_API
+#else
 #define KEEL_API __attribute__((visibility("default")))
+#define KEEL_API_DATA extern KEEL_API
+#endif
 
 /* ---- time ----------------------------------------------------------------
  * A point on the monotonic clock of the seam, in nanoseconds, or a span.
@@ -59,8 +66,9 @@ KEEL_API bool keel_same(const void *a, const void *b, size_t size);
     (__builtin_expect(!!(expr), 1)                                             \
          ? (void)0                                                             \
          : keel_assert_failed(#expr, __FILE__, __LINE__, __func__))
-KEEL_API _Noreturn void keel_assert_failed(const char *expr, const char *file,
-                                           int line, const char *function);
+KEEL_API void keel_assert_failed(const char *expr, const char *file, int line,
+                                 const char *function)
+    __attribute__((noreturn));
 
 /* ---- release at the end of the scope ------------------------------------- */
 /*     keel_auto(queue) struct keel_queue *q = NULL;

@@ -23,6 +23,8 @@
 
 #include <keel/base.h>
 
+struct statx; /* <sys/stat.h> hides it without _GNU_SOURCE */
+
 /* Opens `path` beneath `dir`; O_CLOEXEC is added.  `path` is relative and
  * may have several components.  Returns a descriptor. */
 KEEL_API int keel_file_open(int dir, const char *path, int flags, mode_t mode);

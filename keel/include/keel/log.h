@@ -95,12 +95,19 @@ KEEL_API int keel_log_stop(struct keel_log *log, keel_ns deadline);
  * `words`, for people, come last; NULL: none.  Fields are evaluated only if the
  * level is wanted.  A key is of letters, digits, '.', '_' and '-'; others become
  * '_'. */
+#ifndef __cplusplus
 #define keel_log(log, level, words, ...)                                       \
     (keel_log_wanted((log), (level))                                           \
          ? keel_log_line(                                                      \
                (log), (level), (words),                                        \
                (const struct keel_field[]){__VA_ARGS__ __VA_OPT__(, ){0}})     \
          : (void)0)
+#else
+#define keel_log(log, level, words, ...)                                       \
+    (keel_log_wanted((log), (level))                                           \
+         ? keel_log_fields_((log), (level), (words), ##__VA_ARGS__)            \
+         : (void)0)
+#endif
 
 enum keel_field_kind {
     KEEL_FIELD_END, /* of the fields */
@@ -135,6 +142,17 @@ struct keel_field {
 /* `fields` end with one of KEEL_FIELD_END; NULL: none. */
 KEEL_API void keel_log_line(struct keel_log *log, enum keel_log_level level,
                             const char *words, const struct keel_field *fields);
+#ifdef __cplusplus
+template <typename... Fields>
+static inline void keel_log_fields_(struct keel_log *log,
+                                    enum keel_log_level level,
+                                    const char *words, Fields... fields)
+{
+    const struct keel_field all[] = {fields..., {}};
+
+    keel_log_line(log, level, words, all);
+}
+#endif
 /* A line of the caller's own making behind time and level; control characters
  * become '?'. */
 KEEL_API void keel_log_text(struct keel_log *log, enum keel_log_level level,

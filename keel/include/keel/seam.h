@@ -11,8 +11,11 @@
 #include <linux/openat2.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <time.h>
 
 #include <keel/base.h>
+
+struct statx; /* <sys/stat.h> hides it without _GNU_SOURCE */
 
 /* The kinds of operation, for the fault hook and for counters. */
 enum keel_op {
@@ -97,9 +100,9 @@ struct keel_seam {
 };
 
 /* The seam in force.  Tests change its fields before they start anything. */
-extern KEEL_API struct keel_seam keel_seam;
+KEEL_API_DATA struct keel_seam keel_seam;
 /* The kernel's own disk, for a test that puts something in front of it. */
-extern KEEL_API const struct keel_disk keel_disk_real;
+KEEL_API_DATA const struct keel_disk keel_disk_real;
 
 /* Asks the fault hook. */
 static inline int keel_seam_enter(enum keel_op op, size_t *size)
