@@ -813,6 +813,35 @@ static void a_power_cut_at_any_moment_is_survived(void **state)
     disk_remove(NULL);
 }
 
+/* Not needed for truth: journal and names go to the disk as well, so that there
+ * is something to go on from. */
+static void what_was_synced_aside_is_there_after_a_power_cut(void **state)
+{
+    uint64_t size = 64 * CHUNK_BYTES; /* large enough for its own directory */
+    struct part *p;
+
+    (void)state;
+    test_disk_install(200 << 20);
+    dir = keel_file_open_any("/disk", O_RDONLY | O_DIRECTORY, 0);
+    stands_at = real_now();
+    p = opened(size);
+    assert_int_equal(put(p, 0, 1, NULL), 0);
+    skipped += 3 * KEEL_SECOND;
+    assert_int_equal(put(p, 1, 2, NULL), 0); /* a sync is due: done here */
+    assert_int_equal(put(p, 2, 3, NULL), 0);
+    part_close(p);
+
+    test_disk_reboot(TEST_DISK_KEEP_NONE);
+    dir = keel_file_open_any("/disk", O_RDONLY | O_DIRECTORY, 0);
+    boot = 2;
+    p = opened(size);
+    assert_int_equal(part_missing(p, 0), 2);
+    check_chunk(part_fd(p), 0, CHUNK_BYTES, 1);
+    check_chunk(part_fd(p), 1, CHUNK_BYTES, 2);
+    part_drop(p);
+    disk_remove(NULL);
+}
+
 /* ---- several at once */
 
 struct work {
@@ -1163,6 +1192,7 @@ int main(int argc, char **argv)
         T(on_tmpfs_room_is_compared_and_not_taken),
         T(each_fault_is_reported_and_survived),
         T(a_power_cut_at_any_moment_is_survived),
+        T(what_was_synced_aside_is_there_after_a_power_cut),
         T(threads_write_side_by_side),
         T(two_writers_of_one_chunk_never_mix),
         T(coroutines_write_side_by_side),

@@ -960,7 +960,8 @@ static int remove_run(struct change *c)
         rc = step_failed(c, rc);
     if (rc < 0)
         return rc;
-    return ledger_done(c, c->dir, *c->temp ? store_trash(c->vault->store) : -1);
+    /* What a power cut takes out of the trash is none too many. */
+    return ledger_done(c, c->dir, -1);
 }
 
 int vault_remove(struct vault *v, const struct actor *who, int64_t space,

@@ -16,6 +16,9 @@
  *   - an event stands for each published upload, none for others, none held
  *   - no intent is left
  *
+ * And once more without a reboot between: the program was killed, goes on with
+ * what the kill left, and what it then acknowledges is there after a power cut.
+ *
  * Then the same with one sync left out (a mutation): the rules must be found
  * broken, or this test would prove nothing.
  *
@@ -75,6 +78,8 @@ enum mutation {
     NO_SPACES_SYNC,   /* of the directory in which a space's is made */
     NO_RECOVERY_SYNC, /* of names, while what was cut is recovered */
     NO_NAMES_SYNC,    /* the same, in force */
+    NO_REDO_SYNC,     /* of directories alone, while it is recovered */
+    NO_GROUND_SYNC,   /* of all, before it is */
     NO_FIRST_SYNCFS,
     NO_SECOND_SYNCFS,
 };
@@ -545,6 +550,8 @@ static void judge(struct scenario *s, struct sweep *sweep, unsigned n,
         test_disk_crash_at(again);
         if (sweep->mutation == NO_RECOVERY_SYNC)
             layer.mutation = NO_NAMES_SYNC;
+        if (sweep->mutation == NO_REDO_SYNC)
+            layer.mutation = NO_DIRECTORY_SYNC;
         if (world_open(&w, world_test_data(), NULL) == 0)
             world_close(&w);
         test_disk_reboot(seed == TEST_DISK_KEEP_ALL ? TEST_DISK_KEEP_NONE
@@ -566,6 +573,38 @@ static void judge(struct scenario *s, struct sweep *sweep, unsigned n,
         (void)snprintf(sweep->first.text, sizeof sweep->first.text,
                        "%.40s: cut at %u, seed %llu, again %u: %.200s", s->name,
                        n, (unsigned long long)seed, again, v.text);
+    }
+}
+
+/* After a kill: the vault goes on, and what it acknowledges is there when the
+ * power is cut then. */
+static void go_on(struct scenario *s, struct sweep *sweep, unsigned n)
+{
+    struct world_put later = {
+        .path = "later", .size = 700, .tag = 99, .level = VAULT_COMMITTED};
+    bool acked = false, there = false;
+    struct world w;
+
+    test_disk_reboot(TEST_DISK_KEEP_ALL);
+    layer.mutation =
+        sweep->mutation == NO_GROUND_SYNC ? NO_FIRST_SYNCFS : HONEST;
+    layer.syncfs_count = 0;
+    if (world_open(&w, world_test_data(), NULL) == 0) {
+        acked = world_put(&w, &later, NULL) == 0;
+        world_close(&w);
+    }
+    layer.mutation = HONEST;
+    sweep->runs++;
+    test_disk_reboot(TEST_DISK_KEEP_NONE);
+    if (world_open(&w, world_test_data(), NULL) == 0) {
+        there = world_holds(&w, later.path, later.tag, later.size) == 1;
+        world_close(&w);
+    }
+    if ((!acked || !there) && !sweep->first.broken) {
+        sweep->first.broken = true;
+        (void)snprintf(sweep->first.text, sizeof sweep->first.text,
+                       "%.40s: killed at %u: what came later is %s", s->name, n,
+                       acked ? "lost" : "refused");
     }
 }
 
@@ -620,6 +659,9 @@ static struct test_disk_image *base_make(struct scenario *s)
 static void moment(struct scenario *s, struct sweep *sweep, unsigned n,
                    const struct test_disk_image *cut)
 {
+    test_disk_load(cut);
+    if (!sweep->mutation || sweep->mutation == NO_GROUND_SYNC)
+        go_on(s, sweep, n);
     for (unsigned k = 0; k < sweep->seeds; k++) {
         test_disk_load(cut);
         judge(s, sweep, n, seed_of(n, k), 0);
@@ -772,7 +814,8 @@ static void is_found(struct scenario s, enum mutation mutation, unsigned stride)
     struct sweep sweep = {.mutation = mutation,
                           .stride = stride,
                           .seeds = 8,
-                          .recovery_too = mutation == NO_RECOVERY_SYNC};
+                          .recovery_too = mutation == NO_RECOVERY_SYNC ||
+                                          mutation == NO_REDO_SYNC};
 
     sweep_run(&s, &sweep);
     print_message("%s, mutation %d: %s\n", s.name, mutation,
@@ -943,6 +986,8 @@ static void leaving_out_recoverys_syncs_is_found(void **state)
 {
     (void)state;
     is_found(small_put(), NO_RECOVERY_SYNC, 1);
+    is_found(resumed_put(), NO_REDO_SYNC, 1);
+    is_found(small_put(), NO_GROUND_SYNC, 1);
 }
 
 static void leaving_out_either_syncfs_is_found(void **state)

@@ -19,7 +19,9 @@
  *   a removal is done when it is not at its name any more
  *   else nothing happened, and the ledger hears that
  *
- * Finished and redone ones are settled when their directories are synced.
+ * What the crash left is made durable first, by one syncfs; what is redone, by
+ * the sync of its directory before it is settled.  That of drafts needs none: a
+ * name that comes back there has no row and goes at the next start.
  * Undo takes evidence: a disk that does not answer fails the start instead.
  * All of it may be cut short at any point and started again. */
 #include <errno.h>
@@ -43,7 +45,8 @@ struct intent {
     bool named;
     struct ledger_file file; /* device, inode, size and mtime of it */
     char *path;
-    int dir, drafts_dir; /* open until the batch is synced; -1: undone */
+    int dir, drafts_dir; /* open until the batch is settled; -1: undone */
+    bool redone;
     int64_t ctime_ns;
 };
 
@@ -211,6 +214,7 @@ static int intent_redo(struct recovery *r, struct intent *i, const char *draft)
         keel_file_rename(i->drafts_dir, draft, i->dir, leaf_of(i->path), 0);
 
     if (rc == 0) {
+        i->redone = true;
         r->redone++;
         return 0;
     }
@@ -247,14 +251,9 @@ static int batch_sync(struct recovery *r, struct intent *batch, size_t count)
 
     if (count >= BATCH_SYNCFS)
         rc = store_sync_all(r->vault->store);
-    for (size_t k = 0; k < count && rc == 0; k++) {
-        if (batch[k].dir < 0)
-            continue;
-        if (count < BATCH_SYNCFS)
+    for (size_t k = 0; k < count && count < BATCH_SYNCFS && rc == 0; k++)
+        if (batch[k].redone)
             rc = keel_file_sync(batch[k].dir);
-        if (rc == 0 && count < BATCH_SYNCFS && batch[k].drafts_dir >= 0)
-            rc = keel_file_sync(batch[k].drafts_dir);
-    }
     return rc < 0
                ? problem(r->why, SYNC_FAILED, .errno_ = -rc, .name = "spaces")
                : 0;
@@ -359,25 +358,22 @@ static int change_look(struct recovery *r, const struct kept_change *k,
     return there.device == k->change.device && there.inode == k->change.inode;
 }
 
-static int change_sync(struct recovery *r, int dir)
-{
-    int rc = dir < 0 ? 0 : keel_file_sync(dir);
-
-    return rc < 0
-               ? problem(r->why, SYNC_FAILED, .errno_ = -rc, .name = "spaces")
-               : 0;
-}
-
 /* Whether it happened, into *ret; what shows twice is put right. */
 static int change_decide(struct recovery *r, const struct kept_change *k,
                          int from, bool at_from, bool at_to, bool *ret)
 {
-    int rc = 0;
+    int rc;
 
     *ret = k->change.kind == LEDGER_MOVE ? at_to : !at_from;
-    if (k->change.kind == LEDGER_MOVE && at_to && at_from)
-        rc = keel_file_unlink(from, leaf_of(k->path));
-    return rc < 0 ? vault_problem(r->vault, r->why, rc, k->path, 0) : 0;
+    if (k->change.kind != LEDGER_MOVE || !at_to || !at_from)
+        return 0;
+    rc = keel_file_unlink(from, leaf_of(k->path));
+    if (rc < 0)
+        return vault_problem(r->vault, r->why, rc, k->path, 0);
+    rc = keel_file_sync(from);
+    return rc < 0
+               ? problem(r->why, SYNC_FAILED, .errno_ = -rc, .name = "spaces")
+               : 0;
 }
 
 static int recover_change(struct recovery *r, const struct kept_change *k)
@@ -394,12 +390,6 @@ static int recover_change(struct recovery *r, const struct kept_change *k)
     if (at_from < 0 || at_to < 0)
         return at_from < 0 ? at_from : at_to;
     rc = change_decide(r, k, from, at_from, at_to, &done);
-    if (rc == 0)
-        rc = change_sync(r, from);
-    if (rc == 0)
-        rc = change_sync(r, to);
-    if (rc == 0)
-        rc = change_sync(r, store_trash(r->vault->store));
     if (rc < 0)
         return rc;
     r->changed += done;
@@ -502,8 +492,9 @@ static int recover_drafts(struct recovery *r)
     return rc < 0 ? rc : 0;
 }
 
-/* A process that was killed may have left directories that only the page cache
- * knows; what is put into them now must not lose its ground. */
+/* A process that was killed may have left names that only the page cache knows:
+ * those that the ledger is about to be told of, and directories, where what is
+ * put into them now must not lose its ground. */
 static int recover_ground(struct recovery *r)
 {
     int rc = store_sync_all(r->vault->store);

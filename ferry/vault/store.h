@@ -21,7 +21,7 @@
 
 struct store;
 
-/* Makes what is missing of the layout (vault.h) and syncs it. */
+/* Makes what is missing of the layout (vault.h); vault_recover makes it last. */
 int store_open(int data_dir, struct store **ret, struct problem *why);
 void store_close(struct store *s); /* accepts NULL */
 uint64_t store_device(const struct store *s);

@@ -10,8 +10,6 @@
 
 #include <keel/file.h>
 
-static const char format_text[] = "ferry data 1\n";
-
 struct store {
     int data; /* borrowed */
     int spaces, drafts, trash;
@@ -25,46 +23,6 @@ static int data_problem(struct problem *why, const char *name, int rc)
     if (rc == -ENOMEM)
         return problem(why, NO_MEMORY);
     return problem(why, DATA_ACCESS, .errno_ = -rc, .name = name);
-}
-
-/* Whole under its name or absent: a crash leaves format.new at most. */
-static int format_write(int data)
-{
-    keel_auto(file) int fd =
-        keel_file_open(data, "format.new", O_WRONLY | O_CREAT | O_TRUNC, 0600);
-    int rc;
-
-    if (fd < 0)
-        return fd;
-    rc = keel_file_write(fd, format_text, sizeof format_text - 1, 0);
-    if (rc < 0)
-        return rc;
-    rc = keel_file_sync(fd);
-    if (rc < 0)
-        return rc;
-    return keel_file_rename(data, "format.new", data, "format", 0);
-}
-
-static int format_check(int data, struct problem *why)
-{
-    char text[sizeof format_text + 1] = "";
-    keel_auto(file) int fd = keel_file_open(data, "format", O_RDONLY, 0);
-    ssize_t got;
-    int rc;
-
-    if (fd == -ENOENT) {
-        rc = format_write(data);
-        return rc < 0 ? data_problem(why, "format", rc) : 0;
-    }
-    if (fd < 0)
-        return data_problem(why, "format", fd);
-    got = keel_file_read(fd, text, sizeof text - 1, 0);
-    if (got < 0)
-        return data_problem(why, "format", (int)got);
-    if ((size_t)got != sizeof format_text - 1 || strcmp(text, format_text))
-        return problem(why, DATA_FORMAT, .name = "format",
-                       .detail = "its text is not 'ferry data 1'");
-    return 0;
 }
 
 static int layout_dir(int data, const char *name, int *ret, struct problem *why)
@@ -111,21 +69,6 @@ static int layout_device(struct store *s, struct problem *why)
                        "spaces and trash are on two file systems", why);
 }
 
-/* A process that was killed may have left names that only the page cache
- * knows; what is built on them now must not lose its ground. */
-static int layout_sync(struct store *s, struct problem *why)
-{
-    int rc = keel_file_sync(s->spaces);
-
-    if (rc == 0)
-        rc = keel_file_sync(s->drafts);
-    if (rc == 0)
-        rc = keel_file_sync(s->trash);
-    if (rc == 0)
-        rc = keel_file_sync(s->data);
-    return rc < 0 ? data_problem(why, "DATA", rc) : 0;
-}
-
 int store_open(int data_dir, struct store **ret, struct problem *why)
 {
     struct store *s = keel_calloc(1, sizeof *s);
@@ -135,17 +78,13 @@ int store_open(int data_dir, struct store **ret, struct problem *why)
         return problem(why, NO_MEMORY);
     *s = (struct store){
         .data = data_dir, .spaces = -1, .drafts = -1, .trash = -1};
-    rc = format_check(data_dir, why);
-    if (rc == 0)
-        rc = layout_dir(data_dir, "spaces", &s->spaces, why);
+    rc = layout_dir(data_dir, "spaces", &s->spaces, why);
     if (rc == 0)
         rc = layout_dir(data_dir, "drafts", &s->drafts, why);
     if (rc == 0)
         rc = layout_dir(data_dir, "trash", &s->trash, why);
     if (rc == 0)
         rc = layout_device(s, why);
-    if (rc == 0)
-        rc = layout_sync(s, why);
     if (rc < 0) {
         store_close(s);
         return rc;

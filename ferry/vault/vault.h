@@ -20,10 +20,8 @@
  *
  * DATA, all directories 0700 and all files 0600 but those of spaces:
  *
- *   format              the text "ferry data 1"
- *   lock                the daemon's flock
  *   ledger.db*          the ledger's
- *   tls/                the daemon's key and certificate
+ *   format lock tls/    and more: the daemon's (daemon/data.h)
  *   spaces/DIR/...      a space's files; DIR is the ledger's opaque name.  On
  *                       disk a file has the permission bits of its sender's
  *                       mode and 0400, a directory these and 0700: the server
@@ -61,7 +59,7 @@ struct vault_options {
     int64_t draft_ttl_s; /* 0: 7 days */
 };
 /* Makes what is missing of the layout and recovers before it returns.
- * DATA_FORMAT, DATA_ACCESS, SYNC_FAILED; a disk that gives no clear answer
+ * DATA_FORMAT (not one file system), DATA_ACCESS, SYNC_FAILED; a disk that gives no clear answer
  * fails the start rather than an upload. */
 int vault_open(const struct vault_options *o, struct vault **ret,
                struct problem *why);

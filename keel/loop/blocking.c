@@ -14,7 +14,7 @@
 #include <keel/future.h>
 #include <keel/seam.h>
 
-#include "loop.h"
+#include "census.h"
 
 #define THREADS_USUAL 16u
 #define IDLE (10 * KEEL_SECOND)
@@ -108,6 +108,7 @@ static void *worker(void *arg)
     struct job *job;
 
     (void)arg;
+    presence_serve("keel-blocking");
     hold();
     for (;;) {
         job = job_take();

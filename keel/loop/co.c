@@ -160,6 +160,10 @@ static void body_init(struct keel_co *co, struct stack *s,
 static void co_init(struct keel_co *co, struct keel_loop *l, bool owned)
 {
     co->loop = l;
+    atomic_store_explicit(
+        &co->serial,
+        atomic_load_explicit(&co->serial, memory_order_relaxed) + 1,
+        memory_order_relaxed);
     co->joiner = NULL;
     atomic_init(&co->word, HANDLE_OPEN);
     atomic_init(&co->cancelled, 0);
@@ -273,6 +277,7 @@ static inline int join_sleep(struct keel_co *co, keel_ns deadline)
 
     /* The word is held, and dropped here. */
     waiter_arm(&w, "join");
+    w.on = co;
     co->joiner = &w;
     co->joining = true;
     handle_drop(co, HANDLE_OPEN);

@@ -52,14 +52,13 @@ static bool resume(struct keel_co *to, void *value)
 static void leave_for(struct keel_loop *l, struct keel_co *self,
                       struct keel_co *to)
 {
-    if (l->budget == 0) {
+    if (!budget_use(l)) {
         run_push(l, to);
         co_park(l, self);
         return;
     }
-    if (__builtin_expect(stack_canary, 0))
-        keel_assert(stack_intact(self->body->stack));
-    l->budget--;
+    if (park_is_watched())
+        park_look(self);
     l->steps = STEPS;
     l->current = to;
     jump(self, to);
@@ -74,7 +73,9 @@ static int stop_for(struct keel_loop *l, struct keel_co *to, struct stop *s,
         timer_add(l, &s->waiter, deadline);
     self->body->waits = &s->waiter;
     self->body->since = l->now;
+    parked_add(l, 1);
     leave_for(l, self, to);
+    parked_add(l, (size_t)-1);
     self->body->waits = NULL;
     if (s->waiter.timed)
         timer_drop(l, &s->waiter);

@@ -7,20 +7,15 @@
  *                     +--asker, who waited long enough--> NONE */
 #include <keel/debug.h>
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <pthread.h>
 #include <semaphore.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <string.h>
 #include <unistd.h>
 
-#include "loop.h"
-#include "switch.h"
+#include "report.h"
+#include "watchdog.h"
 
 #define PATIENCE KEEL_SECOND
-#define FRAMES_MOST 24
 
 enum { NONE, ASKED, ANSWERS };
 
@@ -34,132 +29,123 @@ static struct keel_lock dumping = KEEL_LOCK_INIT;
 
 /* ---- printing ---- */
 
-/* Text on its way to a descriptor. */
-struct page {
-    int fd;
-    size_t used;
-    char text[2048];
-};
+/* A page is written before it is as long as this, where no lock is held. */
+enum { PAGE_USUAL = 16384 };
 
-static void page_flush(struct page *p)
-{
-    size_t done = 0;
-
-    while (done < p->used) {
-        ssize_t n = write(p->fd, p->text + done, p->used - done);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            break; /* nobody to tell */
-        done += (size_t)n;
-    }
-    p->used = 0;
-}
-
-__attribute__((format(printf, 2, 3))) static void print(struct page *p,
-                                                        const char *format, ...)
-{
-    va_list args;
-    int n;
-
-    if (sizeof p->text - p->used < 512)
-        page_flush(p);
-    va_start(args, format);
-    n = vsnprintf(p->text + p->used, sizeof p->text - p->used, format, args);
-    va_end(args);
-    if (n > 0)
-        p->used += (size_t)n < sizeof p->text - p->used
-                       ? (size_t)n
-                       : sizeof p->text - p->used - 1;
-}
-
-static void print_seconds(struct page *p, const char *before, keel_ns span)
-{
-    if (span < 0)
-        span = 0;
-    print(p, "%s%lld.%03lld s", before, (long long)(span / KEEL_SECOND),
-          (long long)(span % KEEL_SECOND / KEEL_MS));
-}
-
-static void print_frame(struct page *p, int nr, uintptr_t pc)
-{
-    Dl_info info;
-    const char *file;
-
-    /* The call is before the address it returns to. */
-    if (!dladdr((void *)(pc - 1), &info) || !info.dli_fname) {
-        print(p, "      #%d 0x%lx\n", nr, (unsigned long)pc);
-        return;
-    }
-    file = strrchr(info.dli_fname, '/');
-    print(p, "      #%d 0x%lx %s+0x%lx%s%s\n", nr, (unsigned long)pc,
-          file ? file + 1 : info.dli_fname,
-          (unsigned long)(pc - (uintptr_t)info.dli_fbase),
-          info.dli_sname ? " " : "", info.dli_sname ? info.dli_sname : "");
-}
-
-/* Follows the frame pointers; code built without them ends the walk early, but
- * never leads off the stack. */
-static void print_backtrace(struct page *p, const struct body *b)
-{
-    uintptr_t low = (uintptr_t)b->stack->low, top = (uintptr_t)b;
-    void *pc, *frame;
-
-    if (!switch_where(b->co->sp, &pc, &frame))
-        return;
-    for (int nr = 0; nr < FRAMES_MOST && pc; nr++) {
-        uintptr_t at = (uintptr_t)frame;
-
-        print_frame(p, nr, (uintptr_t)pc);
-        if (at < low || at > top - 2 * sizeof at || at % sizeof at)
-            break;
-        pc = ((void **)frame)[1];
-        frame = ((void **)frame)[0];
-        low = at + 1; /* frames only rise */
-    }
-}
-
-static void print_waiting(struct page *p, struct body *b, keel_ns now)
+static void page_waiting(struct page *p, struct keel_loop *l, struct body *b,
+                         keel_ns now)
 {
     struct waiter *w = b->waits;
+    struct frames f;
 
-    print(p, "waiting: %s", w->what);
-    print_seconds(p, ", for ", now - b->since);
+    frames_parked(&f, b);
+    page_print(p, "waiting: ");
+    page_what(p, w, l);
+    page_seconds(p, ", for ", now - b->since);
     if (w->timed)
-        print_seconds(p, ", at most ", w->deadline - now);
-    print(p, "%s\n", w->always || b->shields ? ", shielded" : "");
-    print_backtrace(p, b);
+        page_seconds(p, ", at most ", w->deadline - now);
+    if (w->always || b->shields)
+        page_print(p, ", shielded");
+    page_place(p, &f);
+    page_print(p, "\n");
+    page_frames(p, &f);
 }
 
-static void print_body(struct page *p, struct keel_loop *l, struct body *b,
-                       keel_ns now)
+static void page_body(struct page *p, struct keel_loop *l, struct body *b,
+                      keel_ns now)
 {
-    print(p, "  '%s' [%s]%s ", b->name, l->name,
-          atomic_load_explicit(&b->co->cancelled, memory_order_relaxed)
-              ? " cancelled,"
-              : "");
+    page_print(p, "  '%s' [%s]%s ", b->name, l->name,
+               atomic_load_explicit(&b->co->cancelled, memory_order_relaxed)
+                   ? " cancelled,"
+                   : "");
     if (b->co == l->current)
-        print(p, "running\n");
+        page_print(p, "running\n");
     else if (b->paused)
-        print(p, "not begun\n");
+        page_print(p, "not begun\n");
     else if (!b->waits || atomic_load(&b->waits->state) != ARMED)
-        print(p, "ready\n");
+        page_print(p, "ready\n");
     else
-        print_waiting(p, b, now);
+        page_waiting(p, l, b, now);
 }
 
 static void print_loop(int fd, struct keel_loop *l)
 {
-    struct page page = {.fd = fd};
+    struct page page = {0};
     keel_ns now = keel_now();
 
-    print(&page, "loop '%s' (%s): %zu coroutines\n", l->name,
-          l->poller->is->name,
-          atomic_load_explicit(&l->alive, memory_order_relaxed));
-    for (struct body *b = l->bodies; b; b = b->next)
-        print_body(&page, l, b, now);
-    page_flush(&page);
+    page_print(&page, "loop '%s' (%s): %zu coroutines\n", l->name,
+               l->poller->is->name,
+               atomic_load_explicit(&l->alive, memory_order_relaxed));
+    for (struct body *b = l->bodies; b; b = b->next) {
+        page_body(&page, l, b, now);
+        if (page.used >= PAGE_USUAL)
+            page_flush(&page, fd);
+    }
+    page_flush(&page, fd);
+    page_fini(&page);
+}
+
+/* Its hold is held: it stays where it is. */
+static void page_nap(struct page *p, const struct presence *t, keel_ns now)
+{
+    struct frames f;
+
+    frames_thread(&f, t);
+    page_print(p, "waiting: ");
+    /* No coroutine can be looked at from here. */
+    page_what(p, t->waits, NOBODYS);
+    page_seconds(p, ", for ", now - t->since);
+    if (t->deadline != KEEL_FOREVER && !t->service)
+        page_seconds(p, ", at most ", t->deadline - now);
+    page_place(p, &f);
+    page_print(p, "\n");
+    page_frames(p, &f);
+}
+
+static void page_thread_line(struct page *p, struct presence *t, keel_ns now)
+{
+    struct keel_loop *l = atomic_load(&t->loop);
+
+    page_print(p, "  '%s' [%ld] ", t->name, (long)t->id);
+    waitlist_hold(&t->hold);
+    if (l)
+        page_print(p, "runs loop '%s'\n", l->name);
+    else if (t->waits && atomic_load(&t->waits->state) == ARMED)
+        page_nap(p, t, now);
+    else
+        page_print(p, "%s\n", t->service ? "serves" : "running");
+    waitlist_drop(&t->hold);
+}
+
+/* In one piece: nothing is written while the census is held. */
+static void print_threads(int fd)
+{
+    struct page page = {.census_held = true};
+    keel_ns now = keel_now();
+    size_t count = 0;
+
+    for (struct presence *t = census_hold(); t; t = t->next)
+        count++;
+    page_print(&page, "threads: %zu\n", count);
+    for (struct presence *t = census_first(); t; t = t->next)
+        page_thread_line(&page, t, now);
+    census_drop();
+    page_flush(&page, fd);
+    page_fini(&page);
+}
+
+void (*_Atomic dump_processes)(struct page *p);
+
+static void print_processes(int fd)
+{
+    void (*fn)(struct page * p) = atomic_load(&dump_processes);
+    struct page page = {0};
+
+    if (!fn)
+        return;
+    fn(&page);
+    page_flush(&page, fd);
+    page_fini(&page);
 }
 
 /* ---- asking and answering ---- */
@@ -179,13 +165,20 @@ void dump_answer(struct keel_loop *l)
 
 static void say_busy(int fd, struct keel_loop *l)
 {
-    struct page page = {.fd = fd};
+    struct page page = {0};
+    struct stack_look k;
 
-    print(&page,
-          "loop '%s': does not answer: one of its coroutines has run for more "
-          "than a second without waiting\n",
-          l->name);
-    page_flush(&page);
+    if (stack_look(l, &k) && k.in_coroutine) {
+        page_print(&page,
+                   "loop '%s': does not answer: '%s' has run for more than a "
+                   "second without waiting\n",
+                   l->name, k.name);
+        page_frames(&page, &k.frames);
+    } else {
+        page_print(&page, "loop '%s': does not answer\n", l->name);
+    }
+    page_flush(&page, fd);
+    page_fini(&page);
 }
 
 static void ask(int fd, struct keel_loop *l)
@@ -221,6 +214,8 @@ void keel_dump(int fd)
         else if (loop_is_open(l))
             ask(fd, l);
     }
+    print_threads(fd);
+    print_processes(fd);
     keel_lock_drop(&dumping);
     keel_unshield();
     *scope = outer;
@@ -234,6 +229,8 @@ static int once_rc;
 
 static void *dumper(void *arg)
 {
+    presence_serve("keel-dump");
+    pthread_setname_np(pthread_self(), "keel-dump");
     for (;;) {
         while (sem_wait(&wanted) < 0)
             ; /* interrupted */

@@ -10,6 +10,7 @@
 
 #include <keel/lock.h>
 #include <keel/queue.h>
+#include <keel/thread.h>
 
 #include "loop.h"
 #include "sanitize.h"
@@ -74,15 +75,24 @@ CO_TEST(a_dump_names_every_coroutine_and_what_it_waits_for)
     keel_loop_stop(there.loop);
     assert_non_null(strstr(text, "loop 'main'"));
     assert_non_null(strstr(text, "'main' [main] running"));
-    assert_non_null(strstr(text, "'hungry' [main] waiting: queue get, for 0."));
+    assert_non_null(strstr(text, "'hungry' [main] waiting: queue get 0x"));
+    assert_non_null(strstr(text, ", for 0."));
     assert_non_null(strstr(text, "at most 3599."));
     assert_non_null(strstr(text, "loop 'outpost'"));
     assert_non_null(strstr(text, "'far away' [outpost] waiting: event"));
 #if (defined(__x86_64__) || defined(__aarch64__)) &&                           \
     !defined(KEEL_SWITCH_PORTABLE)
     assert_non_null(strstr(text, "#2 0x"));
+#if !defined(KEEL_ASAN) && !defined(KEEL_TSAN)
+    assert_non_null(strstr(text, ", at get_item+0x"));
+#endif
 #endif
     return 0;
+}
+
+static int join_it(void *co)
+{
+    return test_join(co);
 }
 
 enum { NOT_YET, SPINS, STOP };
@@ -114,7 +124,62 @@ static void a_loop_that_does_not_answer_is_said_to_be_busy(void **state)
     atomic_store(&stage, STOP);
     test_join(co);
     keel_loop_stop(how.loop);
+#if defined(KEEL_TSAN)
     assert_non_null(strstr(text, "loop 'stuck': does not answer"));
+#else
+    assert_non_null(
+        strstr(text, "loop 'stuck': does not answer: 'spinner' has run"));
+    assert_non_null(strstr(text, "#0 0x"));
+#endif
+}
+
+static struct keel_lock one_lock = KEEL_LOCK_INIT;
+
+static int take_it(void *arg)
+{
+    keel_event_set(arg);
+    keel_lock_hold(&one_lock);
+    keel_lock_drop(&one_lock);
+    return 0;
+}
+
+static bool says(const char *what)
+{
+    assert_int_equal(pipe(out), 0);
+    keel_dump(out[1]);
+    read_all();
+    return strstr(text, what) != NULL;
+}
+
+CO_TEST(a_dump_names_threads_and_who_holds_a_lock)
+{
+    const struct keel_spawn second = {.name = "second"},
+                            third = {.name = "third"};
+    struct keel_thread *thread;
+    struct keel_event begun;
+    struct keel_co *co, *joiner;
+
+    keel_event_init(&begun);
+    keel_lock_hold(&one_lock);
+    assert_int_equal(keel_spawn(&second, take_it, &begun, &co), 0);
+    assert_int_equal(keel_spawn(&third, join_it, co, &joiner), 0);
+    assert_int_equal(keel_event_wait(&begun, KEEL_FOREVER), 0);
+    keel_event_clear(&begun);
+    assert_int_equal(keel_thread_start("worker", take_it, &begun, &thread), 0);
+    assert_int_equal(keel_event_wait(&begun, KEEL_FOREVER), 0);
+    /* It is on its way to sleep. */
+    while (!says("] waiting: lock 0x"))
+        keel_yield();
+    assert_non_null(strstr(text, "'second' [main] waiting: lock 0x"));
+    assert_non_null(strstr(text, ", held by 'main' [main], for 0."));
+    assert_non_null(strstr(text, "'third' [main] waiting: join of 'second'"));
+    assert_non_null(strstr(text, "  'worker' ["));
+    while (!says(", held by a coroutine of another loop, for"))
+        keel_yield();
+    assert_non_null(strstr(text, "] runs loop 'main'"));
+    keel_lock_drop(&one_lock);
+    test_join(joiner);
+    return keel_thread_join(thread, KEEL_FOREVER, NULL);
 }
 
 static int raise_and_stay(void *arg)
@@ -305,6 +370,7 @@ int main(void)
         cmocka_unit_test(the_canary_is_looked_at_when_there_is_no_guard),
         cmocka_unit_test(a_signal_dumps_and_the_program_goes_on),
         cmocka_unit_test(a_dump_names_every_coroutine_and_what_it_waits_for),
+        cmocka_unit_test(a_dump_names_threads_and_who_holds_a_lock),
         cmocka_unit_test(a_loop_that_does_not_answer_is_said_to_be_busy),
         cmocka_unit_test(stacks_are_pooled),
     };

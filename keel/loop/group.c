@@ -125,10 +125,10 @@ static int sleep_on(struct keel_group *g, struct keel_waitlist *l,
                     keel_ns deadline, bool always, const char *what)
 {
     if (l == &g->joiners)
-        return waitlist_sleep(l, deadline, always, what);
+        return waitlist_sleep_on(l, g, deadline, always, what);
     waitlist_hold(l);
     drop(g);
-    return waitlist_sleep(l, deadline, always, what);
+    return waitlist_sleep_on(l, g, deadline, always, what);
 }
 
 int group_enter(struct keel_group *g)

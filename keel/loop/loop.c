@@ -20,10 +20,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <keel/seam.h>
 
+#include "census.h"
 #include "park.h"
+#include "patched.h"
 
 #define TURN 64u /* switches between two looks round */
 /* How old the poller's news may get while there are coroutines to run: more
@@ -33,6 +36,9 @@
 #define CREDIT 16
 /* Under virtual time: what the kernel gets to deliver what was sent. */
 #define GRACE_NS (200 * KEEL_US)
+/* A turn as long as this keeps the others waiting for somebody who does not
+ * wait. */
+#define BLOCKED_NS ((uint64_t)(10 * KEEL_MS))
 #define RELOOK_NS (5 * KEEL_MS) /* while others keep virtual time still */
 #define HANDLES_MOST 1024u
 #define HANDLES_A_BLOCK 64u
@@ -66,7 +72,7 @@ static int handle_block_new(void)
     b->older = handle_blocks;
     handle_blocks = b;
     for (unsigned i = 0; i < HANDLES_A_BLOCK; i++) {
-        b->co[i].serial = 0;
+        atomic_init(&b->co[i].serial, 0);
         b->co[i].next = handles_free;
         handles_free = &b->co[i];
     }
@@ -187,6 +193,7 @@ void co_post(struct keel_co *co)
 static void inbox_run(struct keel_loop *l)
 {
     struct keel_co *co, *next, *turned = NULL;
+    uint64_t count = 0;
 
     if (!atomic_load_explicit(&l->inbox, memory_order_relaxed))
         return;
@@ -201,7 +208,9 @@ static void inbox_run(struct keel_loop *l)
         if (!co->body->listed)
             loop_adopt(l, co);
         run_push(l, co);
+        count++;
     }
+    count_add(&l->counts.posts, count);
 }
 
 static void cancels_run(struct keel_loop *l)
@@ -228,7 +237,7 @@ static void news(struct keel_loop *l)
         dump_answer(l);
 }
 
-static bool has_news(struct keel_loop *l)
+bool loop_has_news(struct keel_loop *l)
 {
     return atomic_load(&l->inbox) || atomic_load(&l->cancels) ||
            (atomic_load(&l->stop) && !l->stopping) || atomic_load(&l->request);
@@ -247,6 +256,7 @@ void loop_adopt(struct keel_loop *l, struct keel_co *co)
     if (b->foreign)
         atomic_fetch_sub_explicit(&l->incoming, 1, memory_order_relaxed);
     alive_add(l, 1);
+    count_add(&l->counts.spawned, 1);
     if (l->stopping)
         atomic_store_explicit(&co->cancelled, 1, memory_order_relaxed);
 }
@@ -309,13 +319,39 @@ static void poll_until(struct keel_loop *l, keel_ns deadline)
 /* Sleeps, unless there is news. */
 static void doze(struct keel_loop *l, keel_ns deadline)
 {
+    keel_ns began = l->now;
+
     atomic_store(&l->sleeping, 1);
-    if (has_news(l))
+    if (loop_has_news(l))
         deadline = KEEL_NOW;
     poll_until(l, deadline);
     atomic_store(&l->sleeping, 0);
+    count_add(&l->counts.sleeps, 1);
+    count_add(&l->counts.asleep_ns, (uint64_t)(l->now - began));
     if (atomic_load_explicit(&l->inbox, memory_order_relaxed))
         l->credit = CREDIT; /* woken by a post: the next may come sooner */
+}
+
+/* Until somebody else wakes it. */
+static void doze_for_ever(struct keel_loop *l)
+{
+    bool outside =
+        count_of(&l->counts.submitted) != count_of(&l->counts.completed);
+    keel_ns patience = KEEL_FOREVER;
+
+    if (outside) {
+        doze(l, KEEL_FOREVER);
+        return;
+    }
+    atomic_fetch_add(&l->rests, 1);
+    for (unsigned looks = 0;; looks++) {
+        patience = deadlock_patience(looks);
+        doze(l, patience == KEEL_FOREVER ? KEEL_FOREVER : keel_after(patience));
+        if (l->run_head || loop_has_news(l) || patience == KEEL_FOREVER)
+            break;
+        deadlock_look();
+    }
+    atomic_fetch_add(&l->rests, 1);
 }
 
 /* Virtual time goes on only when nobody has anything to do: the last loop to
@@ -336,7 +372,7 @@ static bool all_idle(struct keel_loop *l, keel_ns *ret)
     for (struct keel_loop *o = loops_all; o; o = o->all_next) {
         if (o == l || !o->open)
             continue;
-        if (!o->idle || has_news(o))
+        if (!o->idle || loop_has_news(o))
             return false;
         if (o->idle_until < first)
             first = o->idle_until;
@@ -352,7 +388,7 @@ static void doze_virtually(struct keel_loop *l)
 
     /* What was sent but not yet delivered is no reason to let time pass. */
     poll_until(l, keel_now() + GRACE_NS);
-    if (l->run_head || has_news(l))
+    if (l->run_head || loop_has_news(l))
         return;
     pthread_mutex_lock(&lock);
     l->idle = true;
@@ -374,7 +410,10 @@ static void doze_virtually(struct keel_loop *l)
     }
     /* Another loop or the pool is at work.  The poller's deadline is the
      * seam's clock, by which it reckons how long to sleep. */
-    doze(l, last && to == KEEL_FOREVER ? KEEL_FOREVER : keel_now() + RELOOK_NS);
+    if (last && to == KEEL_FOREVER)
+        doze_for_ever(l);
+    else
+        doze(l, keel_now() + RELOOK_NS);
     pthread_mutex_lock(&lock);
     l->idle = false;
     pthread_mutex_unlock(&lock);
@@ -392,7 +431,10 @@ static void rest(struct keel_loop *l)
         if (l->run_head || spin_found(l))
             return;
     }
-    doze(l, next_deadline(l));
+    if (l->timers)
+        doze(l, l->timers->deadline);
+    else
+        doze_for_ever(l);
 }
 
 /* ---- turns ---- */
@@ -425,18 +467,44 @@ static void tidy(struct keel_loop *l)
         l->trim = stack_trim(&l->stacks);
 }
 
+/* Lets up to TURN of them run. */
+static void turn(struct keel_loop *l)
+{
+    l->turned = l->now;
+    jump(&l->home, next_to_run(l));
+    count_add(&l->counts.switches,
+              TURN - atomic_load_explicit(&l->budget, memory_order_relaxed));
+    count_add(&l->counts.turns, 1);
+    atomic_store_explicit(&l->budget, TURN, memory_order_relaxed);
+}
+
+/* After a turn, and one look at the clock. */
+static void turn_timed(struct keel_loop *l)
+{
+    uint64_t spent = (uint64_t)(l->now - l->turned);
+
+    if (l->turned == 0)
+        return;
+    l->turned = 0;
+    if (spent > count_of(&l->counts.longest_ns))
+        atomic_store_explicit(&l->counts.longest_ns, spent,
+                              memory_order_relaxed);
+    if (spent >= BLOCKED_NS)
+        count_add(&l->counts.blocked_ns, spent);
+}
+
 static void loop_turns(struct keel_loop *l)
 {
     for (;;) {
         news(l);
         tidy(l);
         l->now = keel_seam.now();
+        turn_timed(l);
         timers_run(l, l->now);
         if (l->run_head && poll_due(l))
             poll_until(l, KEEL_NOW);
         if (l->run_head) {
-            l->budget = TURN;
-            jump(&l->home, next_to_run(l));
+            turn(l);
         } else if (ended(l)) {
             break;
         } else {
@@ -509,6 +577,7 @@ static int loop_open(struct keel_loop *l, const char *name)
 {
     int rc;
 
+    patched_offer();
     rc = poller_open(&l->poller);
     if (rc < 0)
         return rc;
@@ -522,6 +591,11 @@ static int loop_open(struct keel_loop *l, const char *name)
     l->stopping = l->trim = false;
     l->credit = CREDIT;
     l->now = l->polled = keel_seam.now();
+    l->turned = 0;
+    atomic_store(&l->budget, TURN);
+    counters_begin(l);
+    atomic_store(&l->thread_id, gettid());
+    presence_loop(l);
     snprintf(l->name, sizeof l->name, "%s", name ? name : "loop");
     atomic_store(&l->stop, 0);
     atomic_store(&l->alive, 0);
@@ -548,6 +622,7 @@ static void loop_close(struct keel_loop *l)
     if (atomic_load(&l->request))
         dump_answer(l);
     loop_here = NULL;
+    presence_loop(NULL);
     l->poller->is->close(l->poller);
     overflow_unwatch(l);
     handles_empty(l);
@@ -611,8 +686,10 @@ static void *thread_main(void *arg)
     s->rc = rc;
     /* By the thread itself: another's name is a file in /proc, out of reach
      * after keel_confine. */
-    if (rc == 0)
+    if (rc == 0) {
         pthread_setname_np(pthread_self(), l->name);
+        presence_enter(l->name);
+    }
     waiter_wake(&s->waiter); /* `s` is gone after this */
     if (rc < 0)
         return NULL;
@@ -637,6 +714,7 @@ static int thread_start(struct keel_loop *l, const char *name)
     sigdelset(&all, SIGBUS);
     sigdelset(&all, SIGFPE);
     sigdelset(&all, SIGILL);
+    sigdelset(&all, SIGURG); /* see watchdog.c */
     pthread_sigmask(SIG_BLOCK, &all, &before);
     rc = -pthread_create(&l->thread, NULL, thread_main, &s);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
@@ -699,6 +777,16 @@ size_t keel_loop_load(const struct keel_loop *loop)
 struct poller *loop_poller(void)
 {
     return loop_here ? loop_here->poller : NULL;
+}
+
+void loop_submitted(void)
+{
+    count_add(&loop_here->counts.submitted, 1);
+}
+
+void loop_completed(void)
+{
+    count_add(&loop_here->counts.completed, 1);
 }
 
 void loop_step(void)

@@ -8,6 +8,8 @@
 #include <signal.h>
 #include <sys/single_threaded.h>
 
+#include <keel/debug.h>
+
 #include "sched.h"
 #include "stack.h"
 
@@ -29,8 +31,9 @@ enum { UNPOSTED, POSTED, SLEEPING };
  * which a parked coroutine costs anyway, and only its loop touches it.
  *
  * `word` is a spinlock and the end in one: OPEN and HELD alternate until the
- * finisher, holding it, leaves it ENDED, which is the last it does to it. */
-enum { HANDLE_OPEN, HANDLE_HELD, HANDLE_ENDED };
+ * finisher, holding it, leaves it ENDED, which is the last it does to it.
+ * FREE: joined, or nobody's; what touches it by then has kept it too long. */
+enum { HANDLE_OPEN, HANDLE_HELD, HANDLE_ENDED, HANDLE_FREE };
 /* A cancel from another thread travels as a message; whoever frees the handle
  * while it is under way leaves that to the loop. */
 enum { MESSAGE_NONE, MESSAGE_SENT, MESSAGE_ORPHAN };
@@ -42,7 +45,7 @@ struct keel_co {
     struct keel_loop *loop;
     struct keel_co *cancel_next; /* the loop's list of cancels */
     struct waiter *joiner;       /* holding `word` */
-    uint32_t serial;             /* see KIN_SPAWNER */
+    _Atomic uint32_t serial;     /* of the coroutines that had the handle */
     _Atomic uint32_t word;
     int result;
     _Atomic uint8_t cancelled;
@@ -79,6 +82,25 @@ struct body {
     char name[24];
 };
 
+/* What a loop counts: written by its own thread alone, read by any. */
+struct loop_counts {
+    _Atomic uint64_t switches, turns, sleeps, posts, spawned;
+    _Atomic uint64_t submitted, completed; /* the difference is in flight */
+    _Atomic uint64_t asleep_ns, blocked_ns, longest_ns;
+};
+
+static inline void count_add(_Atomic uint64_t *count, uint64_t n)
+{
+    uint64_t now = atomic_load_explicit(count, memory_order_relaxed);
+
+    atomic_store_explicit(count, now + n, memory_order_relaxed);
+}
+
+static inline uint64_t count_of(const _Atomic uint64_t *count)
+{
+    return atomic_load_explicit(count, memory_order_relaxed);
+}
+
 /* A loop's memory is never freed but used again for the next loop: whoever
  * holds a handle of a loop that ended may still look at its inbox, and finds
  * it closed, or is harmless there. */
@@ -86,8 +108,8 @@ struct keel_loop {
     /* the loop's own */
     struct keel_co *run_head, *run_tail;
     struct keel_co *current;
-    unsigned budget; /* switches until the loop looks round */
-    unsigned steps;  /* operations until the current one yields */
+    _Atomic unsigned budget; /* switches until the loop looks round */
+    unsigned steps;          /* operations until the current one yields */
     struct keel_co home;
     struct body home_body;
     struct stack home_stack; /* for its fiber */
@@ -100,7 +122,8 @@ struct keel_loop {
     struct waiter *timers;
     uint64_t timer_turn;
     keel_ns now, polled;
-    int credit; /* spins that may fail before spinning stops */
+    keel_ns turned; /* the turn under way began; 0: none is */
+    int credit;     /* spins that may fail before spinning stops */
     bool stopping;
     bool trim; /* there are cold stacks to give back */
     int (*main)(void *arg);
@@ -109,12 +132,22 @@ struct keel_loop {
     void *alt_stack;
     stack_t alt_before;
     pthread_t thread;
-    char name[16]; /* what the kernel keeps of a thread's name */
+    _Atomic pid_t thread_id;
+    struct keel_counters counted; /* before this loop */
+    char name[16];                /* what the kernel keeps of a thread's name */
 
     /* under the list's lock */
     struct keel_loop *pool_next, *all_next;
     bool open, idle;
     keel_ns idle_until;
+
+    /* the watchdog's: as of its last look */
+    struct {
+        uint64_t turns;
+        unsigned budget;
+        bool told;
+        keel_ns since;
+    } watched;
 
     /* everybody's */
     _Alignas(64) _Atomic(struct keel_co *) inbox;
@@ -125,7 +158,12 @@ struct keel_loop {
     _Atomic uint32_t wakers;
     _Atomic uint32_t request; /* for a dump: see dump.c */
     _Atomic(struct dump_order *) order;
+    /* Odd while it sleeps for want of anything that could come by itself: no
+     * timer, no descriptor; see deadlock.c. */
+    _Atomic uint64_t rests;
     _Alignas(64) _Atomic size_t alive;
+    _Atomic size_t parked;
+    struct loop_counts counts;
 };
 
 extern _Thread_local struct keel_loop *loop_here
@@ -135,6 +173,15 @@ extern _Thread_local keel_ns thread_timeout
 
 /* Closed for ever: the loop has ended. */
 #define INBOX_CLOSED ((struct keel_co *)1)
+
+/* Whoever parks is looked at first: the canary of its stack, what the detector
+ * of libkeel-patch says (patched.h). */
+void park_look(struct keel_co *self);
+static inline bool park_is_watched(void)
+{
+    return __builtin_expect(
+        atomic_load_explicit(&park_watched, memory_order_relaxed), 0);
+}
 
 /* ---- run queue ---- */
 static inline void run_push(struct keel_loop *l, struct keel_co *co)
@@ -184,6 +231,24 @@ static inline void alive_add(struct keel_loop *l, size_t n)
     atomic_store_explicit(&l->alive, alive + n, memory_order_relaxed);
 }
 
+static inline void parked_add(struct keel_loop *l, size_t n)
+{
+    size_t parked = atomic_load_explicit(&l->parked, memory_order_relaxed);
+
+    atomic_store_explicit(&l->parked, parked + n, memory_order_relaxed);
+}
+
+/* One switch of the turn's; false: it has none left. */
+static inline bool budget_use(struct keel_loop *l)
+{
+    unsigned left = atomic_load_explicit(&l->budget, memory_order_relaxed);
+
+    if (left == 0)
+        return false;
+    atomic_store_explicit(&l->budget, left - 1, memory_order_relaxed);
+    return true;
+}
+
 /* ---- waiters ---- */
 /* Leaves ARMED, once.  With one thread in the process (glibc knows) nobody
  * can come in between. */
@@ -200,6 +265,35 @@ static inline bool waiter_leave(struct waiter *w, uint32_t to)
     return atomic_compare_exchange_strong(&w->state, &armed, to);
 }
 
+/* Who took a lock: a coroutine's handle, of that age, or the mark of a thread,
+ * which is odd. */
+struct owner {
+    const void *who;
+    uint32_t age;
+};
+struct thread_mark {
+    _Alignas(2) char even;
+    char odd;
+};
+extern _Thread_local struct thread_mark thread_mark
+    __attribute__((tls_model("initial-exec")));
+
+static inline struct owner owner_here(void)
+{
+    struct keel_loop *l = loop_here;
+
+    if (l && l->current)
+        return (struct owner){
+            l->current,
+            atomic_load_explicit(&l->current->serial, memory_order_relaxed)};
+    return (struct owner){&thread_mark.odd, 0};
+}
+
+static inline bool owner_is_thread(struct owner o)
+{
+    return (uintptr_t)o.who & 1;
+}
+
 /* The deadline of the keel_timeout scopes around the caller. */
 keel_ns *wait_scope(void);
 
@@ -208,6 +302,8 @@ void timer_drop(struct keel_loop *l, struct waiter *w);
 /* Expires what is due. */
 void timers_run(struct keel_loop *l, keel_ns now);
 
+/* Also while time is virtual. */
+keel_ns real_clock(void);
 /* A thread's wait by the real clock, also while time is virtual. */
 int waiter_sleep_real(struct waiter *w, keel_ns span);
 
@@ -270,6 +366,8 @@ void group_ended(struct keel_group *g, struct body *b, int result);
 /* The list of every loop there ever was: it only grows, at its head. */
 struct keel_loop *loops_first(void);
 bool loop_is_open(struct keel_loop *l);
+/* Something is on its way to it. */
+bool loop_has_news(struct keel_loop *l);
 extern _Atomic unsigned loops_alive;
 /* Blocking jobs under way: virtual time stands still meanwhile. */
 extern _Atomic unsigned blocking_under_way;
@@ -277,6 +375,16 @@ extern _Atomic unsigned blocking_under_way;
 /* ---- overflow report ---- */
 int overflow_watch(struct keel_loop *l);
 void overflow_unwatch(struct keel_loop *l);
+
+/* ---- counters ---- */
+void counters_begin(struct keel_loop *l);
+
+/* ---- deadlocks ---- */
+/* How long who sleeps without a deadline waits with the next of its looks;
+ * KEEL_FOREVER: those were all. */
+keel_ns deadlock_patience(unsigned looks);
+/* Reports one if that is what keeps the caller, who sleeps, asleep. */
+void deadlock_look(void);
 
 /* ---- dump ---- */
 void dump_answer(struct keel_loop *l);

@@ -48,8 +48,7 @@ static inline struct keel_co *next_to_run(struct keel_loop *l)
 {
     struct keel_co *to;
 
-    if (l->run_head && l->budget > 0) {
-        l->budget--;
+    if (l->run_head && budget_use(l)) {
         to = run_pop(l);
         l->current = to;
         fetch_next(to);
@@ -66,8 +65,8 @@ static inline void co_park(struct keel_loop *l, struct keel_co *self)
 {
     struct keel_co *to;
 
-    if (__builtin_expect(stack_canary, 0))
-        keel_assert(stack_intact(self->body->stack));
+    if (park_is_watched())
+        park_look(self);
     to = next_to_run(l);
     if (to != self)
         jump(self, to);
@@ -83,6 +82,7 @@ static inline void waiter_arm_inline(struct waiter *w, const char *what)
     atomic_init(&w->posted, UNPOSTED);
     w->co = l ? l->current : NULL;
     w->what = what;
+    w->on = NULL;
     w->timed = false;
     w->always = false;
     w->proxy = false;
@@ -98,7 +98,9 @@ static inline void waiter_park(struct waiter *w, keel_ns deadline)
         timer_add(l, w, deadline);
     b->waits = w;
     b->since = l->now;
+    parked_add(l, 1);
     co_park(l, co);
+    parked_add(l, (size_t)-1);
     b->waits = NULL;
     if (w->timed)
         timer_drop(l, w);

@@ -22,6 +22,7 @@ struct waiter {
     _Atomic uint32_t posted; /* threads: POSTED, SLEEPING */
     struct keel_co *co;      /* NULL: a thread */
     const char *what;        /* "queue get", for the dump */
+    const void *on;          /* the object; NULL: see `what` */
     /* The rest is the loop's: its timers are a pairing heap of waiters. */
     keel_ns deadline;
     uint64_t turn; /* equal deadlines expire in order of sleeping */
@@ -51,6 +52,9 @@ void waitlist_unlink(struct keel_waitlist *l, struct waiter *w);
  * unlinks and drops again.  Returns with the list not held. */
 int waitlist_sleep(struct keel_waitlist *l, keel_ns deadline, bool always,
                    const char *what);
+/* The same, for the list of a larger object, which begins elsewhere. */
+int waitlist_sleep_on(struct keel_waitlist *l, const void *on, keel_ns deadline,
+                      bool always, const char *what);
 /* Under the hold: takes the oldest waiter that can still be woken off the list
  * and wakes it.  False: there was none.  */
 bool waitlist_wake_one(struct keel_waitlist *l);
@@ -74,6 +78,10 @@ const void *worker_self(void);
 void ignore_sigpipe(void);
 /* The current loop's poller; NULL in a plain thread. */
 struct poller *loop_poller(void);
+/* Of its poller's operations: one was submitted; one has completed.  While any
+ * is under way the loop is waiting for something outside. */
+void loop_submitted(void);
+void loop_completed(void);
 /* Called after an operation that did not have to wait: after a long run of
  * them the others get their turn. */
 void loop_step(void);

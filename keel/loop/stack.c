@@ -47,6 +47,7 @@ static unsigned warm_count;
 static bool guard_by_mprotect;
 
 bool stack_canary;
+_Atomic bool park_watched;
 static pthread_once_t settled = PTHREAD_ONCE_INIT;
 
 static _Thread_local char error_text[160];
@@ -56,6 +57,8 @@ static void settle(void)
     const char *guard = getenv("KEEL_GUARD");
 
     stack_canary = guard && strcmp(guard, "canary") == 0;
+    if (stack_canary)
+        park_watched = true;
     guard_by_mprotect = guard && strcmp(guard, "mprotect") == 0;
 }
 
@@ -226,6 +229,8 @@ int stack_get(struct stack_cache *cache, size_t bytes, struct stack **ret)
         return 0;
     }
     pthread_once(&settled, settle);
+    if (cache)
+        cache->fetched++;
     if (bytes > STACK_BYTES)
         return stack_single(bytes, ret);
     pthread_mutex_lock(&lock);
@@ -328,7 +333,8 @@ void stack_cache_empty(struct stack_cache *cache)
         next = s->next;
         stack_drop(s);
     }
-    *cache = (struct stack_cache){0};
+    cache->head = NULL;
+    cache->count = 0;
 }
 
 bool stack_intact(const struct stack *s)

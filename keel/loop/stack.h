@@ -11,6 +11,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define STACK_BYTES ((size_t)65536)
 /* Libraries not built with -fstack-clash-protection have frames of up to
@@ -29,6 +30,7 @@ struct stack {
 struct stack_cache {
     struct stack *head;
     unsigned count;
+    _Atomic uint64_t fetched; /* that it did not have: a counter */
 };
 
 /* -ENOMEM, and stack_error() says why. `cache` may be NULL. */
@@ -52,6 +54,8 @@ void stack_cache_empty(struct stack_cache *cache);
 
 /* KEEL_GUARD=canary: there is no guard, the lowest words must stay zero. */
 extern bool stack_canary;
+/* Something is to be looked at before a coroutine parks: see park_look. */
+extern _Atomic bool park_watched;
 bool stack_intact(const struct stack *s);
 
 const char *stack_error(void);

@@ -13,7 +13,7 @@
 #include <keel/lock.h>
 #include <keel/seam.h>
 
-#include "loop.h"
+#include "census.h"
 
 enum { NAME_BYTES_MOST = 15 }; /* what the kernel keeps of a thread's name */
 
@@ -129,6 +129,7 @@ static void *thread_main(void *arg)
     thread_stop_here = &t->stop;
     atomic_store(&t->id, gettid());
     pthread_setname_np(pthread_self(), t->name);
+    presence_enter(t->name);
     t->result = t->fn(t->arg);
     thread_stop_here = NULL;
     self = NULL;
@@ -140,11 +141,12 @@ static void *thread_main(void *arg)
 }
 
 /* All signals are for the threads that asked for them, but those by which the
- * processor reports a fault: blocked, they kill without a word. */
+ * processor reports a fault: blocked, they kill without a word.  SIGURG is for
+ * the loop that the thread may run: see watchdog.c. */
 static void thread_signals(sigset_t *ret)
 {
     static const int faults[] = {SIGSEGV, SIGBUS,  SIGILL, SIGFPE,
-                                 SIGTRAP, SIGABRT, SIGSYS};
+                                 SIGTRAP, SIGABRT, SIGSYS, SIGURG};
 
     sigfillset(ret);
     for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)

@@ -23,11 +23,13 @@
 
 #include <keel/seam.h>
 
+#include "census.h"
 #include "park.h"
 
 #define THREAD_SPINS 200
 
 _Thread_local keel_ns thread_timeout = KEEL_FOREVER;
+_Thread_local struct thread_mark thread_mark;
 
 static long futex(_Atomic uint32_t *word, int op, uint32_t value,
                   const struct timespec *until)
@@ -150,7 +152,7 @@ void waiter_arm(struct waiter *w, const char *what)
     waiter_arm_inline(w, what);
 }
 
-static keel_ns real_now(void)
+keel_ns real_clock(void)
 {
     struct timespec t;
 
@@ -168,10 +170,48 @@ static void thread_doze(struct waiter *w, keel_ns until)
           until == KEEL_FOREVER ? NULL : &at);
 }
 
+static void doze_for_ever(struct waiter *w, unsigned *looks)
+{
+    keel_ns patience = deadlock_patience((*looks)++);
+    keel_ns until =
+        patience == KEEL_FOREVER ? KEEL_FOREVER : real_clock() + patience;
+
+    thread_doze(w, until);
+    if (until != KEEL_FOREVER && real_clock() >= until)
+        deadlock_look();
+}
+
 /* `virtual`: the deadline is on a test's clock, which no futex knows. */
+static int nap(struct waiter *w, keel_ns deadline, bool virtual)
+{
+    unsigned looks = 0;
+    keel_ns until;
+
+    for (;;) {
+        uint32_t unposted = UNPOSTED;
+
+        if (!atomic_compare_exchange_strong(&w->posted, &unposted, SLEEPING) &&
+            unposted == POSTED)
+            return 0;
+        if (deadline != KEEL_FOREVER &&
+            (virtual ? keel_now() : real_clock()) >= deadline) {
+            if (waiter_leave(w, EXPIRED))
+                return -ETIMEDOUT;
+            deadline = KEEL_FOREVER; /* a wake won: its post is coming */
+        }
+        until = deadline;
+        if (virtual && deadline != KEEL_FOREVER)
+            until = real_clock() + KEEL_MS;
+        if (deadline == KEEL_FOREVER)
+            doze_for_ever(w, &looks);
+        else
+            thread_doze(w, until);
+    }
+}
+
 static int sleep_in_thread(struct waiter *w, keel_ns deadline, bool virtual)
 {
-    keel_ns until;
+    int rc;
 
     if (loop_may_spin())
         for (int i = 0; i < THREAD_SPINS; i++) {
@@ -180,23 +220,10 @@ static int sleep_in_thread(struct waiter *w, keel_ns deadline, bool virtual)
                 return 0;
             cpu_relax();
         }
-    for (;;) {
-        uint32_t unposted = UNPOSTED;
-
-        if (!atomic_compare_exchange_strong(&w->posted, &unposted, SLEEPING) &&
-            unposted == POSTED)
-            return 0;
-        if (deadline != KEEL_FOREVER &&
-            (virtual ? keel_now() : real_now()) >= deadline) {
-            if (waiter_leave(w, EXPIRED))
-                return -ETIMEDOUT;
-            deadline = KEEL_FOREVER; /* a wake won: its post is coming */
-        }
-        until = deadline;
-        if (virtual && deadline != KEEL_FOREVER)
-            until = real_now() + KEEL_MS;
-        thread_doze(w, until);
-    }
+    presence_nap(w, deadline, __builtin_frame_address(0));
+    rc = nap(w, deadline, virtual);
+    presence_wake();
+    return rc;
 }
 
 /* As waiter_sleep_in_co: what is woken already has its post under way. */
@@ -229,7 +256,7 @@ int waiter_sleep(struct waiter *w, keel_ns deadline)
 int waiter_sleep_real(struct waiter *w, keel_ns span)
 {
     keel_assert(!w->co);
-    return sleep_in_thread(w, real_now() + span, false);
+    return sleep_in_thread(w, real_clock() + span, false);
 }
 
 void waiter_sleep_always(struct waiter *w)
@@ -320,10 +347,17 @@ void waitlist_unlink(struct keel_waitlist *l, struct waiter *w)
 int waitlist_sleep(struct keel_waitlist *l, keel_ns deadline, bool always,
                    const char *what)
 {
+    return waitlist_sleep_on(l, l, deadline, always, what);
+}
+
+int waitlist_sleep_on(struct keel_waitlist *l, const void *on, keel_ns deadline,
+                      bool always, const char *what)
+{
     struct waiter w;
     int rc = 0;
 
     waiter_arm(&w, what);
+    w.on = on;
     waitlist_link(l, &w);
     waitlist_drop(l);
     if (always)
@@ -406,8 +440,7 @@ int wait_allowed(void)
 
 const void *worker_self(void)
 {
-    static _Thread_local char thread;
     struct keel_co *co = keel_current();
 
-    return co ? (const void *)co : &thread;
+    return co ? (const void *)co : &thread_mark.odd;
 }

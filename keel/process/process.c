@@ -23,6 +23,7 @@
 
 #include "family.h"
 #include "loop/loop.h"
+#include "loop/report.h"
 #include "loop/sanitize.h"
 #include "spawner.h"
 
@@ -46,6 +47,7 @@ struct keel_process {
     int status;
     bool lost; /* the spawner was killed before it */
     struct rusage usage;
+    keel_ns began;
 };
 
 /* `socket` -1: there is no spawner.  The table holds those of the spawner
@@ -250,6 +252,30 @@ static void at_exit(void)
     (void)pthread_mutex_unlock(&here.lock);
 }
 
+/* For the dump. */
+static void page_processes(struct page *page)
+{
+    keel_ns now = keel_now();
+    struct keel_process *p;
+    size_t count = 0;
+
+    (void)pthread_mutex_lock(&here.lock);
+    for (p = here.table; p; p = p->next)
+        count++;
+    page_print(page, "processes: %zu\n", count);
+    for (p = here.table; p; p = p->next) {
+        page_print(page, "  '%s' ", p->name);
+        if (keel_event_is_set(&p->started))
+            page_print(page, "[%ld]%s running", (long)p->pid,
+                       p->daemon ? " daemon," : "");
+        else
+            page_print(page, "starting");
+        page_seconds(page, ", for ", now - p->began);
+        page_print(page, "\n");
+    }
+    (void)pthread_mutex_unlock(&here.lock);
+}
+
 /* A program that forks by itself: the copy has no processes. */
 static void forked(void)
 {
@@ -370,6 +396,7 @@ static int spawner_start(void)
     here.pid = pid;
     if (!here.hooked) {
         here.hooked = true;
+        atomic_store(&dump_processes, page_processes);
         (void)atexit(at_exit);
         (void)pthread_atfork(NULL, NULL, forked);
     }
@@ -497,6 +524,7 @@ static int process_new(const char *name, bool daemon, struct keel_process **ret)
         return -ENOMEM;
     (void)snprintf(p->name, sizeof(p->name), "%s", name);
     p->daemon = daemon;
+    p->began = keel_now();
     p->pidfd = -1;
     keel_event_init(&p->started);
     keel_event_init(&p->ended);

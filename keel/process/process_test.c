@@ -13,6 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <keel/debug.h>
 #include <keel/io.h>
 #include <keel/thread.h>
 
@@ -256,6 +257,34 @@ static void join_that_times_out_leaves_it_running(void **state)
     /* and again: joining twice is no mistake */
     assert_int_equal(keel_process_join(child, KEEL_NOW), 0);
     assert_int_equal(keel_process_terminate(child), -ESRCH);
+    assert_int_equal(finish(child), 5);
+    close(p[0]);
+    close(p[1]);
+}
+
+static void a_dump_tells_of_processes(void **state)
+{
+    int p[2], out[2];
+    struct keel_process *child;
+    char text[65536], line[64];
+    size_t n = 0;
+    ssize_t got;
+
+    (void)state;
+    assert_int_equal(pipe2(p, O_CLOEXEC), 0);
+    child = start("waits_for_a_byte", NULL, 0, p, 1);
+    assert_int_equal(pipe2(out, O_CLOEXEC), 0);
+    keel_dump(out[1]);
+    close(out[1]);
+    while ((got = read(out[0], text + n, sizeof(text) - 1 - n)) > 0)
+        n += (size_t)got;
+    text[n] = '\0';
+    close(out[0]);
+    (void)snprintf(line, sizeof(line), "  'waits_for_a_byte' [%d] running, for",
+                   (int)keel_process_pid(child));
+    assert_non_null(strstr(text, "\nprocesses: 1\n"));
+    assert_non_null(strstr(text, line));
+    assert_int_equal(write(p[1], "\x05", 1), 1);
     assert_int_equal(finish(child), 5);
     close(p[0]);
     close(p[1]);
@@ -564,6 +593,7 @@ int main(void)
         cmocka_unit_test(the_exit_code_is_what_the_entry_returns),
         cmocka_unit_test(a_signal_is_a_negative_exit_code),
         cmocka_unit_test(join_that_times_out_leaves_it_running),
+        cmocka_unit_test(a_dump_tells_of_processes),
         cmocka_unit_test(the_sentinel_is_readable_at_the_end),
         cmocka_unit_test(a_process_knows_itself_and_the_directory),
         cmocka_unit_test(arguments_arrive_whole_and_are_bounded),

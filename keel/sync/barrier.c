@@ -83,7 +83,7 @@ static int enter(struct keel_barrier *b, keel_ns deadline)
     while (b->acting && rc == 0) {
         waitlist_hold(&b->door);
         drop(b);
-        rc = waitlist_sleep(&b->door, deadline, false, "barrier");
+        rc = waitlist_sleep_on(&b->door, b, deadline, false, "barrier");
         hold(b);
     }
     if (rc < 0)
@@ -100,6 +100,7 @@ static int wait_for_the_rest(struct keel_barrier *b, keel_ns deadline)
     int rc;
 
     waiter_arm(&a.waiter, "barrier");
+    a.waiter.on = b;
     waitlist_link(&b->waiters, &a.waiter);
     b->arrived++;
     drop(b);

@@ -53,6 +53,7 @@ void keel_lock_fini(struct keel_lock *l)
 int lock_take(struct keel_lock *l, keel_ns deadline, bool always,
               struct place at)
 {
+    struct owner owner;
     int rc;
 
     lock_order_before(l, deadline, at);
@@ -64,6 +65,9 @@ int lock_take(struct keel_lock *l, keel_ns deadline, bool always,
         waitlist_hold(&l->waiters);
     }
     l->held = true;
+    owner = owner_here();
+    l->owner = owner.who;
+    l->owner_age = owner.age;
     waitlist_drop(&l->waiters);
     lock_order_after(l, at);
     return 0;
@@ -121,6 +125,7 @@ int keel_cond_wait(struct keel_cond *c, struct keel_lock *l, keel_ns deadline)
     /* Linked before the lock is dropped: a signal sent under the lock after
      * that finds us. */
     waiter_arm(&w, "condition");
+    w.on = c;
     waitlist_hold(&c->waiters);
     waitlist_link(&c->waiters, &w);
     waitlist_drop(&c->waiters);

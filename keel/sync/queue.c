@@ -187,7 +187,7 @@ static int sleep_once(struct keel_queue *q, struct side *s, attempt *try,
     full_fence();
     *ret = try(q, item);
     if (*ret == NOT_YET)
-        rc = waitlist_sleep(&s->list, deadline, false, what);
+        rc = waitlist_sleep_on(&s->list, q, deadline, false, what);
     else
         waitlist_drop(&s->list);
     atomic_fetch_sub(&s->waiting, 1);
@@ -311,13 +311,15 @@ static void wake_all_here(struct keel_waitlist *l)
         ;
 }
 
-static inline int sleep_here(struct keel_waitlist *l, keel_ns deadline,
+static inline int sleep_here(const struct keel_queue *q,
+                             struct keel_waitlist *l, keel_ns deadline,
                              const char *what)
 {
     struct waiter w;
     int rc;
 
     waiter_arm_inline(&w, what);
+    w.on = q;
     waitlist_link(l, &w);
     rc = waiter_sleep_in_co(&w, deadline);
     if (rc < 0)
@@ -345,7 +347,7 @@ static int put_local(struct keel_queue *q, void *item, keel_ns deadline)
             return -EPIPE;
         if (t - plain(&q->head) < q->slots)
             break;
-        rc = sleep_here(&q->putters.list, deadline, "queue put");
+        rc = sleep_here(q, &q->putters.list, deadline, "queue put");
         if (rc < 0)
             return rc;
     }
@@ -368,7 +370,7 @@ static int get_local(struct keel_queue *q, keel_ns deadline, void **ret)
             break;
         if (plain(&q->tail) & CLOSED)
             return -EPIPE;
-        rc = sleep_here(&q->getters.list, deadline, "queue get");
+        rc = sleep_here(q, &q->getters.list, deadline, "queue get");
         if (rc < 0)
             return rc;
     }
@@ -558,7 +560,7 @@ int keel_queue_join(struct keel_queue *q, keel_ns deadline)
                                  "queue join");
     of_this_loop(q);
     while (rc == 0 && try_join(q, NULL) != DONE)
-        rc = sleep_here(&q->joiners.list, deadline, "queue join");
+        rc = sleep_here(q, &q->joiners.list, deadline, "queue join");
     return rc;
 }
 

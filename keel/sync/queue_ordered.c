@@ -123,6 +123,7 @@ static int sleep_on(struct keel_queue *q, struct side *s, keel_ns deadline,
     int rc;
 
     waiter_arm(&w, what);
+    w.on = q;
     waitlist_link(&s->list, &w);
     queue_drop(q);
     rc = waiter_sleep(&w, deadline);

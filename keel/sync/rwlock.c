@@ -9,7 +9,7 @@
 #include <keel/lock.h>
 
 #include "lock_order.h"
-#include "loop/sched.h"
+#include "loop/loop.h"
 
 #undef keel_rwlock_take_read
 #undef keel_rwlock_take_write
@@ -79,6 +79,7 @@ static int sleep_on(struct keel_rwlock *l, struct keel_waitlist *list,
     int rc;
 
     waiter_arm(&w, what);
+    w.on = l;
     waitlist_link(list, &w);
     drop(l);
     rc = waiter_sleep(&w, deadline);
@@ -112,6 +113,15 @@ static int take_read(struct keel_rwlock *l, keel_ns deadline, struct place at)
     return rc;
 }
 
+/* For the reports: one who was woken learns of it only by now. */
+static void note_writer(struct keel_rwlock *l)
+{
+    struct owner me = owner_here();
+
+    __atomic_store_n(&l->writer_age, me.age, __ATOMIC_RELAXED);
+    __atomic_store_n(&l->writer, me.who, __ATOMIC_RELAXED);
+}
+
 static int take_write(struct keel_rwlock *l, keel_ns deadline, struct place at)
 {
     int rc = 0;
@@ -124,9 +134,11 @@ static int take_write(struct keel_rwlock *l, keel_ns deadline, struct place at)
     } else {
         rc = sleep_on(l, &l->writers, deadline, "write lock");
     }
-    if (rc == 0)
-        lock_order_after(l, at);
-    return rc;
+    if (rc < 0)
+        return rc;
+    note_writer(l);
+    lock_order_after(l, at);
+    return 0;
 }
 
 int keel_rwlock_take_read(struct keel_rwlock *l, keel_ns deadline)

@@ -135,7 +135,7 @@ def test_a_home_that_has_files_is_not_deleted(house, tmp_path):
     ada.run("put", tmp_path / "f")
     if not running:
         house.server.stop()
-    assert "ada has 1 file, 1 bytes" in house.run("user", "delete", "ada",
+    assert "ada has 1 file, 1 byte." in house.run("user", "delete", "ada",
                                                   status=1)
     assert [r["used_files"] for r in house.rows("user", "list")] == [1]
 

@@ -164,7 +164,7 @@ def test_sums_are_chinese(ada, tmp_path):
         (tree / name).write_bytes(b"x" * 500)
     (tree / "l").symlink_to("a")
     would = ada.run("put", "-r", "--dry-run", tree).out
-    assert would.endswith("将发送 3 个文件；新建目录 2 个；链接 1 个\n"), would
+    assert would.endswith("将发送 3 个文件；将新建目录 2 个；链接 1 个\n"), would
     assert re.search(r"3 个文件，1\.5 KiB，用时 [^；]+，committed；新建目录 2 个；"
                      r"链接 1 个\n", ada.run("put", "-r", tree).out)
     assert "3 个文件" in ada.run("get", "-r", ":/tree", tmp_path / "back").out

@@ -586,7 +586,7 @@ def test_every_setting_is_in_its_manual_and_back():
     documented = set()
     for line in page("ferryd.conf.5").splitlines():
         if line.startswith(".Ss "):
-            section = line[4:]
+            section = line[line.find("["):line.find("]") + 1]
         elif line.startswith(".It Ic "):
             documented.add((section, line[7:]))
     assert settings_ == documented

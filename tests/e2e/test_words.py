@@ -114,6 +114,20 @@ def test_a_mistyped_section_is_named_as_that(tmp_path):
     assert not (tmp_path / "d").exists()
 
 
+# ---- the manual
+
+
+@pytest.mark.skipif(not shutil.which("mandoc"), reason="needs mandoc")
+@pytest.mark.parametrize("name", ["ferry.1", "ferryd.8", "ferryd.conf.5"])
+def test_the_pages_keep_to_the_style_of_manuals(name):
+    said = subprocess.run(
+        ["mandoc", "-Tlint", "-Wstyle", str(TREE / "docs/man" / name)],
+        capture_output=True, text=True, check=False, timeout=PATIENCE)
+    # What is installed here is not the page's fault.
+    assert not [line for line in (said.stdout + said.stderr).splitlines()
+                if "not found" not in line and "mandoc.db" not in line]
+
+
 # ---- a damaged ledger
 
 

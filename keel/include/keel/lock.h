@@ -28,10 +28,12 @@ struct keel_waitlist {
 struct keel_lock {
     struct keel_waitlist waiters;
     bool held;
+    uint32_t owner_age; /* of the coroutine's handle */
+    const void *owner;  /* who took it, for debug.h */
 };
 #define KEEL_LOCK_INIT                                                         \
     {                                                                          \
-        {0, NULL, NULL}, false                                                 \
+        {0, NULL, NULL}, false, 0, NULL                                        \
     }
 KEEL_API void keel_lock_init(struct keel_lock *l);
 KEEL_API void keel_lock_fini(struct keel_lock *l);
@@ -91,10 +93,12 @@ struct keel_rwlock {
     struct keel_waitlist writers; /* likewise; under the hold of `readers` */
     size_t reading;
     bool writing;
+    uint32_t writer_age;
+    const void *writer; /* who took it to write, for debug.h */
 };
 #define KEEL_RWLOCK_INIT                                                       \
     {                                                                          \
-        {0, NULL, NULL}, {0, NULL, NULL}, 0, false                             \
+        {0, NULL, NULL}, {0, NULL, NULL}, 0, false, 0, NULL                    \
     }
 KEEL_API void keel_rwlock_init(struct keel_rwlock *l);
 KEEL_API void keel_rwlock_fini(struct keel_rwlock *l);
