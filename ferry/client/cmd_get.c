@@ -38,6 +38,19 @@ struct target {
     bool in_place; /* DEST is the file, not a directory for it */
 };
 
+/* Whether a link stands for something that a process has open: /dev/stdout. */
+static bool is_open_file(const struct target *t)
+{
+    static const char proc[] = "/proc/";
+    char text[sizeof(proc)] = "";
+
+    return keel_file_readlink(t->dir, t->name, text, sizeof(text) - 1) > 0 &&
+           strcmp(text, proc) == 0;
+}
+
+/* A file comes under its name in place of what is there.  Devices, pipes and
+ * sockets are the machine's own, and nothing that a file may take the place
+ * of. */
 static int target_free(const struct getting_one *g, const struct target *t,
                        struct problem *why)
 {
@@ -47,6 +60,8 @@ static int target_free(const struct getting_one *g, const struct target *t,
         return 0;
     if (S_ISDIR(st.stx_mode))
         return problem(why, FILE_IS_DIRECTORY, .name = t->name);
+    if (S_ISLNK(st.stx_mode) ? is_open_file(t) : !S_ISREG(st.stx_mode))
+        return problem(why, FILE_NOT_REGULAR, .name = t->name);
     return g->c->no_replace ? problem(why, FILE_EXISTS, .name = t->name) : 0;
 }
 
@@ -252,6 +267,10 @@ int cmd_get(struct cli *c)
         o.dest = last.local;
         count--;
     }
+    if (strcmp(o.dest, "-") == 0)
+        return problem(c->why, USAGE,
+                       .detail = "get writes files, not standard output; a "
+                                 "file of that name is './-'");
     if (count == 0)
         return problem(c->why, USAGE,
                        .detail = "get needs a file on the server, as in "

@@ -242,7 +242,13 @@ static int sources_check(const struct cli *c, int count)
     if (c->match && (count > 1 || c->recursive))
         return problem(c->why, USAGE, .detail = "--if-match is for one file");
     for (int i = 0; i < count; i++) {
-        int rc = place_parse(c->argv[i], &source, c->why);
+        int rc;
+
+        if (strcmp(c->argv[i], "-") == 0)
+            return problem(c->why, USAGE,
+                           .detail = "put sends files, not standard input; a "
+                                     "file of that name is './-'");
+        rc = place_parse(c->argv[i], &source, c->why);
 
         if (rc == 0 && source.remote)
             rc = problem(c->why, USAGE,

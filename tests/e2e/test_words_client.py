@@ -220,3 +220,32 @@ def test_an_ended_session_has_its_exit_status(running, tmp_path):
     # It does not come back by itself: somebody wanted it out.
     assert put.returncode == 3, err
     assert b"session.kicked" in err or b"operator" in err
+
+
+# ---- what is no file here
+
+
+def test_a_device_or_pipe_is_not_replaced(ada, tmp_path):
+    (tmp_path / "f").write_text("content")
+    ada.run("put", tmp_path / "f")
+    os.mkfifo(tmp_path / "pipe")
+    # As /dev/stdout is one.
+    (tmp_path / "stdout").symlink_to("/proc/self/fd/1")
+    (tmp_path / "link").symlink_to("f")
+    for name in ("pipe", "stdout"):
+        said = ada.run("get", ":/f", tmp_path / name, status=1).err
+        assert "is not a regular file" in said
+    assert (tmp_path / "pipe").is_fifo()
+    assert os.readlink(tmp_path / "stdout") == "/proc/self/fd/1"
+    ada.run("get", ":/f", tmp_path / "link")  # a name like others
+    assert not (tmp_path / "link").is_symlink()
+
+
+def test_a_dash_is_no_stream(ada, tmp_path):
+    (tmp_path / "-").write_text("x")
+    said = ada.run("put", "-", cwd=tmp_path, status=2).err
+    assert "not standard input" in said and "'./-'" in said
+    ada.run("put", "./-", cwd=tmp_path)
+    said = ada.run("get", ":/-", "-", cwd=tmp_path, status=2).err
+    assert "not standard output" in said
+    ada.run("get", ":/-", "./-", cwd=tmp_path)
