@@ -86,31 +86,21 @@ static int run_sessions(struct order *o)
 {
     static const char *const heads[] = {
         "ID", "ACCOUNT", "FROM", "SINCE", ">RECEIVED", ">SENT", "DOING", NULL};
-    struct table t;
-    int rc;
 
-    table_init(&t, heads);
-    rc = command_ask(o, json_pack("{s:s}", "do", "sessions"),
-                     o->json ? print_row : session_row, &t, NULL);
-    if (rc == 0 && !o->json && table_print(&t, "nobody is connected") < 0)
-        rc = problem(o->why, NO_MEMORY);
-    table_fini(&t);
-    return rc;
+    return command_list(o, json_pack("{s:s}", "do", "sessions"), heads,
+                        session_row, "nobody is connected");
+}
+
+static void say_ended(const json_t *ok)
+{
+    printf("%s: ended\n", row_text(ok, "id"));
 }
 
 static int run_kick(struct order *o)
 {
-    json_t *ok = NULL;
-    int rc = command_ask(
+    return command_show(
         o, json_pack("{s:s, s:s}", "do", "sessions.kick", "id", o->words[0]),
-        NULL, NULL, &ok);
-
-    if (rc == 0 && o->json)
-        rc = command_print(ok, o->why);
-    else if (rc == 0)
-        printf("%s: ended\n", row_text(ok, "id"));
-    json_decref(ok);
-    return rc;
+        say_ended);
 }
 
 /* ---- check ------------------------------------------------------------------------ */

@@ -96,12 +96,6 @@ static int run_invite(struct order *o)
     return rc;
 }
 
-static int list_print(const json_t *row, void *arg)
-{
-    (void)arg;
-    return command_print(row, NULL);
-}
-
 static int invite_row(const json_t *row, void *arg)
 {
     struct table *t = arg;
@@ -120,59 +114,33 @@ static int run_invites(struct order *o)
 {
     static const char *const heads[] = {
         "ID", "ACCOUNT", ">USES", "CREATED", "EXPIRES", "BY", NULL};
-    struct table t;
-    int rc;
 
-    table_init(&t, heads);
-    rc = command_ask(o, json_pack("{s:s}", "do", "invite.list"),
-                     o->json ? list_print : invite_row, &t, NULL);
-    if (rc == 0 && !o->json && table_print(&t, "no invites") < 0)
-        rc = problem(o->why, NO_MEMORY);
-    table_fini(&t);
-    return rc;
+    return command_list(o, json_pack("{s:s}", "do", "invite.list"), heads,
+                        invite_row, "no invites");
+}
+
+static void say_revoked(const json_t *ok)
+{
+    printf("%s: revoked\n", row_text(ok, "id"));
 }
 
 static int run_invite_revoke(struct order *o)
 {
-    json_t *ok = NULL;
-    int rc = command_ask(
+    return command_show(
         o, json_pack("{s:s, s:s}", "do", "invite.revoke", "id", o->words[0]),
-        NULL, NULL, &ok);
-
-    if (rc == 0 && o->json)
-        rc = command_print(ok, o->why);
-    else if (rc == 0)
-        printf("%s: revoked\n", row_text(ok, "id"));
-    json_decref(ok);
-    return rc;
+        say_revoked);
 }
 
 /* ---- users ---------------------------------------------------------------------- */
 
-/* A request that names an account, with the quota that was given. */
 static json_t *about(const struct order *o, const char *what)
 {
-    json_t *j = json_pack("{s:s, s:s}", "do", what, "name", o->words[0]);
-
-    if (j && o->quota_bytes >= 0)
-        json_object_set_new(j, "quota_bytes", json_integer(o->quota_bytes));
-    if (j && o->quota_files >= 0)
-        json_object_set_new(j, "quota_files", json_integer(o->quota_files));
-    return j;
+    return command_about(o, what, o->words[0]);
 }
 
-/* Asks, and says `done` about the name. */
 static int tell(struct order *o, json_t *request, const char *done)
 {
-    json_t *ok = NULL;
-    int rc = command_ask(o, request, NULL, NULL, &ok);
-
-    if (rc == 0 && o->json)
-        rc = command_print(ok, o->why);
-    else if (rc == 0)
-        printf("%s: %s\n", row_text(ok, "name"), done);
-    json_decref(ok);
-    return rc;
+    return command_tell(o, request, "", done);
 }
 
 static int run_add(struct order *o)
@@ -225,16 +193,9 @@ static int run_list(struct order *o)
     static const char *const heads[] = {
         "NAME",   "STATE",  ">USED",    ">UNFINISHED", ">QUOTA",
         ">FILES", ">QUOTA", ">DEVICES", "CREATED",     NULL};
-    struct table t;
-    int rc;
 
-    table_init(&t, heads);
-    rc = command_ask(o, json_pack("{s:s}", "do", "user.list"),
-                     o->json ? list_print : list_row, &t, NULL);
-    if (rc == 0 && !o->json && table_print(&t, "nobody yet") < 0)
-        rc = problem(o->why, NO_MEMORY);
-    table_fini(&t);
-    return rc;
+    return command_list(o, json_pack("{s:s}", "do", "user.list"), heads,
+                        list_row, "nobody yet");
 }
 
 static int run_passwd(struct order *o)
@@ -355,21 +316,13 @@ static int run_delete(struct order *o)
     return rc < 0 ? rc : tell_loss(o, about(o, "user.delete"), "deleted");
 }
 
-static int tell_quota(struct order *o, json_t *request)
+static void say_quota(const json_t *ok)
 {
     char quota[96];
-    json_t *ok = NULL;
-    int rc = command_ask(o, request, NULL, NULL, &ok);
 
-    if (rc == 0)
-        quota_text(row_number(ok, "quota_bytes"), row_number(ok, "quota_files"),
-                   quota, sizeof(quota));
-    if (rc == 0 && o->json)
-        rc = command_print(ok, o->why);
-    else if (rc == 0)
-        printf("%s: quota: %s\n", row_text(ok, "name"), quota);
-    json_decref(ok);
-    return rc;
+    quota_text(row_number(ok, "quota_bytes"), row_number(ok, "quota_files"),
+               quota, sizeof(quota));
+    printf("%s: quota: %s\n", row_text(ok, "name"), quota);
 }
 
 static int run_quota(struct order *o)
@@ -377,7 +330,7 @@ static int run_quota(struct order *o)
     if (o->quota_bytes < 0 && o->quota_files < 0)
         return problem(o->why, USAGE,
                        .detail = "a quota needs --bytes, --files or both");
-    return tell_quota(o, about(o, "user.quota"));
+    return command_show(o, about(o, "user.quota"), say_quota);
 }
 
 const struct command people_commands[] = {

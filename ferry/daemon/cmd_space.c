@@ -47,13 +47,8 @@ const char help_space[] =
 static json_t *about(const struct order *o, const char *what)
 {
     /* People see it as @NAME, and write it so. */
-    json_t *j = json_pack("{s:s, s:s}", "do", what, "name",
-                          o->words[0] + (o->words[0][0] == '@'));
+    json_t *j = command_about(o, what, o->words[0] + (o->words[0][0] == '@'));
 
-    if (j && o->quota_bytes >= 0)
-        json_object_set_new(j, "quota_bytes", json_integer(o->quota_bytes));
-    if (j && o->quota_files >= 0)
-        json_object_set_new(j, "quota_files", json_integer(o->quota_files));
     if (j && o->path)
         json_object_set_new(j, "path", text_to_json(o->path, strlen(o->path)));
     if (j && o->owner)
@@ -63,31 +58,7 @@ static json_t *about(const struct order *o, const char *what)
 
 static int tell(struct order *o, json_t *request, const char *done)
 {
-    json_t *ok = NULL;
-    int rc = command_ask(o, request, NULL, NULL, &ok);
-
-    if (rc == 0 && o->json)
-        rc = command_print(ok, o->why);
-    else if (rc == 0)
-        printf("@%s: %s\n", row_text(ok, "name"), done);
-    json_decref(ok);
-    return rc;
-}
-
-/* What a request did, for people: `ok` is its answer. */
-typedef void telling(const json_t *ok);
-
-static int ask(struct order *o, json_t *request, telling *say)
-{
-    json_t *ok = NULL;
-    int rc = command_ask(o, request, NULL, NULL, &ok);
-
-    if (rc == 0 && o->json)
-        rc = command_print(ok, o->why);
-    else if (rc == 0)
-        say(ok);
-    json_decref(ok);
-    return rc;
+    return command_tell(o, request, "@", done);
 }
 
 static void path_print(const json_t *of)
@@ -158,26 +129,6 @@ static void say_quota(const json_t *ok)
     printf("@%s: quota: %s\n", row_text(ok, "name"), quota);
 }
 
-static int print_row(const json_t *row, void *arg)
-{
-    (void)arg;
-    return command_print(row, NULL);
-}
-
-static int list(struct order *o, json_t *request, const char *const *heads,
-                int (*row)(const json_t *row, void *arg), const char *none)
-{
-    struct table t;
-    int rc;
-
-    table_init(&t, heads);
-    rc = command_ask(o, request, o->json ? print_row : row, &t, NULL);
-    if (rc == 0 && !o->json && table_print(&t, none) < 0)
-        rc = problem(o->why, NO_MEMORY);
-    table_fini(&t);
-    return rc;
-}
-
 static int run_add(struct order *o)
 {
     if (!o->owner)
@@ -207,8 +158,8 @@ static int run_list(struct order *o)
                                         ">UNFINISHED", ">QUOTA",  ">FILES",
                                         ">QUOTA",      ">GRANTS", NULL};
 
-    return list(o, json_pack("{s:s}", "do", "space.list"), heads, list_row,
-                "no shared spaces");
+    return command_list(o, json_pack("{s:s}", "do", "space.list"), heads,
+                        list_row, "no shared spaces");
 }
 
 static int grant_row(const json_t *row, void *arg)
@@ -238,7 +189,7 @@ static int run_grants(struct order *o)
     json_t *request = o->count ? about(o, "space.grants")
                                : json_pack("{s:s}", "do", "space.grants");
 
-    return list(o, request, heads, grant_row, "no grants");
+    return command_list(o, request, heads, grant_row, "no grants");
 }
 
 /* NAME ACCOUNT and the rest, or NAME and the rest with --everybody. */
@@ -271,7 +222,7 @@ static int run_grant(struct order *o)
     if (request)
         json_object_set_new(request, "rights",
                             json_string(o->words[o->count - 1]));
-    return ask(o, request, say_granted);
+    return command_show(o, request, say_granted);
 }
 
 static int run_revoke(struct order *o)
@@ -283,7 +234,7 @@ static int run_revoke(struct order *o)
         json_decref(request);
         return rc;
     }
-    return ask(o, request, say_revoked);
+    return command_show(o, request, say_revoked);
 }
 
 static int run_quota(struct order *o)
@@ -291,7 +242,7 @@ static int run_quota(struct order *o)
     if (o->quota_bytes < 0 && o->quota_files < 0)
         return problem(o->why, USAGE,
                        .detail = "a quota needs --bytes, --files or both");
-    return ask(o, about(o, "space.quota"), say_quota);
+    return command_show(o, about(o, "space.quota"), say_quota);
 }
 
 static int run_delete(struct order *o)

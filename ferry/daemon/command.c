@@ -16,6 +16,7 @@
 #include "daemon/data.h"
 #include "daemon/house.h"
 #include "daemon/secret.h"
+#include "daemon/table.h"
 
 #define INVITE_DAYS 7
 /* How long a daemon may take from its lock to its socket, and a command that
@@ -467,4 +468,63 @@ int command_print(const json_t *j, struct problem *why)
     puts(text);
     free(text);
     return 0;
+}
+
+int command_show(struct order *o, json_t *request,
+                 void (*say)(const json_t *ok))
+{
+    json_t *ok = NULL;
+    int rc = command_ask(o, request, NULL, NULL, &ok);
+
+    if (rc == 0 && o->json)
+        rc = command_print(ok, o->why);
+    else if (rc == 0)
+        say(ok);
+    json_decref(ok);
+    return rc;
+}
+
+int command_tell(struct order *o, json_t *request, const char *mark,
+                 const char *done)
+{
+    json_t *ok = NULL;
+    int rc = command_ask(o, request, NULL, NULL, &ok);
+
+    if (rc == 0 && o->json)
+        rc = command_print(ok, o->why);
+    else if (rc == 0)
+        printf("%s%s: %s\n", mark, row_text(ok, "name"), done);
+    json_decref(ok);
+    return rc;
+}
+
+static int print_row(const json_t *row, void *arg)
+{
+    (void)arg;
+    return command_print(row, NULL);
+}
+
+int command_list(struct order *o, json_t *request, const char *const *heads,
+                 int (*row)(const json_t *row, void *table), const char *none)
+{
+    struct table t;
+    int rc;
+
+    table_init(&t, heads);
+    rc = command_ask(o, request, o->json ? print_row : row, &t, NULL);
+    if (rc == 0 && !o->json && table_print(&t, none) < 0)
+        rc = problem(o->why, NO_MEMORY);
+    table_fini(&t);
+    return rc;
+}
+
+json_t *command_about(const struct order *o, const char *what, const char *name)
+{
+    json_t *j = json_pack("{s:s, s:s}", "do", what, "name", name);
+
+    if (j && o->quota_bytes >= 0)
+        json_object_set_new(j, "quota_bytes", json_integer(o->quota_bytes));
+    if (j && o->quota_files >= 0)
+        json_object_set_new(j, "quota_files", json_integer(o->quota_files));
+    return j;
 }

@@ -74,6 +74,18 @@ int command_ask(struct order *o, json_t *request,
                 int (*row)(const json_t *row, void *arg), void *arg,
                 json_t **ret_ok);
 int command_print(const json_t *j, struct problem *why); /* one line */
+/* Makes the request, and shows its answer: itself with --json, else by `say`. */
+int command_show(struct order *o, json_t *request,
+                 void (*say)(const json_t *ok));
+/* The same with a line: `mark`, the answer's "name", and what was `done`. */
+int command_tell(struct order *o, json_t *request, const char *mark,
+                 const char *done);
+/* The same for rows: a table for people, filled by `row`, or `none`. */
+int command_list(struct order *o, json_t *request, const char *const *heads,
+                 int (*row)(const json_t *row, void *table), const char *none);
+/* A request about `name`, with the quota that was given. */
+json_t *command_about(const struct order *o, const char *what,
+                      const char *name);
 
 /* The words for an option that getopt_long ('?' or ':') did not take: it runs
  * with opterr 0, so that this is said once, by main. */
