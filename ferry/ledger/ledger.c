@@ -184,6 +184,19 @@ int db_next(struct ledger *l, sqlite3_stmt *q, struct problem *why)
     return rc == SQLITE_DONE ? 0 : db_failed(l, why);
 }
 
+int db_each(struct ledger *l, sqlite3_stmt *q, int rc,
+            int (*row)(struct ledger *l, sqlite3_stmt *q, void *arg,
+                       struct problem *why),
+            void *arg, struct problem *why)
+{
+    while (rc > 0) {
+        rc = row(l, q, arg, why);
+        if (rc >= 0)
+            rc = db_next(l, q, why);
+    }
+    return rc;
+}
+
 static int rows(struct ledger *l, enum sql id, sqlite3_stmt **ret,
                 struct problem *why, const char *types, va_list values)
 {
@@ -677,6 +690,26 @@ int ledger_write(struct ledger *l,
     struct request r = {.run = run, .arg = arg, .why = why, .writes = true};
 
     return hand_in(l, &r);
+}
+
+int ledger_pages(struct ledger *l,
+                 int (*run)(struct ledger *l, void *page, struct problem *why),
+                 int (*tell)(void *page, int row, bool wanted), void *page,
+                 struct problem *why)
+{
+    struct page *p = page;
+    int rc;
+
+    do {
+        p->count = 0;
+        rc = ledger_read(l, run, page, why);
+        for (int row = 0; row < p->count; row++) {
+            int told = tell(page, row, rc >= 0);
+
+            rc = rc < 0 ? rc : told;
+        }
+    } while (rc >= 0 && p->count == LEDGER_PAGE);
+    return rc < 0 ? rc : 0;
 }
 
 int ledger_path_check(const char *path, struct problem *why)

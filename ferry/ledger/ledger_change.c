@@ -451,27 +451,42 @@ int ledger_change_end(struct ledger *l, int64_t id, bool done,
 
 /* ---- list -------------------------------------------------------------------------------- */
 struct change_page {
+    struct page page;
     int64_t after;
     struct live rows[LEDGER_PAGE];
-    int count;
+    int (*each)(const struct ledger_change *c, void *arg);
+    void *arg;
 };
 KEEL_AUTO(change_page, struct change_page *, keel_free)
+
+static int change_row(struct ledger *l, sqlite3_stmt *q, void *arg,
+                      struct problem *why)
+{
+    struct change_page *p = arg;
+    int rc = live_of_row(l, q, &p->rows[p->page.count], why);
+
+    p->page.count += rc == 0;
+    return rc;
+}
 
 static int change_list_run(struct ledger *l, void *arg, struct problem *why)
 {
     keel_auto(rows) sqlite3_stmt *q = NULL;
-    struct change_page *page = arg;
-    int rc;
+    struct change_page *p = arg;
+    int rc = db_rows(l, SQL_CHANGE_LIST, &q, why, "ii", p->after,
+                     (int64_t)LEDGER_PAGE);
 
-    rc = db_rows(l, SQL_CHANGE_LIST, &q, why, "ii", page->after,
-                 (int64_t)LEDGER_PAGE);
-    while (rc > 0) {
-        rc = live_of_row(l, q, &page->rows[page->count], why);
-        if (rc < 0)
-            return rc;
-        page->count++;
-        rc = db_next(l, q, why);
-    }
+    return db_each(l, q, rc, change_row, p, why);
+}
+
+static int change_tell(void *page, int row, bool wanted)
+{
+    struct change_page *p = page;
+    struct live *v = &p->rows[row];
+    int rc = wanted ? p->each(&v->change, p->arg) : 0;
+
+    p->after = v->change.id;
+    live_fini(v);
     return rc;
 }
 
@@ -479,23 +494,11 @@ int ledger_change_list(struct ledger *l,
                        int (*each)(const struct ledger_change *c, void *arg),
                        void *arg, struct problem *why)
 {
-    keel_auto(change_page) struct change_page *page =
-        keel_calloc(1, sizeof *page);
-    int rc;
+    keel_auto(change_page) struct change_page *p = keel_calloc(1, sizeof *p);
 
-    if (!page)
+    if (!p)
         return problem(why, NO_MEMORY);
-    do {
-        page->count = 0;
-        rc = ledger_read(l, change_list_run, page, why);
-        for (int i = 0; i < page->count; i++) {
-            struct live *v = &page->rows[i];
-
-            if (rc >= 0)
-                rc = each(&v->change, arg);
-            page->after = v->change.id;
-            live_fini(v);
-        }
-    } while (rc >= 0 && page->count == LEDGER_PAGE);
-    return rc < 0 ? rc : 0;
+    p->each = each;
+    p->arg = arg;
+    return ledger_pages(l, change_list_run, change_tell, p, why);
 }

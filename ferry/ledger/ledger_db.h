@@ -99,6 +99,18 @@ int ledger_read(struct ledger *l,
 int ledger_write(struct ledger *l,
                  int (*run)(struct ledger *l, void *arg, struct problem *why),
                  void *arg, struct problem *why);
+/* Lists: a page of rows is taken from the owner at a time (`run`, which gets the
+ * page), and each row of it told here, where what is told may call the ledger
+ * again.  `tell` gets every row, that it may free it; with `wanted` false that
+ * is all.  It says where the next page begins by what it leaves in the page,
+ * whose first member this is. */
+struct page {
+    int count; /* of rows in it: at most LEDGER_PAGE */
+};
+int ledger_pages(struct ledger *l,
+                 int (*run)(struct ledger *l, void *page, struct problem *why),
+                 int (*tell)(void *page, int row, bool wanted), void *page,
+                 struct problem *why);
 /* Asks for a path: 1 to PATH_BYTES bytes.  NAME_INVALID, PATH_TOO_LONG */
 int ledger_path_check(const char *path, struct problem *why);
 
@@ -120,6 +132,12 @@ int db_rows(struct ledger *l, enum sql id, sqlite3_stmt **ret,
             struct problem *why, const char *types, ...);
 /* The next row: 1, 0 at the end. */
 int db_next(struct ledger *l, sqlite3_stmt *q, struct problem *why);
+/* Calls `row` for every row of `q`, where `rc` is what db_rows returned.  0, or
+ * the first error. */
+int db_each(struct ledger *l, sqlite3_stmt *q, int rc,
+            int (*row)(struct ledger *l, sqlite3_stmt *q, void *arg,
+                       struct problem *why),
+            void *arg, struct problem *why);
 void db_release(sqlite3_stmt *q);
 KEEL_AUTO(rows, sqlite3_stmt *, db_release)
 /* A statement without rows.  Returns how many rows it changed. */
@@ -189,6 +207,9 @@ int draft_get(struct ledger *l, const uint8_t id[16], int64_t *ret_space,
 void space_dir_new(char ret[33]);
 int space_row(struct ledger *l, sqlite3_stmt *q, struct ledger_space *ret,
               struct problem *why);
+/* All of `q` into an array that is large enough; how many.  `rc`: db_each's. */
+int space_rows(struct ledger *l, sqlite3_stmt *q, int rc,
+               struct ledger_space *ret, struct problem *why);
 
 /* ---- ledger_account.c ------------------------------------------------------------- */
 /* By number.  ACCOUNT_UNKNOWN */

@@ -350,43 +350,53 @@ int ledger_undo(struct ledger *l, int64_t intent, struct problem *why)
 }
 
 /* ---- lists --------------------------------------------------------------------------- */
-/* A page of rows is taken from the owner at a time, and the callbacks run here,
- * where they may call the ledger again. */
 struct intent_page {
+    struct page page;
     int64_t after;
     struct ledger_intent rows[LEDGER_PAGE];
     char *paths[LEDGER_PAGE];
-    int count;
+    int (*each)(const struct ledger_intent *i, void *arg);
+    void *arg;
 };
 KEEL_AUTO(intent_page, struct intent_page *, keel_free)
+
+static int intent_row(struct ledger *l, sqlite3_stmt *q, void *arg,
+                      struct problem *why)
+{
+    struct intent_page *p = arg;
+    struct ledger_intent *i = &p->rows[p->page.count];
+    int rc = db_path(l, q, 2, &p->paths[p->page.count], why);
+
+    if (rc < 0)
+        return rc;
+    i->path = p->paths[p->page.count++];
+    i->intent = sqlite3_column_int64(q, 0);
+    i->space = sqlite3_column_int64(q, 1);
+    i->named = sqlite3_column_int64(q, 4) != 0;
+    i->device = (uint64_t)sqlite3_column_int64(q, 5);
+    i->inode = (uint64_t)sqlite3_column_int64(q, 6);
+    i->size = (uint64_t)sqlite3_column_int64(q, 7);
+    i->mtime_ns = sqlite3_column_int64(q, 8);
+    return db_bytes(l, q, 3, i->draft, sizeof i->draft, why);
+}
 
 static int intent_list_run(struct ledger *l, void *arg, struct problem *why)
 {
     keel_auto(rows) sqlite3_stmt *q = NULL;
-    struct intent_page *page = arg;
-    int rc;
+    struct intent_page *p = arg;
+    int rc = db_rows(l, SQL_INTENT_LIST, &q, why, "ii", p->after,
+                     (int64_t)LEDGER_PAGE);
 
-    rc = db_rows(l, SQL_INTENT_LIST, &q, why, "ii", page->after,
-                 (int64_t)LEDGER_PAGE);
-    while (rc > 0) {
-        struct ledger_intent *i = &page->rows[page->count];
+    return db_each(l, q, rc, intent_row, p, why);
+}
 
-        rc = db_path(l, q, 2, &page->paths[page->count], why);
-        if (rc < 0)
-            return rc;
-        i->path = page->paths[page->count++];
-        i->intent = sqlite3_column_int64(q, 0);
-        i->space = sqlite3_column_int64(q, 1);
-        i->named = sqlite3_column_int64(q, 4) != 0;
-        i->device = (uint64_t)sqlite3_column_int64(q, 5);
-        i->inode = (uint64_t)sqlite3_column_int64(q, 6);
-        i->size = (uint64_t)sqlite3_column_int64(q, 7);
-        i->mtime_ns = sqlite3_column_int64(q, 8);
-        rc = db_bytes(l, q, 3, i->draft, sizeof i->draft, why);
-        if (rc < 0)
-            return rc;
-        rc = db_next(l, q, why);
-    }
+static int intent_tell(void *page, int row, bool wanted)
+{
+    struct intent_page *p = page;
+    int rc = wanted ? p->each(&p->rows[row], p->arg) : 0;
+
+    p->after = p->rows[row].intent;
+    keel_free(p->paths[row]);
     return rc;
 }
 
@@ -394,69 +404,74 @@ int ledger_intent_list(struct ledger *l,
                        int (*each)(const struct ledger_intent *i, void *arg),
                        void *arg, struct problem *why)
 {
-    keel_auto(intent_page) struct intent_page *page =
-        keel_calloc(1, sizeof *page);
-    int rc;
+    keel_auto(intent_page) struct intent_page *p = keel_calloc(1, sizeof *p);
 
-    if (!page)
+    if (!p)
         return problem(why, NO_MEMORY);
-    do {
-        page->count = 0;
-        rc = ledger_read(l, intent_list_run, page, why);
-        for (int i = 0; i < page->count; i++) {
-            if (rc >= 0)
-                rc = each(&page->rows[i], arg);
-            page->after = page->rows[i].intent;
-            keel_free(page->paths[i]);
-        }
-    } while (rc >= 0 && page->count == LEDGER_PAGE);
-    return rc < 0 ? rc : 0;
+    p->each = each;
+    p->arg = arg;
+    return ledger_pages(l, intent_list_run, intent_tell, p, why);
 }
 
 struct event_page {
+    struct page page;
     int64_t after;
     struct ledger_event rows[LEDGER_PAGE];
     char kinds[LEDGER_PAGE][64];
     char *paths[LEDGER_PAGE], *targets[LEDGER_PAGE];
-    int count;
+    int (*each)(const struct ledger_event *e, void *arg);
+    void *arg;
 };
 KEEL_AUTO(event_page, struct event_page *, keel_free)
+
+static int event_row(struct ledger *l, sqlite3_stmt *q, void *arg,
+                     struct problem *why)
+{
+    struct event_page *p = arg;
+    int row = p->page.count;
+    struct ledger_event *e = &p->rows[row];
+    int rc = db_path(l, q, 5, &p->paths[row], why);
+
+    if (rc < 0)
+        return rc;
+    p->page.count++;
+    p->targets[row] = NULL;
+    if (sqlite3_column_type(q, 7) != SQLITE_NULL) {
+        rc = db_path(l, q, 7, &p->targets[row], why);
+        if (rc < 0)
+            return rc;
+    }
+    *e = (struct ledger_event){
+        .id = sqlite3_column_int64(q, 0),
+        .space = sqlite3_column_int64(q, 1),
+        .account = sqlite3_column_int64(q, 2),
+        .at = sqlite3_column_int64(q, 3),
+        .kind = p->kinds[row],
+        .path = p->paths[row],
+        .to = p->targets[row],
+        .held = sqlite3_column_int64(q, 6) != 0,
+    };
+    return db_text(l, q, 4, p->kinds[row], sizeof p->kinds[row], why);
+}
 
 static int outbox_list_run(struct ledger *l, void *arg, struct problem *why)
 {
     keel_auto(rows) sqlite3_stmt *q = NULL;
-    struct event_page *page = arg;
-    int rc;
+    struct event_page *p = arg;
+    int rc = db_rows(l, SQL_OUTBOX_LIST, &q, why, "ii", p->after,
+                     (int64_t)LEDGER_PAGE);
 
-    rc = db_rows(l, SQL_OUTBOX_LIST, &q, why, "ii", page->after,
-                 (int64_t)LEDGER_PAGE);
-    while (rc > 0) {
-        struct ledger_event *e = &page->rows[page->count];
-        char *kind = page->kinds[page->count];
+    return db_each(l, q, rc, event_row, p, why);
+}
 
-        page->targets[page->count] = NULL;
-        rc = db_path(l, q, 5, &page->paths[page->count], why);
-        if (rc < 0)
-            return rc;
-        e->path = page->paths[page->count++];
-        e->to = NULL;
-        if (sqlite3_column_type(q, 7) != SQLITE_NULL) {
-            rc = db_path(l, q, 7, &page->targets[page->count - 1], why);
-            if (rc < 0)
-                return rc;
-            e->to = page->targets[page->count - 1];
-        }
-        e->kind = kind;
-        e->id = sqlite3_column_int64(q, 0);
-        e->space = sqlite3_column_int64(q, 1);
-        e->account = sqlite3_column_int64(q, 2);
-        e->at = sqlite3_column_int64(q, 3);
-        e->held = sqlite3_column_int64(q, 6) != 0;
-        rc = db_text(l, q, 4, kind, sizeof page->kinds[0], why);
-        if (rc < 0)
-            return rc;
-        rc = db_next(l, q, why);
-    }
+static int event_tell(void *page, int row, bool wanted)
+{
+    struct event_page *p = page;
+    int rc = wanted ? p->each(&p->rows[row], p->arg) : 0;
+
+    p->after = p->rows[row].id;
+    keel_free(p->paths[row]);
+    keel_free(p->targets[row]);
     return rc;
 }
 
@@ -464,25 +479,14 @@ int ledger_outbox_list(struct ledger *l, int64_t after,
                        int (*each)(const struct ledger_event *e, void *arg),
                        void *arg, struct problem *why)
 {
-    keel_auto(event_page) struct event_page *page =
-        keel_calloc(1, sizeof *page);
-    int rc;
+    keel_auto(event_page) struct event_page *p = keel_calloc(1, sizeof *p);
 
-    if (!page)
+    if (!p)
         return problem(why, NO_MEMORY);
-    page->after = after;
-    do {
-        page->count = 0;
-        rc = ledger_read(l, outbox_list_run, page, why);
-        for (int i = 0; i < page->count; i++) {
-            if (rc >= 0)
-                rc = each(&page->rows[i], arg);
-            page->after = page->rows[i].id;
-            keel_free(page->paths[i]);
-            keel_free(page->targets[i]);
-        }
-    } while (rc >= 0 && page->count == LEDGER_PAGE);
-    return rc < 0 ? rc : 0;
+    p->after = after;
+    p->each = each;
+    p->arg = arg;
+    return ledger_pages(l, outbox_list_run, event_tell, p, why);
 }
 
 static int outbox_done_run(struct ledger *l, void *arg, struct problem *why)

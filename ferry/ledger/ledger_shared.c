@@ -69,17 +69,10 @@ static int space_shared_run(struct ledger *l, void *arg, struct problem *why)
 {
     keel_auto(rows) sqlite3_stmt *q = NULL;
     struct shared_call *c = arg;
-    int count = 0, rc;
+    int rc =
+        db_rows(l, SQL_SPACE_SHARED, &q, why, "ti", c->after, (int64_t)c->max);
 
-    rc = db_rows(l, SQL_SPACE_SHARED, &q, why, "ti", c->after, (int64_t)c->max);
-    while (rc > 0) {
-        rc = space_row(l, q, &c->ret[count], why);
-        if (rc < 0)
-            return rc;
-        count++;
-        rc = db_next(l, q, why);
-    }
-    return rc < 0 ? rc : count;
+    return space_rows(l, q, rc, c->ret, why);
 }
 
 int ledger_space_shared(struct ledger *l, const char *after,
@@ -286,16 +279,20 @@ int ledger_grant_set(struct ledger *l, const struct ledger_grant *g,
 
 /* The last row of a page is where the next one begins. */
 struct grant_page {
+    struct page page;
     int64_t space, account;
     struct ledger_grant rows[LEDGER_PAGE];
     struct ledger_grant after;
-    int count;
+    int (*each)(const struct ledger_grant *g, void *arg);
+    void *arg;
 };
 KEEL_AUTO(grant_page, struct grant_page *, keel_free)
 
-static int grant_of_row(struct ledger *l, sqlite3_stmt *q,
-                        struct ledger_grant *ret, struct problem *why)
+static int grant_row(struct ledger *l, sqlite3_stmt *q, void *arg,
+                     struct problem *why)
 {
+    struct grant_page *p = arg;
+    struct ledger_grant *ret = &p->rows[p->page.count];
     const void *path = sqlite3_column_blob(q, 1); /* NULL when it is empty */
     int size = sqlite3_column_bytes(q, 1);
 
@@ -307,6 +304,7 @@ static int grant_of_row(struct ledger *l, sqlite3_stmt *q,
     ret->space = sqlite3_column_int64(q, 0);
     ret->account = sqlite3_column_int64(q, 2);
     ret->rights = (unsigned)sqlite3_column_int64(q, 3);
+    p->page.count++;
     return 0;
 }
 
@@ -314,19 +312,19 @@ static int grant_list_run(struct ledger *l, void *arg, struct problem *why)
 {
     keel_auto(rows) sqlite3_stmt *q = NULL;
     struct grant_page *p = arg;
-    int rc;
+    int rc = db_rows(l, SQL_GRANT_LIST, &q, why, "ipiiii", p->after.space,
+                     p->after.path, p->after.account, p->space, p->account,
+                     (int64_t)LEDGER_PAGE);
 
-    rc = db_rows(l, SQL_GRANT_LIST, &q, why, "ipiiii", p->after.space,
-                 p->after.path, p->after.account, p->space, p->account,
-                 (int64_t)LEDGER_PAGE);
-    while (rc > 0) {
-        rc = grant_of_row(l, q, &p->rows[p->count], why);
-        if (rc < 0)
-            return rc;
-        p->count++;
-        rc = db_next(l, q, why);
-    }
-    return rc;
+    return db_each(l, q, rc, grant_row, p, why);
+}
+
+static int grant_tell(void *page, int row, bool wanted)
+{
+    struct grant_page *p = page;
+
+    p->after = p->rows[row];
+    return wanted ? p->each(&p->rows[row], p->arg) : 0;
 }
 
 int ledger_grant_list(struct ledger *l, int64_t space, int64_t account,
@@ -334,7 +332,6 @@ int ledger_grant_list(struct ledger *l, int64_t space, int64_t account,
                       void *arg, struct problem *why)
 {
     keel_auto(grant_page) struct grant_page *p = keel_calloc(1, sizeof *p);
-    int rc;
 
     if (!p)
         return problem(why, NO_MEMORY);
@@ -343,13 +340,7 @@ int ledger_grant_list(struct ledger *l, int64_t space, int64_t account,
     /* Before all: those of everybody for a whole space come first. */
     p->after.account = -1;
     p->after.space = space;
-    do {
-        p->count = 0;
-        rc = ledger_read(l, grant_list_run, p, why);
-        for (int i = 0; rc >= 0 && i < p->count; i++)
-            rc = each(&p->rows[i], arg);
-        if (p->count > 0)
-            p->after = p->rows[p->count - 1];
-    } while (rc >= 0 && p->count == LEDGER_PAGE);
-    return rc < 0 ? rc : 0;
+    p->each = each;
+    p->arg = arg;
+    return ledger_pages(l, grant_list_run, grant_tell, p, why);
 }

@@ -162,21 +162,38 @@ int ledger_space_get(struct ledger *l, int64_t space, struct ledger_space *ret,
     return ledger_read(l, space_get_run, &c, why);
 }
 
+struct space_array {
+    struct ledger_space *rows;
+    int count;
+};
+
+static int space_add_row(struct ledger *l, sqlite3_stmt *q, void *arg,
+                         struct problem *why)
+{
+    struct space_array *a = arg;
+    int rc = space_row(l, q, &a->rows[a->count], why);
+
+    a->count += rc == 0;
+    return rc;
+}
+
+int space_rows(struct ledger *l, sqlite3_stmt *q, int rc,
+               struct ledger_space *ret, struct problem *why)
+{
+    struct space_array a = {.rows = ret};
+
+    rc = db_each(l, q, rc, space_add_row, &a, why);
+    return rc < 0 ? rc : a.count;
+}
+
 static int space_list_run(struct ledger *l, void *arg, struct problem *why)
 {
     keel_auto(rows) sqlite3_stmt *q = NULL;
     struct space_call *c = arg;
-    int count = 0, rc;
+    int rc =
+        db_rows(l, SQL_SPACE_LIST, &q, why, "ii", c->space, (int64_t)c->max);
 
-    rc = db_rows(l, SQL_SPACE_LIST, &q, why, "ii", c->space, (int64_t)c->max);
-    while (rc > 0) {
-        rc = space_row(l, q, &c->ret[count], why);
-        if (rc < 0)
-            return rc;
-        count++;
-        rc = db_next(l, q, why);
-    }
-    return rc < 0 ? rc : count;
+    return space_rows(l, q, rc, c->ret, why);
 }
 
 int ledger_space_list(struct ledger *l, int64_t after, struct ledger_space *ret,
@@ -360,44 +377,57 @@ int ledger_draft_drop(struct ledger *l, const uint8_t id[16],
 }
 
 struct draft_page {
+    struct page page;
     int64_t before, after_expires;
     uint8_t after_id[16];
     struct ledger_draft rows[LEDGER_PAGE];
     char *paths[LEDGER_PAGE];
-    int count;
+    int (*each)(const struct ledger_draft *d, void *arg);
+    void *arg;
 };
+KEEL_AUTO(draft_page, struct draft_page *, keel_free)
 
-KEEL_AUTO(page, struct draft_page *, keel_free)
+static int draft_row(struct ledger *l, sqlite3_stmt *q, void *arg,
+                     struct problem *why)
+{
+    struct draft_page *p = arg;
+    struct ledger_draft *d = &p->rows[p->page.count];
+    int rc = db_path(l, q, 3, &p->paths[p->page.count], why);
+
+    if (rc < 0)
+        return rc;
+    d->path = p->paths[p->page.count++];
+    d->space = sqlite3_column_int64(q, 1);
+    d->account = sqlite3_column_int64(q, 2);
+    d->size = (uint64_t)sqlite3_column_int64(q, 4);
+    d->hash = (enum chunk_hash)sqlite3_column_int64(q, 5);
+    d->created = sqlite3_column_int64(q, 7);
+    d->expires = sqlite3_column_int64(q, 8);
+    d->reserved = (uint64_t)sqlite3_column_int64(q, 9);
+    rc = db_bytes(l, q, 0, d->id, sizeof d->id, why);
+    if (rc == 0)
+        rc = db_bytes(l, q, 6, d->source, sizeof d->source, why);
+    return rc;
+}
 
 static int draft_list_run(struct ledger *l, void *arg, struct problem *why)
 {
     keel_auto(rows) sqlite3_stmt *q = NULL;
-    struct draft_page *page = arg;
-    int rc;
+    struct draft_page *p = arg;
+    int rc = db_rows(l, SQL_DRAFT_LIST, &q, why, "iibi", p->before,
+                     p->after_expires, p->after_id, 16, (int64_t)LEDGER_PAGE);
 
-    rc = db_rows(l, SQL_DRAFT_LIST, &q, why, "iibi", page->before,
-                 page->after_expires, page->after_id, 16, (int64_t)LEDGER_PAGE);
-    while (rc > 0) {
-        struct ledger_draft *d = &page->rows[page->count];
+    return db_each(l, q, rc, draft_row, p, why);
+}
 
-        rc = db_path(l, q, 3, &page->paths[page->count], why);
-        if (rc < 0)
-            return rc;
-        d->path = page->paths[page->count++];
-        d->space = sqlite3_column_int64(q, 1);
-        d->account = sqlite3_column_int64(q, 2);
-        d->size = (uint64_t)sqlite3_column_int64(q, 4);
-        d->hash = (enum chunk_hash)sqlite3_column_int64(q, 5);
-        d->created = sqlite3_column_int64(q, 7);
-        d->expires = sqlite3_column_int64(q, 8);
-        d->reserved = (uint64_t)sqlite3_column_int64(q, 9);
-        rc = db_bytes(l, q, 0, d->id, sizeof d->id, why);
-        if (rc == 0)
-            rc = db_bytes(l, q, 6, d->source, sizeof d->source, why);
-        if (rc < 0)
-            return rc;
-        rc = db_next(l, q, why);
-    }
+static int draft_tell(void *page, int row, bool wanted)
+{
+    struct draft_page *p = page;
+    int rc = wanted ? p->each(&p->rows[row], p->arg) : 0;
+
+    p->after_expires = p->rows[row].expires;
+    memcpy(p->after_id, p->rows[row].id, sizeof p->after_id);
+    keel_free(p->paths[row]);
     return rc;
 }
 
@@ -405,28 +435,15 @@ int ledger_draft_list(struct ledger *l, int64_t before,
                       int (*each)(const struct ledger_draft *d, void *arg),
                       void *arg, struct problem *why)
 {
-    keel_auto(page) struct draft_page *page = keel_calloc(1, sizeof *page);
-    int count, rc;
+    keel_auto(draft_page) struct draft_page *p = keel_calloc(1, sizeof *p);
 
-    if (!page)
+    if (!p)
         return problem(why, NO_MEMORY);
-    page->before = before;
-    page->after_expires = INT64_MIN;
-    do {
-        page->count = 0;
-        rc = ledger_read(l, draft_list_run, page, why);
-        count = page->count;
-        for (int i = 0; i < count; i++) {
-            if (rc >= 0)
-                rc = each(&page->rows[i], arg);
-            keel_free(page->paths[i]);
-        }
-        if (count > 0) {
-            page->after_expires = page->rows[count - 1].expires;
-            memcpy(page->after_id, page->rows[count - 1].id, 16);
-        }
-    } while (rc >= 0 && count == LEDGER_PAGE);
-    return rc < 0 ? rc : 0;
+    p->before = before;
+    p->after_expires = INT64_MIN;
+    p->each = each;
+    p->arg = arg;
+    return ledger_pages(l, draft_list_run, draft_tell, p, why);
 }
 
 /* ---- files ------------------------------------------------------------------------- */
