@@ -170,13 +170,6 @@ bool account_leads(struct accounts *a, const struct actor *who, int64_t space,
  * DATA's lock in hand.  What is changed through these holds from the next
  * call of account_still and account_may on. */
 
-/* An account with that password, whatever the policy of registration: derived
- * here, on another thread.  ACCOUNT_NAME, ACCOUNT_EXISTS, PASSWORD_WEAK */
-int account_add(struct accounts *a, const char *name, const char *password,
-                bool admin, struct problem *why);
-/* ACCOUNT_UNKNOWN, PASSWORD_WEAK.  Devices stay. */
-int account_set_password(struct accounts *a, const char *name,
-                         const char *password, struct problem *why);
 /* ACCOUNT_UNKNOWN */
 int account_disable(struct accounts *a, const char *name, bool disabled,
                     struct problem *why);

@@ -237,25 +237,6 @@ static void wrong_unknown_and_relayed_are_answered_alike(void **state)
     assert_string_equal(words[0], words[2]);
 }
 
-static void an_account_made_by_the_operator_gets_in(void **state)
-{
-    struct house *h = *state;
-    struct ledger_account account;
-    struct problem why;
-
-    accounts_new(h, REGISTRATION_CLOSED_);
-    assert_int_equal(
-        account_add(h->accounts, "mara", "first horse", true, &why), 0);
-    assert_int_equal(ledger_account_find(h->ledger, "mara", &account, &why), 0);
-    assert_int_equal(account.scram.iterations, SCRAM_ITERATIONS);
-    assert_true(account.admin);
-    assert_login(h, "mara", "first horse", PROBLEM_NONE);
-    assert_int_equal(
-        account_set_password(h->accounts, "mara", "second horse", &why), 0);
-    assert_login(h, "mara", "second horse", PROBLEM_NONE);
-    assert_login(h, "mara", "first horse", PROBLEM_LOGIN_REFUSED);
-}
-
 static void a_new_password_needs_the_old_one(void **state)
 {
     struct house *h = *state;
@@ -1241,7 +1222,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(the_right_password_gets_in),
         T(a_registered_password_gets_in),
-        T(an_account_made_by_the_operator_gets_in),
         T(a_new_password_needs_the_old_one),
         T(wrong_unknown_and_relayed_are_answered_alike),
         T(an_unknown_name_has_a_salt_that_stays),

@@ -28,55 +28,6 @@ static int account_id(struct accounts *a, const char *name, int64_t *ret,
     return 0;
 }
 
-int account_add(struct accounts *a, const char *name, const char *password,
-                bool admin, struct problem *why)
-{
-    struct ledger_registration r = {.name = name,
-                                    .admin = admin,
-                                    .quota_bytes = a->options.quota_bytes,
-                                    .quota_files = a->options.quota_files,
-                                    .now = account_now()};
-    struct ledger_account account;
-    struct problem said = {0};
-    int rc;
-
-    rc = account_name_check(name, why);
-    if (rc < 0)
-        return rc;
-    /* Deriving costs: a name that is taken is told before. */
-    rc = ledger_account_find(a->options.ledger, name, &account, &said);
-    if (rc == 0)
-        return problem(why, ACCOUNT_EXISTS, .name = name);
-    if (said.id != PROBLEM_ACCOUNT_UNKNOWN) {
-        if (why)
-            *why = said;
-        return rc;
-    }
-    rc = scram_derive(password, &r.scram, why);
-    if (rc == 0)
-        rc = ledger_register(a->options.ledger, &r, &account, why);
-    keel_wipe(&r.scram, sizeof r.scram);
-    keel_wipe(&account, sizeof account);
-    return rc;
-}
-
-int account_set_password(struct accounts *a, const char *name,
-                         const char *password, struct problem *why)
-{
-    struct ledger_scram scram;
-    int64_t id, home;
-    int rc;
-
-    rc = account_id(a, name, &id, &home, why);
-    if (rc == 0)
-        rc = scram_derive(password, &scram, why);
-    if (rc < 0)
-        return rc;
-    rc = ledger_account_scram(a->options.ledger, id, &scram, why);
-    keel_wipe(&scram, sizeof scram);
-    return rc;
-}
-
 int account_disable(struct accounts *a, const char *name, bool disabled,
                     struct problem *why)
 {

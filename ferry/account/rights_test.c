@@ -563,15 +563,6 @@ static void what_the_operator_asks_is_looked_at(void **state)
     assert_refused(grant_set(a, "team", "", "bob", RIGHT_ADMIN, &why),
                    REQUEST_INVALID);
     assert_refused(grant_set(a, "team", "", "bob", 64, &why), REQUEST_INVALID);
-    assert_refused(account_add(a, "Bad", "long enough", false, &why),
-                   ACCOUNT_NAME);
-    assert_refused(account_add(a, "ada", "long enough", false, &why),
-                   ACCOUNT_EXISTS);
-    assert_refused(account_add(a, "dan", "short", false, &why), PASSWORD_WEAK);
-    assert_refused(account_set_password(a, "dan", "long enough", &why),
-                   ACCOUNT_UNKNOWN);
-    assert_refused(account_set_password(a, "ada", "short", &why),
-                   PASSWORD_WEAK);
     assert_refused(account_delete(a, "dan", &why), ACCOUNT_UNKNOWN);
 }
 

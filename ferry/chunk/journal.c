@@ -359,11 +359,6 @@ uint64_t journal_mark(const struct journal *j)
     return atomic_load(&j->records);
 }
 
-int journal_fd(const struct journal *j)
-{
-    return j->fd;
-}
-
 /* ---- saying */
 
 static void have(struct journal *j, uint64_t chunk)

@@ -90,8 +90,6 @@ void journal_touch(struct journal *j);
 /* Takes `chunk` for one writer; false: another one has it. */
 bool journal_claim(struct journal *j, uint64_t chunk);
 void journal_release(struct journal *j, uint64_t chunk);
-/* The journal's file, lent; -1: in memory. */
-int journal_fd(const struct journal *j);
 
 /* The kernel's boot id, or, where it is hidden, one that no other open has.
  * Tests put their own here. */

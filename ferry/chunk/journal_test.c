@@ -399,7 +399,7 @@ static void a_touched_file_puts_all_in_doubt(void **state)
 
     (void)state;
     assert_int_equal(journal_synced(j, journal_mark(j)), 0);
-    assert_int_equal(fstat(journal_fd(j), &st), 0);
+    assert_int_equal(fstatat(dir, "j", &st, 0), 0);
     journal_close(j);
 
     key.ctime_ns = st.st_ctim.tv_sec * KEEL_SECOND + st.st_ctim.tv_nsec;
@@ -462,7 +462,6 @@ static void in_memory_it_keeps_no_file(void **state)
 
     (void)state;
     assert_int_equal(journal_open(-1, NULL, &key, &j), JOURNAL_ABSENT);
-    assert_int_equal(journal_fd(j), -1);
     assert_int_equal(journal_add(j, 3, &leaf), 0);
     assert_int_equal(journal_synced(j, journal_mark(j)), 0);
     assert_true(journal_has(j, 3));

@@ -171,12 +171,6 @@ int remote_entry_parse(const json_t *j, struct remote_entry *ret,
     return rc < 0 ? rc : answer_check(entry_facts(j, ret, why), why);
 }
 
-int remote_stat(struct session *s, const struct path *path,
-                struct remote_entry *ret, struct problem *why)
-{
-    return remote_stat_in(s, "", path, ret, why);
-}
-
 int remote_stat_in(struct session *s, const char *space,
                    const struct path *path, struct remote_entry *ret,
                    struct problem *why)
@@ -230,9 +224,11 @@ int remote_stat_place(struct session *s, const struct place *place,
     return rc;
 }
 
-static int hash_ask(struct session *s, json_t *fields, enum chunk_hash hash,
-                    struct digest *ret, uint64_t *ret_size, struct problem *why)
+int remote_hash_place(struct session *s, const struct place *place,
+                      enum chunk_hash hash, struct digest *ret,
+                      uint64_t *ret_size, struct problem *why)
 {
+    json_t *fields = place_fields(place);
     json_t *ok;
     enum chunk_hash of;
     const char *text;
@@ -253,19 +249,4 @@ static int hash_ask(struct session *s, json_t *fields, enum chunk_hash hash,
         rc = problem(why, PROTOCOL_BROKEN, .detail = "a hash");
     json_decref(ok);
     return rc;
-}
-
-int remote_hash_place(struct session *s, const struct place *place,
-                      enum chunk_hash hash, struct digest *ret,
-                      uint64_t *ret_size, struct problem *why)
-{
-    return hash_ask(s, place_fields(place), hash, ret, ret_size, why);
-}
-
-int remote_hash(struct session *s, const struct path *path,
-                enum chunk_hash hash, struct digest *ret, struct problem *why)
-{
-    uint64_t size;
-
-    return hash_ask(s, path_fields(path), hash, ret, &size, why);
 }

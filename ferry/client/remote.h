@@ -18,8 +18,6 @@ struct remote_entry {
 /* One of a list, every field checked: the server is not trusted either. */
 int remote_entry_parse(const json_t *j, struct remote_entry *ret,
                        struct problem *why);
-int remote_stat(struct session *s, const struct path *path,
-                struct remote_entry *ret, struct problem *why);
 /* In the space of that name ("": the account's home). */
 int remote_stat_in(struct session *s, const char *space,
                    const struct path *path, struct remote_entry *ret,
@@ -36,8 +34,6 @@ int remote_target(const json_t *j, char **ret, struct problem *why);
 int remote_hash_place(struct session *s, const struct place *place,
                       enum chunk_hash hash, struct digest *ret,
                       uint64_t *ret_size, struct problem *why);
-int remote_hash(struct session *s, const struct path *path,
-                enum chunk_hash hash, struct digest *ret, struct problem *why);
 /* "/a/b" of "a/b", as a request and --json have it. */
 json_t *path_to_json(const char *text, size_t size);
 /* {"path": ...} for a request; NULL when memory is out. */

@@ -88,11 +88,6 @@ void service_stopping(keel_ns grace, const char *status)
                (long long)(grace / 1000), status);
 }
 
-void service_status(const char *status)
-{
-    sd_notifyf(0, "STATUS=%s", status);
-}
-
 /* ---- the watchdog ------------------------------------------------------------------ */
 
 /* A loop that is asked: `co` is a coroutine on it that has nothing to do but to

@@ -19,7 +19,6 @@ void service_ready(const char *status);
 void service_reloading(void);
 /* `grace`: how long it may take from here. */
 void service_stopping(keel_ns grace, const char *status);
-void service_status(const char *status);
 
 /* Until cancelled: proves to the watchdog, as often as it asks (WatchdogSec=),
  * that this loop and the given ones run coroutines.  A loop that does not

@@ -101,10 +101,6 @@ struct ledger_invite {
 #define LEDGER_FIRST (-1)
 int ledger_invite_add(struct ledger *l, const struct ledger_invite *i,
                       struct problem *why);
-/* INVITE_INVALID when unknown, used up or expired; does not use it. */
-int ledger_invite_find(struct ledger *l, const uint8_t hash[32], int64_t now,
-                       struct ledger_invite *ret, struct problem *why);
-
 /* Those that are good at `now`, by hash, after `after` (NULL: from the start);
  * returns a count. */
 int ledger_invite_list(struct ledger *l, const uint8_t after[32], int64_t now,

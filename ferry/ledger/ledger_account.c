@@ -449,31 +449,6 @@ int ledger_invite_drop(struct ledger *l, int64_t created_by,
     return ledger_write(l, invite_drop_run, &created_by, why);
 }
 
-struct invite_find_call {
-    const uint8_t *hash;
-    int64_t now;
-    struct ledger_invite invite;
-};
-
-static int invite_find_run(struct ledger *l, void *arg, struct problem *why)
-{
-    struct invite_find_call *c = arg;
-
-    return invite_get(l, c->hash, c->now, &c->invite, why);
-}
-
-int ledger_invite_find(struct ledger *l, const uint8_t hash[32], int64_t now,
-                       struct ledger_invite *ret, struct problem *why)
-{
-    struct invite_find_call c = {.hash = hash, .now = now};
-    int rc;
-
-    rc = ledger_read(l, invite_find_run, &c, why);
-    if (rc == 0)
-        *ret = c.invite;
-    return rc;
-}
-
 /* ---- devices ---------------------------------------------------------------------- */
 static int device_row(struct ledger *l, sqlite3_stmt *q,
                       struct ledger_device *ret, struct problem *why)

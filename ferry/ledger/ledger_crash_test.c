@@ -102,21 +102,22 @@ static void see_people(struct ledger *l, struct view *v)
     struct ledger_account a[8];
     struct ledger_space s[8];
     struct ledger_device d[8];
-    uint8_t hash[32] = {1};
-    struct ledger_invite invite;
+    struct ledger_invite invites[8];
     int n;
 
     n = ledger_account_list(l, "", a, 8, NULL);
     assert_true(n >= 0);
-    for (int i = 0; i < n; i++) {
-        int devices = ledger_device_list(l, a[i].id, d, 8, NULL);
+    for (int k = 0; k < n; k++) {
+        int devices = ledger_device_list(l, a[k].id, d, 8, NULL);
 
         assert_true(devices >= 0);
-        see(v, "account %s %d %d %u, %d devices\n", a[i].name, a[i].admin,
-            a[i].disabled, a[i].scram.iterations, devices);
+        see(v, "account %s %d %d %u, %d devices\n", a[k].name, a[k].admin,
+            a[k].disabled, a[k].scram.iterations, devices);
     }
-    if (ledger_invite_find(l, hash, 0, &invite, NULL) == 0)
-        see(v, "invite %lld\n", (long long)invite.uses);
+    n = ledger_invite_list(l, NULL, 0, invites, 8, NULL);
+    assert_true(n >= 0);
+    for (int k = 0; k < n; k++)
+        see(v, "invite %lld\n", (long long)invites[k].uses);
     n = ledger_space_list(l, 0, s, 8, NULL);
     assert_true(n >= 0);
     for (int i = 0; i < n; i++)

@@ -250,8 +250,7 @@ static void an_account_goes_with_all_that_is_its_own(void **state)
     assert_refused(ledger_account_delete(l, a.id, &why), ACCOUNT_UNKNOWN);
     assert_refused(ledger_device_find(l, device.id, &device, &why),
                    DEVICE_UNKNOWN);
-    assert_refused(ledger_invite_find(l, invite.hash, 0, &invite, &why),
-                   INVITE_INVALID);
+    assert_false(invite_good(l, invite.hash, 0, &invite));
     assert_refused(ledger_space_get(l, a.home, &s, &why), FILE_MISSING);
     assert_refused(ledger_space_find(l, "own", &s, &why), SPACE_UNKNOWN);
     assert_int_equal(space_of(l, team).reserved_bytes, 20);

@@ -134,6 +134,22 @@ static inline int publish(struct ledger *l, struct ledger_publish *p,
     return p->result;
 }
 
+/* Whether it lets somebody in at `now`. */
+static inline bool invite_good(struct ledger *l, const uint8_t hash[32],
+                               int64_t now, struct ledger_invite *ret)
+{
+    struct ledger_invite all[8];
+    int count = ledger_invite_list(l, NULL, now, all, 8, NULL);
+
+    assert_in_range(count, 0, 7);
+    for (int i = 0; i < count; i++)
+        if (memcmp(all[i].hash, hash, 32) == 0) {
+            *ret = all[i];
+            return true;
+        }
+    return false;
+}
+
 static inline void settle(struct ledger *l, int64_t intent, int64_t ctime_ns)
 {
     struct ledger_settle s = {.intent = intent, .ctime_ns = ctime_ns};

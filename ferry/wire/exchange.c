@@ -822,13 +822,6 @@ uint32_t exchange_id(const struct exchange *x)
     return x->id;
 }
 
-struct exchange *link_exchange(struct link *l, uint32_t id)
-{
-    struct exchange *x = exchange_find(l, id);
-
-    return x && !x->answered && !x->abandoned ? x : NULL;
-}
-
 int exchange_check(const struct exchange *x, struct problem *why)
 {
     if (x->answered)

@@ -133,8 +133,6 @@ void exchange_inline_drop(struct exchange *x);
 
 /* ---- both: data ------------------------------------------------------------------------ */
 uint32_t exchange_id(const struct exchange *x);
-/* The open exchange with that id, whose handler runs; NULL: none. */
-struct exchange *link_exchange(struct link *l, uint32_t id);
 /* Bytes of data that have come or left for it. */
 uint64_t exchange_moved(const struct exchange *x);
 /* 1 while it is open; 0 when its REPLY came and is no refusal; negative: it was
