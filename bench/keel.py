@@ -61,7 +61,7 @@ def server(path, cpu):
 def echoes(build, name, connections, cpus):
     """Echoes a second."""
     load = cpus[1:] or cpus
-    with server(f"{build}/obj/bench/{name}", cpus[0]) as (port, poller):
+    with server(f"{build}/obj/{name}", cpus[0]) as (port, poller):
         out = subprocess.run(
             [f"{build}/obj/bench/echo_load", port, str(connections),
              ECHO_SECONDS, str(len(load))],
@@ -80,8 +80,9 @@ def measure(build, figures, cpus):
         figures.add(name, float(out[0]), unit, peer,
                     float(out[1]) if len(out) > 1 else None, reach)
     for connections in (50, 1000):
-        raw, _ = echoes(build, "echo_raw", connections, cpus)
-        keel, poller = echoes(build, "echo_keel", connections, cpus)
+        raw, _ = echoes(build, "bench/echo_raw", connections, cpus)
+        keel, poller = echoes(build, "keel/examples/echo_server",
+                              connections, cpus)
         figures.add(f"echo_{connections}_ratio", keel / raw, "of raw",
                     "raw epoll, echoes/s", raw, (">=", 0.9))
     return poller
