@@ -44,6 +44,7 @@
 #include <keel/system.h>
 #include <keel/thread.h>
 
+#include "entry.h"
 #include "family.h"
 #include "loop/loop.h"
 #include "shqueue.h"
@@ -307,7 +308,7 @@ static int work(struct keel_shqueue *q)
     return 0; /* closed */
 }
 
-KEEL_PROCESS(keel_procpool_worker)
+PROCESS_ENTRY(keel_procpool_worker)
 {
     keel_auto(shared) struct keel_shared *memory = NULL;
     keel_auto(shqueue) struct keel_shqueue *q = NULL;

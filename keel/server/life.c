@@ -16,6 +16,7 @@
 #include <keel/thread.h>
 
 #include "loop/sched.h"
+#include "process/entry.h"
 #include "server_inside.h"
 
 /* How long a process may take to die of SIGTERM, and, beyond `time_most`, to
@@ -32,7 +33,7 @@ static int handle(struct keel_conn *conn, keel_handler_fn *fn,
 
     keel_timeout_begin(&t, time_most ? keel_after(time_most) : KEEL_FOREVER);
     rc = fn(conn);
-    if (rc >= 0 && is_datagram(conn->stream))
+    if (rc >= 0 && conn->stream && is_datagram(conn->stream))
         rc = keel_stream_finish(conn->stream, KEEL_FOREVER);
     keel_timeout_end(&t);
     return rc;
@@ -127,7 +128,7 @@ static int code_of(int result)
     return result > -255 ? -result : 255;
 }
 
-KEEL_PROCESS(keel_connection)
+PROCESS_ENTRY(keel_connection)
 {
     const struct letter *l = arg->data;
     const struct keel_handler *handler = handler_find(l->handler);

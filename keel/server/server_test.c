@@ -103,6 +103,15 @@ KEEL_HANDLER(stops)
     return keel_stream_write(conn->stream, before ? "b" : "a", 1, KEEL_FOREVER);
 }
 
+/* Keeps the connection when it has returned. */
+static struct keel_stream *kept;
+
+KEEL_HANDLER(keeps)
+{
+    kept = keel_take(conn->stream);
+    return 0;
+}
+
 static struct keel_server *shut;
 
 KEEL_HANDLER(shuts_down)
@@ -417,6 +426,23 @@ CO_TEST(an_address_that_is_taken_is_an_error)
     keel_server_free(a);
     keel_server_free(b);
     keel_server_free(c);
+    return 0;
+}
+
+CO_TEST(a_handler_may_keep_the_stream)
+{
+    const struct keel_server_how how = {.handler = "keeps"};
+    struct running r = begin(&how, "127.0.0.1:0");
+    struct keel_stream *s = dial(&r);
+
+    while (counters(&r).served == 0)
+        keel_yield();
+    assert_int_equal(keel_stream_write(kept, "still here", 10, SOON), 0);
+    expect(s, "still here");
+    keel_stream_close(kept);
+    expect_end(s);
+    keel_stream_close(s);
+    end(&r);
     return 0;
 }
 
@@ -1105,6 +1131,7 @@ int main(void)
         cmocka_unit_test(one_server_listens_at_several_addresses),
         cmocka_unit_test(what_cannot_be_served_is_refused_at_once),
         cmocka_unit_test(an_address_that_is_taken_is_an_error),
+        cmocka_unit_test(a_handler_may_keep_the_stream),
         cmocka_unit_test(connections_go_to_the_least_loaded_loop),
         cmocka_unit_test(
             at_the_cap_newcomers_wait_and_are_served_when_one_leaves),

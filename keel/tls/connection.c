@@ -163,7 +163,7 @@ static int challenge(struct keel_conn *conn, keel_ns deadline)
 }
 
 /* A descriptor belongs to the loop that waits on it: to another goes a copy. */
-KEEL_HANDLER(keel_connection_arrives)
+static int arrives(struct keel_conn *conn)
 {
     struct keel_connection_listener *l = conn->arg;
     int fd = fcntl(keel_stream_fd(conn->stream), F_DUPFD_CLOEXEC, 3), rc;
@@ -174,6 +174,14 @@ KEEL_HANDLER(keel_connection_arrives)
     if (rc < 0)
         keel_fd_close(fd);
     return rc;
+}
+
+/* Not by KEEL_HANDLER, which is for programs: see process/entry.h. */
+static struct keel_handler arrivals = {.name = "keel_connection_arrives",
+                                       .fn = arrives};
+__attribute__((constructor(2000))) static void arrivals_enter(void)
+{
+    keel_handler_register(&arrivals);
 }
 
 static int listener_run(void *arg)
@@ -204,7 +212,7 @@ static int listener_open(struct keel_connection_listener *l,
                          const char *address)
 {
     const struct keel_server_how how = {
-        .handler = "keel_connection_arrives",
+        .handler = arrivals.name,
         .arg = l,
         .verify = challenge,
         .grace = KEEL_MS, /* nobody will ask for those */

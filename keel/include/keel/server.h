@@ -37,7 +37,8 @@
  * deadline.
  *
  * Handlers as processes have nothing of the program's memory (process.h):
- * `arg` is a copy of `arg_size` bytes there, at most 32 KiB. */
+ * `arg` is a copy of `arg_size` bytes there, at most 32 KiB.  A program that
+ * confines itself calls keel_process_prepare before. */
 #ifndef KEEL_SERVER_H
 #define KEEL_SERVER_H
 
@@ -55,10 +56,12 @@ enum keel_server_mode {
 /* ---- in the handler ---------------------------------------------------------- */
 
 struct keel_conn {
-    struct keel_stream *stream; /* the server's, which closes it */
-    const char *peer;           /* printable: keel_stream_peer */
-    const char *here;           /* the address it came to */
-    uint64_t number;            /* from 1, in order of coming */
+    /* The server's, which closes it; the handler may take it (keel_take), where
+     * it is no process and no datagram. */
+    struct keel_stream *stream;
+    const char *peer; /* printable: keel_stream_peer */
+    const char *here; /* the address it came to */
+    uint64_t number;  /* from 1, in order of coming */
     enum keel_server_mode mode;
     void *arg; /* keel_server_how's */
     size_t arg_size;
@@ -72,6 +75,7 @@ struct keel_handler {
     struct keel_handler *next;
 };
 KEEL_API void keel_handler_register(struct keel_handler *handler);
+KEEL_API void keel_process_begin(void);
 /* Begins the definition of a handler, as above.  Its name has at most 31
  * bytes. */
 #define KEEL_HANDLER(name_)                                                    \
@@ -80,7 +84,12 @@ KEEL_API void keel_handler_register(struct keel_handler *handler);
                                                        .fn = name_};           \
     __attribute__((constructor(2000))) static void keel_enter_##name_(void)    \
     {                                                                          \
+        _Static_assert(sizeof(#name_) <= 32, "a handler's name is too long");  \
         keel_handler_register(&keel_handler_##name_);                          \
+    }                                                                          \
+    __attribute__((constructor)) static void keel_begin_##name_(void)          \
+    {                                                                          \
+        keel_process_begin();                                                  \
     }                                                                          \
     static int name_(__attribute__((unused)) struct keel_conn *conn)
 
@@ -112,8 +121,9 @@ struct keel_server_how {
      * Who is refused, by a negative errno, never sees the handler. */
     int (*verify)(struct keel_conn *conn, keel_ns deadline);
     keel_ns verify_most;
-    /* Told, in a coroutine of those loops: a connection is over, its stream
-     * still open, with the handler's result; or
+    /* Told, in a coroutine of those loops: a connection is over, with the
+     * handler's result.  Its stream is still open, or NULL where a process had
+     * or the handler took it.  Other results than a handler's:
      * -EOWNERDEAD  its process died of a signal
      * and those of verify and of starting a thread or process. */
     void (*ended)(struct keel_conn *conn, int result);
