@@ -84,7 +84,7 @@ KEEL_API void keel_process_begin(void);
                                                        .fn = name_};           \
     __attribute__((constructor(2000))) static void keel_enter_##name_(void)    \
     {                                                                          \
-        _Static_assert(sizeof(#name_) <= 32, "a handler's name is too long");  \
+        (void)sizeof(char[sizeof(#name_) <= 32 ? 1 : -1]); /* else too long */ \
         keel_handler_register(&keel_handler_##name_);                          \
     }                                                                          \
     __attribute__((constructor)) static void keel_begin_##name_(void)          \
