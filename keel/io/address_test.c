@@ -113,8 +113,7 @@ static void what_is_no_address_is_refused(void **state)
         "127.1",
         "1:2:3:4:5:6:7:",
         "0000:0000:0000:0000:0000:0000:0000:00000001",
-        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-        "a",
+        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
     };
 
     (void)state;
