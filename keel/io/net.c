@@ -436,6 +436,57 @@ int keel_stream_from_fd(int fd, struct keel_stream **ret)
     return socket_new(fd, (struct sockaddr *)&peer, size, ret);
 }
 
+static bool is_unix(struct keel_stream *s)
+{
+    return s->is == &socket_class && socket_of(s)->family == AF_UNIX;
+}
+
+int keel_stream_send_fds(struct keel_stream *s, const void *data, size_t size,
+                         const int *fds, size_t count, keel_ns deadline)
+{
+    ssize_t sent;
+
+    if (!is_unix(s))
+        return -EINVAL;
+    sent = keel_fd_send_fds(socket_of(s)->fd, data, size, fds, count, deadline);
+    if (sent < 0)
+        return (int)sent;
+    return write_all(socket_of(s)->fd, (const char *)data + sent,
+                     size - (size_t)sent, deadline);
+}
+
+int keel_stream_recv_fds(struct keel_stream *s, void *buf, size_t size,
+                         int *ret_fds, size_t room, keel_ns deadline,
+                         size_t *ret_count)
+{
+    int fds[KEEL_FDS_MOST];
+    size_t got = 0, count = 0;
+    ssize_t n = 1;
+
+    if (!is_unix(s) || size == 0)
+        return -EINVAL;
+    while (got < size && n > 0) {
+        size_t more = 0;
+
+        n = keel_fd_recv_fds(socket_of(s)->fd, (char *)buf + got, size - got,
+                             fds + count, room - count, deadline, &more);
+        if (n > 0) {
+            got += (size_t)n;
+            count += more;
+        }
+    }
+    if (n > 0) {
+        memcpy(ret_fds, fds, count * sizeof *fds);
+        *ret_count = count;
+        return 0;
+    }
+    for (size_t i = 0; i < count; i++)
+        (void)close(fds[i]);
+    if (n < 0)
+        return (int)n;
+    return got ? -ECONNABORTED : -ENODATA;
+}
+
 int keel_stream_peer(struct keel_stream *s, char ret[KEEL_ADDRESS_BYTES])
 {
     struct sockaddr_storage peer = {0};
@@ -481,6 +532,41 @@ static void set_options(int fd, int family)
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)
         (void)setsockopt(fd, options[i].level, options[i].name,
                          &options[i].value, sizeof options[i].value);
+}
+
+static int set_option(struct keel_stream *s, int level, int name, int value)
+{
+    int fd = keel_stream_fd(s);
+
+    if (fd < 0)
+        return -ENOTSOCK;
+    return setsockopt(fd, level, name, &value, sizeof value) < 0 ? -errno : 0;
+}
+
+int keel_stream_nodelay(struct keel_stream *s, bool on)
+{
+    return set_option(s, IPPROTO_TCP, TCP_NODELAY, on);
+}
+
+int keel_stream_keepalive(struct keel_stream *s, keel_ns silence)
+{
+    /* What the kernel takes at the most, nine hours. */
+    const keel_ns most = 32767 * KEEL_SECOND;
+    int idle, rc;
+
+    if (silence == KEEL_FOREVER)
+        return set_option(s, SOL_SOCKET, SO_KEEPALIVE, 0);
+    idle = (int)((silence < most ? silence : most) / KEEL_SECOND);
+    if (idle < 1)
+        idle = 1;
+    rc = set_option(s, IPPROTO_TCP, TCP_KEEPIDLE, idle);
+    if (rc == 0)
+        rc = set_option(s, IPPROTO_TCP, TCP_KEEPINTVL, (idle + 3) / 4);
+    if (rc == 0)
+        rc = set_option(s, IPPROTO_TCP, TCP_KEEPCNT, KEEP_COUNT);
+    if (rc == 0)
+        rc = set_option(s, SOL_SOCKET, SO_KEEPALIVE, 1);
+    return rc;
 }
 
 static int socket_open(int family)

@@ -317,6 +317,77 @@ static int options_are_set_on_both_ends(void *arg)
     return 0;
 }
 
+static int option_of(struct keel_stream *s, int level, int name)
+{
+    int value = -1;
+    socklen_t size = sizeof value;
+
+    assert_int_equal(getsockopt(keel_stream_fd(s), level, name, &value, &size),
+                     0);
+    return value;
+}
+
+static int options_change_on_tcp_only(void *arg)
+{
+    keel_auto(listener) struct keel_listener *l = NULL;
+    keel_auto(stream) struct keel_stream *s = NULL;
+    struct keel_stream *ends[2];
+    int fds[2];
+
+    (void)arg;
+    assert_int_equal(keel_listen("127.0.0.1:0", &l), 0);
+    assert_int_equal(keel_dial(keel_listener_address(l), soon(), &s), 0);
+    assert_int_equal(keel_stream_nodelay(s, false), 0);
+    assert_int_equal(option_of(s, IPPROTO_TCP, TCP_NODELAY), 0);
+    assert_int_equal(keel_stream_keepalive(s, KEEL_FOREVER), 0);
+    assert_int_equal(option_of(s, SOL_SOCKET, SO_KEEPALIVE), 0);
+    assert_int_equal(keel_stream_keepalive(s, 10 * KEEL_SECOND), 0);
+    assert_int_equal(option_of(s, SOL_SOCKET, SO_KEEPALIVE), 1);
+    assert_int_equal(option_of(s, IPPROTO_TCP, TCP_KEEPIDLE), 10);
+    assert_int_equal(option_of(s, IPPROTO_TCP, TCP_KEEPINTVL), 3);
+    assert_int_equal(keel_stream_keepalive(s, KEEL_NOW), 0);
+    assert_int_equal(option_of(s, IPPROTO_TCP, TCP_KEEPIDLE), 1);
+    assert_int_equal(keel_stream_keepalive(s, KEEL_FOREVER - 1), 0);
+
+    assert_int_equal(keel_stream_pair(8, ends), 0);
+    assert_int_equal(keel_stream_nodelay(ends[0], true), -ENOTSOCK);
+    assert_int_equal(keel_stream_keepalive(ends[0], KEEL_SECOND), -ENOTSOCK);
+    keel_stream_close(ends[0]);
+    keel_stream_close(ends[1]);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+    keel_stream_close(keel_take(s));
+    assert_int_equal(keel_stream_from_fd(fds[0], &s), 0);
+    assert_int_equal(keel_stream_nodelay(s, true), -EOPNOTSUPP);
+    assert_int_equal(keel_stream_keepalive(s, KEEL_SECOND), -EOPNOTSUPP);
+    close(fds[1]);
+    return 0;
+}
+
+static int a_names_addresses_come_with_families_in_turn(void *arg)
+{
+    static const char *const turns[] = {"[2001:db8::1]:80", "192.0.2.1:80",
+                                        "[2001:db8::2]:80"};
+    struct keel_address found[KEEL_RESOLVE_MOST];
+    char text[KEEL_ADDRESS_BYTES];
+
+    (void)arg;
+    answer((const char *const[]){"2001:db8::1", "2001:db8::2", "192.0.2.1"}, 3);
+    assert_int_equal(keel_resolve("several.test:80", soon(), found, 16), 3);
+    for (int i = 0; i < 3; i++) {
+        keel_address_print(&found[i], text);
+        assert_string_equal(text, turns[i]);
+    }
+    assert_int_equal(keel_resolve("several.test:80", soon(), found, 2), 2);
+    assert_int_equal(keel_resolve("192.0.2.7:0", soon(), found, 1), 1);
+    keel_address_print(&found[0], text);
+    assert_string_equal(text, "192.0.2.7:0");
+    assert_int_equal(keel_resolve("no-such-host.test:1", soon(), found, 1),
+                     -ENOENT);
+    assert_int_equal(keel_resolve("unix:/x", soon(), found, 1), -EINVAL);
+    assert_int_equal(keel_resolve("nonsense", soon(), found, 1), -EINVAL);
+    return 0;
+}
+
 static int peers_are_printed(void *arg)
 {
     static const char *const hosts[] = {"127.0.0.1", "[::1]"};
@@ -760,6 +831,8 @@ IN_BOTH(a_name_without_address_is_enoent)
 IN_BOTH(nobody_listening_is_refused)
 IN_BOTH(a_taken_port_is_in_use)
 IN_BOTH(options_are_set_on_both_ends)
+IN_BOTH(options_change_on_tcp_only)
+IN_BOTH(a_names_addresses_come_with_families_in_turn)
 IN_BOTH(peers_are_printed)
 IN_BOTH(a_unix_socket_is_private_and_removed_at_close)
 IN_BOTH(a_dead_unix_socket_is_replaced_and_a_live_one_is_not)
@@ -783,6 +856,8 @@ int main(void)
         BOTH(nobody_listening_is_refused),
         BOTH(a_taken_port_is_in_use),
         BOTH(options_are_set_on_both_ends),
+        BOTH(options_change_on_tcp_only),
+        BOTH(a_names_addresses_come_with_families_in_turn),
         BOTH(peers_are_printed),
         BOTH(a_unix_socket_is_private_and_removed_at_close),
         BOTH(a_dead_unix_socket_is_replaced_and_a_live_one_is_not),

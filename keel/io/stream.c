@@ -346,29 +346,147 @@ static ssize_t reader_more(struct keel_reader *r, keel_ns deadline)
     return got;
 }
 
-ssize_t keel_reader_until(struct keel_reader *r, char end, const char **ret,
-                          keel_ns deadline)
+static ssize_t reader_until(struct keel_reader *r, const char *end,
+                            size_t end_size, char **ret, keel_ns deadline)
 {
-    size_t looked = 0;
+    size_t looked = 0; /* no end begins before */
 
     for (;;) {
-        const char *at = r->buf + r->start;
+        char *at = r->buf + r->start;
         size_t have = r->end - r->start;
-        const char *hit = memchr(at + looked, end, have - looked);
+        const char *hit = memmem(at + looked, have - looked, end, end_size);
         ssize_t got;
 
         if (hit) {
-            size_t size = (size_t)(hit - at) + 1;
+            size_t size = (size_t)(hit - at) + end_size;
 
             r->start += size;
             *ret = at;
             return (ssize_t)size;
         }
-        looked = have;
+        if (have >= end_size)
+            looked = have - end_size + 1;
         got = reader_more(r, deadline);
         if (got < 0)
             return got;
         if (got == 0)
             return have ? -ECONNABORTED : 0;
     }
+}
+
+ssize_t keel_reader_until(struct keel_reader *r, char end, const char **ret,
+                          keel_ns deadline)
+{
+    char *at;
+    ssize_t size = reader_until(r, &end, 1, &at, deadline);
+
+    if (size > 0)
+        *ret = at;
+    return size;
+}
+
+ssize_t keel_reader_until_text(struct keel_reader *r, const char *end,
+                               const char **ret, keel_ns deadline)
+{
+    char *at;
+    ssize_t size;
+
+    keel_assert(*end);
+    size = reader_until(r, end, strlen(end), &at, deadline);
+    if (size > 0)
+        *ret = at;
+    return size;
+}
+
+ssize_t keel_reader_line(struct keel_reader *r, const char **ret,
+                         keel_ns deadline)
+{
+    char *at;
+    ssize_t size = reader_until(r, "\n", 1, &at, deadline);
+
+    if (size <= 0)
+        return size < 0 ? size : -ENODATA;
+    size--;
+    if (size && at[size - 1] == '\r')
+        size--;
+    at[size] = '\0';
+    *ret = at;
+    return size;
+}
+
+ssize_t keel_reader_read(struct keel_reader *r, void *buf, size_t size,
+                         keel_ns deadline)
+{
+    size_t n = least(size, r->end - r->start);
+
+    if (n == 0)
+        return keel_stream_read(r->stream, buf, size, deadline);
+    memcpy(buf, r->buf + r->start, n);
+    r->start += n;
+    return (ssize_t)n;
+}
+
+/* ---- a buffered writer -------------------------------------------------------------------- */
+
+/* What was put and not written is buf[0 .. used). */
+struct keel_writer {
+    struct keel_stream *stream;
+    size_t size, used;
+    char buf[];
+};
+
+int keel_writer_new(struct keel_stream *s, size_t buffer_bytes,
+                    struct keel_writer **ret)
+{
+    struct keel_writer *w;
+    size_t size;
+
+    keel_assert(buffer_bytes > 0);
+    if (__builtin_add_overflow(sizeof *w, buffer_bytes, &size))
+        return -ENOMEM;
+    w = keel_alloc(size);
+    if (!w)
+        return -ENOMEM;
+    *w = (struct keel_writer){.stream = s, .size = buffer_bytes};
+    *ret = w;
+    return 0;
+}
+
+void keel_writer_free(struct keel_writer *w)
+{
+    keel_free(w);
+}
+
+int keel_writer_put(struct keel_writer *w, const void *data, size_t size,
+                    keel_ns deadline)
+{
+    /* iovec serves reads too; writev does not write by it. */
+    struct iovec iov[2] = {{w->buf, w->used}, {(void *)(uintptr_t)data, size}};
+    int rc;
+
+    if (size == 0)
+        return 0;
+    if (size <= w->size - w->used) {
+        memcpy(w->buf + w->used, data, size);
+        w->used += size;
+        return 0;
+    }
+    rc = keel_stream_writev(w->stream, iov, 2, deadline);
+    if (rc < 0)
+        return rc;
+    w->used = 0;
+    return 0;
+}
+
+int keel_writer_flush(struct keel_writer *w, keel_ns deadline)
+{
+    int rc;
+
+    if (w->used == 0)
+        return 0;
+    rc = keel_stream_write(w->stream, w->buf, w->used, deadline);
+    if (rc < 0)
+        return rc;
+    w->used = 0;
+    return 0;
 }

@@ -329,6 +329,127 @@ static void a_line_that_is_cut_is_not_an_orderly_end(void **state)
     pair_shut();
 }
 
+static void a_reader_gives_lines_without_their_ends(void **state)
+{
+    keel_auto(reader) struct keel_reader *r = NULL;
+    const char *line;
+
+    (void)state;
+    pair_open(64);
+    assert_int_equal(keel_reader_new(b, 16, &r), 0);
+    assert_int_equal(
+        keel_stream_write(a, "one\ntwo\r\n\n\r\nfi\rve\ncut", 21, KEEL_NOW), 0);
+    assert_int_equal(keel_reader_line(r, &line, KEEL_NOW), 3);
+    assert_string_equal(line, "one");
+    assert_int_equal(keel_reader_line(r, &line, KEEL_NOW), 3);
+    assert_string_equal(line, "two");
+    assert_int_equal(keel_reader_line(r, &line, KEEL_NOW), 0);
+    assert_string_equal(line, "");
+    assert_int_equal(keel_reader_line(r, &line, KEEL_NOW), 0);
+    assert_int_equal(keel_reader_line(r, &line, KEEL_NOW), 5);
+    assert_string_equal(line, "fi\rve");
+    assert_int_equal(keel_reader_line(r, &line, KEEL_NOW), -ETIMEDOUT);
+    assert_int_equal(keel_stream_write(a, " not\n", 5, KEEL_NOW), 0);
+    assert_int_equal(keel_reader_line(r, &line, KEEL_NOW), 7);
+    assert_string_equal(line, "cut not");
+    assert_int_equal(keel_stream_write(a, "cut", 3, KEEL_NOW), 0);
+    assert_int_equal(keel_stream_finish(a, KEEL_NOW), 0);
+    assert_int_equal(keel_reader_line(r, &line, KEEL_NOW), -ECONNABORTED);
+    pair_shut();
+
+    pair_open(64);
+    keel_reader_free(keel_take(r));
+    assert_int_equal(keel_reader_new(b, 4, &r), 0);
+    assert_int_equal(keel_stream_write(a, "abc\nabcd\n", 9, KEEL_NOW), 0);
+    assert_int_equal(keel_reader_line(r, &line, KEEL_NOW), 3);
+    assert_int_equal(keel_reader_line(r, &line, KEEL_NOW), -EMSGSIZE);
+    pair_shut();
+
+    pair_open(64);
+    keel_reader_free(keel_take(r));
+    assert_int_equal(keel_reader_new(b, 4, &r), 0);
+    assert_int_equal(keel_stream_finish(a, KEEL_NOW), 0);
+    assert_int_equal(keel_reader_line(r, &line, KEEL_NOW), -ENODATA);
+    pair_shut();
+}
+
+/* The end may come in parts, and may have begun and not been one. */
+static void a_reader_finds_an_end_of_several_bytes(void **state)
+{
+    static const char text[] = "a\r\nb\r\r\n\r\nrest";
+    const char *got;
+
+    (void)state;
+    for (size_t cut = 1; cut < sizeof text - 1; cut++) {
+        keel_auto(reader) struct keel_reader *r = NULL;
+        char rest[8];
+
+        pair_open(64);
+        assert_int_equal(keel_reader_new(b, 32, &r), 0);
+        assert_int_equal(keel_stream_write(a, text, cut, KEEL_NOW), 0);
+        if (cut < 9)
+            assert_int_equal(
+                keel_reader_until_text(r, "\r\n\r\n", &got, KEEL_NOW),
+                -ETIMEDOUT);
+        assert_int_equal(
+            keel_stream_write(a, text + cut, sizeof text - 1 - cut, KEEL_NOW),
+            0);
+        assert_int_equal(keel_reader_until_text(r, "\r\n\r\n", &got, KEEL_NOW),
+                         9);
+        assert_memory_equal(got, text, 9);
+        assert_int_equal(keel_reader_read(r, rest, 2, KEEL_NOW), 2);
+        assert_memory_equal(rest, "re", 2);
+        /* what is in the buffer; then the stream's own */
+        while (keel_reader_read(r, rest, 1, KEEL_NOW) == 1)
+            ;
+        assert_int_equal(*rest, 't');
+        assert_int_equal(keel_stream_write(a, "more", 4, KEEL_NOW), 0);
+        assert_int_equal(keel_reader_read(r, rest, 8, KEEL_NOW), 4);
+        assert_int_equal(keel_stream_finish(a, KEEL_NOW), 0);
+        assert_int_equal(keel_reader_read(r, rest, 8, KEEL_NOW), 0);
+        assert_int_equal(keel_reader_until_text(r, "\r\n\r\n", &got, KEEL_NOW),
+                         0);
+        pair_shut();
+    }
+}
+
+static void a_writer_joins_small_pieces_and_keeps_their_order(void **state)
+{
+    keel_auto(writer) struct keel_writer *w = NULL;
+    char buf[64];
+
+    (void)state;
+    pair_open(64);
+    assert_int_equal(keel_writer_new(a, 8, &w), 0);
+    assert_int_equal(keel_writer_flush(w, KEEL_NOW), 0);
+    assert_int_equal(keel_writer_put(w, NULL, 0, KEEL_NOW), 0);
+    assert_int_equal(keel_writer_put(w, "12345", 5, KEEL_NOW), 0);
+    assert_int_equal(keel_writer_put(w, "678", 3, KEEL_NOW), 0); /* full */
+    assert_int_equal(keel_stream_read(b, buf, sizeof buf, KEEL_NOW),
+                     -ETIMEDOUT);
+    assert_int_equal(keel_writer_put(w, "9", 1, KEEL_NOW), 0);
+    assert_int_equal(keel_stream_read(b, buf, sizeof buf, KEEL_NOW), 9);
+    assert_memory_equal(buf, "123456789", 9);
+    assert_int_equal(keel_writer_put(w, "ab", 2, KEEL_NOW), 0);
+    /* longer than the buffer: not copied */
+    assert_int_equal(keel_writer_put(w, "cdefghijklm", 11, KEEL_NOW), 0);
+    assert_int_equal(keel_writer_put(w, "n", 1, KEEL_NOW), 0);
+    assert_int_equal(keel_writer_flush(w, KEEL_NOW), 0);
+    assert_int_equal(keel_stream_read(b, buf, sizeof buf, KEEL_NOW), 14);
+    assert_memory_equal(buf, "abcdefghijklmn", 14);
+
+    assert_int_equal(keel_writer_put(w, "lost", 4, KEEL_NOW), 0);
+    keel_writer_free(keel_take(w));
+    assert_int_equal(keel_stream_read(b, buf, sizeof buf, KEEL_NOW),
+                     -ETIMEDOUT);
+    assert_int_equal(keel_writer_new(a, 8, &w), 0);
+    assert_int_equal(keel_writer_put(w, "x", 1, KEEL_NOW), 0);
+    keel_stream_close(b);
+    b = NULL;
+    assert_int_equal(keel_writer_flush(w, KEEL_NOW), -EPIPE);
+    pair_shut();
+}
+
 /* ---- memory --------------------------------------------------------------------- */
 
 static _Atomic int allocs_left;
@@ -343,6 +464,7 @@ static void constructors_survive_each_allocation_failure(void **state)
 {
     struct keel_stream *ends[2] = {NULL, NULL};
     struct keel_reader *r = NULL;
+    struct keel_writer *w = NULL;
 
     (void)state;
     for (int nth = 1; nth <= 3; nth++) {
@@ -357,6 +479,13 @@ static void constructors_survive_each_allocation_failure(void **state)
     assert_int_equal(keel_reader_new(NULL, 16, &r), -ENOMEM);
     keel_seam.fault = NULL;
     assert_int_equal(keel_reader_new(NULL, SIZE_MAX, &r), -ENOMEM);
+    allocs_left = 1;
+    keel_seam.fault = fail_alloc;
+    assert_int_equal(keel_writer_new(NULL, 16, &w), -ENOMEM);
+    keel_seam.fault = NULL;
+    assert_int_equal(keel_writer_new(NULL, SIZE_MAX, &w), -ENOMEM);
+    assert_null(w);
+    keel_writer_free(NULL);
     assert_null(r);
     keel_stream_close(NULL);
     keel_reader_free(NULL);
@@ -378,6 +507,9 @@ int main(void)
         cmocka_unit_test(a_reader_finds_lines_across_reads),
         cmocka_unit_test(a_line_longer_than_the_buffer_is_refused),
         cmocka_unit_test(a_line_that_is_cut_is_not_an_orderly_end),
+        cmocka_unit_test(a_reader_gives_lines_without_their_ends),
+        cmocka_unit_test(a_reader_finds_an_end_of_several_bytes),
+        cmocka_unit_test(a_writer_joins_small_pieces_and_keeps_their_order),
         cmocka_unit_test(constructors_survive_each_allocation_failure),
     };
 

@@ -85,27 +85,12 @@ int keel_pipe_fd(const struct keel_pipe *p)
 int keel_pipe_put_fds(struct keel_pipe *p, const void *data, size_t size,
                       const int *fds, size_t fd_count, keel_ns deadline)
 {
-    _Alignas(struct cmsghdr) char
-        room[CMSG_SPACE(sizeof(int) * KEEL_PIPE_FDS_MOST)] = {0};
-    struct iovec part = {(void *)(uintptr_t)data, size};
-    struct msghdr m = {.msg_iov = &part, .msg_iovlen = 1};
     ssize_t rc;
 
     if (size < 1 || size > KEEL_PIPE_MESSAGE_MOST ||
         fd_count > KEEL_PIPE_FDS_MOST)
         return -EMSGSIZE;
-    if (fd_count > 0) {
-        struct cmsghdr *c;
-
-        m.msg_control = room;
-        m.msg_controllen = CMSG_SPACE(sizeof(int) * fd_count);
-        c = CMSG_FIRSTHDR(&m);
-        c->cmsg_len = CMSG_LEN(sizeof(int) * fd_count);
-        c->cmsg_level = SOL_SOCKET;
-        c->cmsg_type = SCM_RIGHTS;
-        memcpy(CMSG_DATA(c), fds, sizeof(int) * fd_count);
-    }
-    rc = keel_fd_sendmsg(p->fd, &m, MSG_NOSIGNAL, deadline);
+    rc = keel_fd_send_fds(p->fd, data, size, fds, fd_count, deadline);
     if (rc == -ECONNRESET)
         return -EPIPE;
     return rc < 0 ? (int)rc : 0;
@@ -118,22 +103,6 @@ int keel_pipe_put(struct keel_pipe *p, const void *data, size_t size,
 }
 
 /* ---- get ---- */
-
-static size_t take_fds(struct msghdr *m, int *fds)
-{
-    size_t count = 0;
-
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
-        size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-
-        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS ||
-            n > KEEL_PIPE_FDS_MOST - count)
-            continue;
-        memcpy(fds + count, CMSG_DATA(c), n * sizeof(int));
-        count += n;
-    }
-    return count;
-}
 
 /* How long the next message is.  Several may get: the one that it was said of
  * may be another's by then. */
@@ -149,13 +118,6 @@ static ssize_t next_size(struct keel_pipe *p, keel_ns deadline)
 int keel_pipe_get_fds(struct keel_pipe *p, void *buf, size_t room, int *ret_fds,
                       keel_ns deadline, size_t *ret_size, size_t *ret_fd_count)
 {
-    _Alignas(struct cmsghdr) char
-        control[CMSG_SPACE(sizeof(int) * KEEL_PIPE_FDS_MOST)];
-    struct iovec part = {buf, room};
-    struct msghdr m = {.msg_iov = &part,
-                       .msg_iovlen = 1,
-                       .msg_control = control,
-                       .msg_controllen = sizeof(control)};
     int fds[KEEL_PIPE_FDS_MOST];
     size_t count;
     ssize_t rc;
@@ -167,15 +129,12 @@ int keel_pipe_get_fds(struct keel_pipe *p, void *buf, size_t room, int *ret_fds,
         if (rc < 0)
             return rc == -ECONNRESET ? -EPIPE : (int)rc;
     }
-    rc = keel_fd_recvmsg(p->fd, &m, MSG_CMSG_CLOEXEC, deadline);
-    if (rc <= 0)
-        return rc == 0 || rc == -ECONNRESET ? -EPIPE : (int)rc;
-    count = take_fds(&m, fds);
-    if (m.msg_flags & (MSG_CTRUNC | MSG_TRUNC)) {
-        for (size_t i = 0; i < count; i++)
-            (void)close(fds[i]);
-        return m.msg_flags & MSG_CTRUNC ? -EMFILE : -EMSGSIZE;
-    }
+    rc = keel_fd_recv_fds(p->fd, buf, room, fds, KEEL_PIPE_FDS_MOST, deadline,
+                          &count);
+    if (rc == 0 || rc == -ECONNRESET)
+        return -EPIPE;
+    if (rc < 0) /* no end of a pipe sends too many */
+        return rc == -E2BIG ? -EMFILE : (int)rc;
     memcpy(ret_fds, fds, count * sizeof(int));
     *ret_size = (size_t)rc;
     *ret_fd_count = count;

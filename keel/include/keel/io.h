@@ -43,6 +43,26 @@ KEEL_API ssize_t keel_fd_recvmsg(int fd, struct msghdr *msg, int flags,
                                  keel_ns deadline);
 KEEL_API ssize_t keel_fd_sendmsg(int fd, const struct msghdr *msg, int flags,
                                  keel_ns deadline);
+/* Descriptors through a unix socket (SCM_RIGHTS), with at least one byte: they
+ * travel with the first.  Who reads past that byte otherwise closes them.
+ * Sending returns how many bytes went, and leaves the descriptors as they are.
+ * -E2BIG    more than KEEL_FDS_MOST
+ * -EINVAL   no bytes to carry them
+ * -EBADF    one of them, or the socket, is none */
+enum { KEEL_FDS_MOST = 16 };
+KEEL_API ssize_t keel_fd_send_fds(int fd, const void *data, size_t size,
+                                  const int *fds, size_t count,
+                                  keel_ns deadline);
+/* At least one byte, or 0 at the end, and the descriptors that came with them:
+ * the caller's, close-on-exec, not adopted; at most `room`, KEEL_FDS_MOST at
+ * the most.  A message that is refused leaves no descriptor behind; its bytes
+ * are lost.
+ * -E2BIG     it came with more than `room`
+ * -EMFILE    this process has no room for its descriptors
+ * -EMSGSIZE  of a socket that keeps messages: it was longer than `size` */
+KEEL_API ssize_t keel_fd_recv_fds(int fd, void *buf, size_t size, int *ret_fds,
+                                  size_t room, keel_ns deadline,
+                                  size_t *ret_count);
 /* A descriptor, adopted already; `ret_peer` may be NULL.  -EMFILE and the like
  * leave the listener sound. */
 KEEL_API int keel_fd_accept(int fd, struct sockaddr_storage *ret_peer,

@@ -52,6 +52,32 @@ KEEL_API int keel_stream_peer(struct keel_stream *s,
                               char ret[KEEL_ADDRESS_BYTES]);
 /* Who connected to a unix socket (SO_PEERCRED).  -EINVAL: not a unix socket */
 KEEL_API int keel_stream_peer_user(struct keel_stream *s, uid_t *ret);
+/* Writes `data`, with copies of `fds` at its first byte; the caller's stay.
+ * The other side must read that byte by keel_stream_recv_fds.
+ * -EINVAL   not a unix socket, or no bytes
+ * -E2BIG    more than KEEL_FDS_MOST (io.h)
+ * -EBADF    one of them is none; others as keel_stream_write */
+KEEL_API int keel_stream_send_fds(struct keel_stream *s, const void *data,
+                                  size_t size, const int *fds, size_t count,
+                                  keel_ns deadline);
+/* Exactly `size` bytes, and the descriptors that came with them: at most
+ * `room`, the caller's, close-on-exec.  On an error all are closed.  Nothing
+ * of the message may be in a keel_reader's buffer.
+ * -ENODATA        the stream ended before the first byte
+ * -ECONNABORTED   it ended inside
+ * -E2BIG, -EMFILE  as keel_fd_recv_fds; the stream is of no more use
+ * -EINVAL         not a unix socket, or no bytes */
+KEEL_API int keel_stream_recv_fds(struct keel_stream *s, void *buf, size_t size,
+                                  int *ret_fds, size_t room, keel_ns deadline,
+                                  size_t *ret_count);
+
+/* What keel_dial and keel_accept set, changed: small writes wait to be joined
+ * (off), or go at once (on). */
+KEEL_API int keel_stream_nodelay(struct keel_stream *s, bool on);
+/* After `silence` (whole seconds, at least one) the peer is asked whether it is
+ * there, four times a quarter of that apart, then reads say -ETIMEDOUT;
+ * KEEL_FOREVER asks nobody.  Both: -ENOTSOCK, -EOPNOTSUPP (no TCP) */
+KEEL_API int keel_stream_keepalive(struct keel_stream *s, keel_ns silence);
 KEEL_AUTO(listener, struct keel_listener *, keel_listener_close)
 
 #endif

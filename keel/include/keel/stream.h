@@ -69,6 +69,34 @@ KEEL_API int keel_reader_exact(struct keel_reader *r, void *buf, size_t size,
  * the buffer fills without it; 0 bytes at the orderly end. */
 KEEL_API ssize_t keel_reader_until(struct keel_reader *r, char end,
                                    const char **ret, keel_ns deadline);
+/* The same for an end of several bytes, as "\r\n\r\n"; not empty. */
+KEEL_API ssize_t keel_reader_until_text(struct keel_reader *r, const char *end,
+                                        const char **ret, keel_ns deadline);
+/* A line without its end, "\n" or "\r\n", and a NUL behind it; lent until the
+ * next call.  Returns its size, 0 for an empty one.
+ * -ENODATA       the stream ended, in order
+ * -ECONNABORTED  it ended inside a line
+ * -EMSGSIZE      longer than the buffer */
+KEEL_API ssize_t keel_reader_line(struct keel_reader *r, const char **ret,
+                                  keel_ns deadline);
+/* What is there: at least one byte, or 0 at the orderly end. */
+KEEL_API ssize_t keel_reader_read(struct keel_reader *r, void *buf, size_t size,
+                                  keel_ns deadline);
 KEEL_AUTO(reader, struct keel_reader *, keel_reader_free)
+
+/* A buffered writer over a stream: small pieces go together.  Borrows the
+ * stream.  After an error the stream is of no more use for writing. */
+struct keel_writer;
+KEEL_API int keel_writer_new(struct keel_stream *s, size_t buffer_bytes,
+                             struct keel_writer **ret);
+/* Never waits: what was not flushed is lost. */
+KEEL_API void keel_writer_free(struct keel_writer *w);
+/* Takes all of it: 0.  Waits only when the buffer is full, and then for the
+ * stream to take what is in it and this. */
+KEEL_API int keel_writer_put(struct keel_writer *w, const void *data,
+                             size_t size, keel_ns deadline);
+/* What was put is the stream's; finishing it is the stream's too. */
+KEEL_API int keel_writer_flush(struct keel_writer *w, keel_ns deadline);
+KEEL_AUTO(writer, struct keel_writer *, keel_writer_free)
 
 #endif
