@@ -5,6 +5,8 @@
 #   make check          unit and end-to-end tests; "N passed, N failed"
 #   make check-asan     the same under the address and undefined sanitizers
 #   make check-tsan     unit tests and the service's under the thread sanitizer
+#   make check-servers  libraries in coroutines against real servers (installs
+#                       them)
 #   make check-long     valgrind, fault sweeps, seeds, soak
 #   make bench          bench-keel, bench-transfer and bench-trees (installs the
 #                       peers)
@@ -50,6 +52,13 @@ check-tsan:
 	@TSAN_OPTIONS=halt_on_error=1 \
 	    E2E="test_transfer.py test_accounts.py test_admin.py test_service.py" scripts/check.sh build-tsan
 
+# The libraries may have come after Meson looked for them.
+check-servers: all
+	@root=. && . scripts/need.sh && need test servers
+	@meson setup --reconfigure $(BUILD)/obj >/dev/null
+	@ninja -C $(BUILD)/obj
+	@scripts/check.sh $(BUILD) servers
+
 check-long: all
 	@scripts/check-long.sh $(BUILD)
 
@@ -85,5 +94,5 @@ fresh:
 install: all
 	@meson install -C $(BUILD)/obj --no-rebuild --quiet $(if $(DESTDIR),--destdir $(abspath $(DESTDIR)))
 
-.PHONY: all check check-asan check-tsan check-long bench bench-keel \
+.PHONY: all check check-asan check-tsan check-servers check-long bench bench-keel \
     bench-transfer bench-trees lint fmt docs picture fuzz fresh install
