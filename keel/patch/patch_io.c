@@ -65,7 +65,9 @@ static keel_ns socket_deadline(const struct patched *k, int fd, int option)
     return after(k, tv.tv_sec * KEEL_SECOND + tv.tv_usec * 1000);
 }
 
-/* A coroutine that was cancelled before gets nothing more from what blocks. */
+/* A coroutine that was cancelled before gets nothing more from what blocks:
+ * else one whose data never runs dry could not be stopped.  What it writes is
+ * refused only when that would wait: keel itself may ring a bell in it. */
 static bool is_refused(const struct patched *k, int fd)
 {
     int rc = k->allowed();
@@ -188,7 +190,7 @@ static ssize_t transfer(struct transfer *t, bool receives)
     int before = errno;
     ssize_t n;
 
-    if (is_refused(k, t->fd))
+    if (receives && is_refused(k, t->fd))
         return -1;
     n = transfer_once(t, receives);
     if (n > 0 && whole && (size_t)n < iov_size(t->iov, t->count))
@@ -289,7 +291,7 @@ static ssize_t flow(struct transfer *t, bool in)
         return in ? real.readv(t->fd, t->iov, (int)t->count)
                   : real.writev(t->fd, t->iov, (int)t->count);
     }
-    if (is_refused(k, t->fd))
+    if (in && is_refused(k, t->fd))
         return -1;
     t->option = 0;
     done = flow_once(t, t->iov, t->count, in, st.st_mode);

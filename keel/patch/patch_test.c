@@ -1179,6 +1179,32 @@ CO_TEST(a_cancelled_call_fails_with_ecanceled)
     return 0;
 }
 
+static int writes_cancelled(void *arg)
+{
+    (void)arg;
+    assert_int_equal(write(ends[1], "hello", 5), 5);
+    assert_true(write(ends[1], much, MUCH) < MUCH);
+    FAILS(write(ends[1], much, MUCH), ECANCELED);
+    return 0;
+}
+
+CO_TEST(who_is_cancelled_writes_what_need_not_wait)
+{
+    struct keel_co *co;
+
+    for (int i = 0; i < 2; i++) {
+        if (i)
+            assert_int_equal(pipe(ends), 0);
+        else
+            pair(SOCK_STREAM);
+        co = test_spawn(writes_cancelled, NULL);
+        keel_cancel(co);
+        assert_int_equal(test_join(co), 0);
+        unpair();
+    }
+    return 0;
+}
+
 static int reads_shielded(void *arg)
 {
     char buf[8];
@@ -1609,6 +1635,7 @@ int main(void)
         cmocka_unit_test(a_date_is_slept_until),
         cmocka_unit_test(timeouts_of_the_socket_are_kept),
         cmocka_unit_test(a_cancelled_call_fails_with_ecanceled),
+        cmocka_unit_test(who_is_cancelled_writes_what_need_not_wait),
         cmocka_unit_test(a_shield_holds_for_these_calls_too),
         cmocka_unit_test(a_scope_ends_them_with_etimedout),
         cmocka_unit_test(who_never_waits_lets_the_others_run),

@@ -25,9 +25,10 @@
  * A descriptor that is non-blocking, a call with MSG_DONTWAIT or WNOHANG or no
  * time to wait: as ever.  Where a call can go on at once it does, as ever.
  * Where it would block, it parks.  Also:
- *   cancelled    the call fails with ECANCELED, also where it could go on, and
- *                with what it moved if it had moved something (keel_shield
- *                holds it off); what waits in the blocking pool ends first
+ *   cancelled    the call fails with ECANCELED, also where it could go on (but
+ *                for writing and sending), and if it had moved something it
+ *                says how much; keel_shield holds that off.  What waits in the
+ *                blocking pool ends first
  *   timeouts     its own, as ever, SO_RCVTIMEO and SO_SNDTIMEO too, by keel's
  *                clock; that of a keel_timeout scope: ETIMEDOUT
  *   EINTR        a signal does not end a parked call, but for the calls with a
