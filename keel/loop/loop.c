@@ -287,6 +287,11 @@ __attribute__((constructor)) static void cpus_count(void)
         cpus = (unsigned)CPU_COUNT(&set);
 }
 
+unsigned loop_cpus(void)
+{
+    return cpus;
+}
+
 bool loop_may_spin(void)
 {
     return !__libc_single_threaded && cpus > 1 &&

@@ -348,6 +348,8 @@ static inline void spin_drop(_Atomic uint32_t *word)
 /* True while spinning may help: there are other threads, and not more loops
  * than processors for them. */
 bool loop_may_spin(void);
+/* Processors the process could use when it began. */
+unsigned loop_cpus(void);
 
 /* ---- handles ---- */
 struct keel_co *handle_get(struct keel_loop *l);

@@ -280,6 +280,11 @@ static struct futex_waitv wait_for(_Atomic uint32_t *word, uint32_t seen)
         .val = seen, .uaddr = (uintptr_t)word, .flags = FUTEX_32};
 }
 
+unsigned family_patience(void)
+{
+    return loop_cpus() > 1 ? 128 : 8;
+}
+
 bool family_spin(unsigned *spins)
 {
     if (loop_here && loop_here->current) {
@@ -293,7 +298,7 @@ bool family_spin(unsigned *spins)
     if (*spins >= SPINS_MOST)
         return false;
     ++*spins;
-    if (*spins % 64 == 0)
+    if (*spins % family_patience() == 0)
         sched_yield();
     cpu_relax();
     return true;

@@ -67,6 +67,9 @@ uint32_t family_deaths(void);
 int family_sleep(_Atomic uint32_t *word, uint32_t seen, uint32_t deaths,
                  keel_ns deadline, bool always, const char *what);
 void family_wake(_Atomic uint32_t *word, int count);
+/* Who looks in vain so often lets others run: on one processor whoever is
+ * waited for, soon; else one that has lost its processor. */
+unsigned family_patience(void);
 /* True while a look again is worth more than a sleep; counts in `spins`. */
 bool family_spin(unsigned *spins);
 

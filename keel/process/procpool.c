@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* Tasks are rows of a table in shared memory; a queue (shqueue.h) hands their
- * numbers to the workers, and a thread of the program, the warden, sees to
- * deaths, limits and replacements.  The warden never waits for a worker.
+/* Tasks are rows of a table in shared memory; hints (hints.h) tell the workers
+ * which to look at, and a thread of the program, the warden, sees to deaths,
+ * limits and replacements.  The warden never waits for a worker.
  *
  * A row's word says whose turn it is, and changes by compare-and-swap:
  *
@@ -20,11 +20,17 @@
  *                     ENDED <--w is dead, the warden-- STOPPING(w)
  *   ENDED --result is taken--> IDLE, next turn
  *
- * A worker names itself in the row before it frees the queue's cell, so that a
- * row is always found: in a cell, in a row with its name, or in both, and then
- * the cell is looked at first.  The queue may hold numbers of rows that ended
- * meanwhile: their turn is another.  A limit kills a worker only after the row
- * is STOPPING, which the worker cannot leave: the next task is never hit. */
+ * Only the row counts: whoever moves it to QUEUED(w) has the task, and a hint to
+ * a row that is not QUEUED is out of date.  When a worker dies, what bore its
+ * name is QUEUED again, and all hints are given anew, since it may have taken
+ * some with it.
+ *
+ * A worker whose tasks were short takes several at a time, and shows those that
+ * it has not begun in its hand: a worker that finds nothing else helps itself
+ * there, so that a task that turns out long keeps none waiting.
+ *
+ * A limit kills a worker only after the row is STOPPING, which the worker cannot
+ * leave: the next task is never hit. */
 #include <keel/procpool.h>
 
 #include <errno.h>
@@ -46,14 +52,14 @@
 
 #include "entry.h"
 #include "family.h"
+#include "hints.h"
 #include "loop/loop.h"
-#include "shqueue.h"
 
 enum {
     WORKERS_MOST = 256,
     TASKS_MOST = 1 << 16,
     BYTES_MOST = 1 << 24,
-    TAKE_MOST = 4, /* rows at once, where there are many */
+    TAKE_MOST = 8, /* rows at once, where they are short */
     STILLBORN_MOST = 3,
 };
 
@@ -77,18 +83,24 @@ struct row {
     _Atomic int64_t limit;
 };
 
+/* What a worker has taken and not begun: places + 1. */
+struct hand {
+    _Alignas(64) _Atomic uint32_t place[TAKE_MOST];
+};
+
 struct world {
-    uint32_t tasks, per_child, in_most, out_most;
-    uint64_t data_at, stride;
+    uint32_t tasks, workers, per_child, in_most, out_most;
+    uint64_t hints_at, data_at, stride;
     uint32_t initializer; /* a task's number, or NONE */
     uint32_t arg_size;
     _Atomic int32_t broken; /* the initializer's error */
     _Atomic uint32_t ready[WORKERS_MOST + 1];
-    struct row row[]; /* then the argument, and the rows' data */
+    struct hand hand[WORKERS_MOST + 1];
+    struct row row[]; /* then the hints, the argument, and the rows' data */
 };
 #define NONE UINT32_MAX
 
-/* What the queue carries. */
+/* A row as it was when it was taken. */
 struct ticket {
     uint32_t place, turn;
 };
@@ -99,19 +111,23 @@ struct worker {
 };
 
 static const keel_ns retry = 10 * KEEL_MS;
+#define SHORT_NS (4 * KEEL_US) /* for what was taken at once */
+#define BUSY_NS ((keel_ns)500)
+#define LOOK_NS KEEL_MS
+#define GATHER_SPINS 240
 
-/* The free places are a stack under `spin`; `room` counts them.  Workers are
- * the warden's, but for `alive`. */
+/* Under `spin`: the free places, a ring, of which `room` counts those inside;
+ * and who puts hints.  Workers are the warden's, but for `alive`. */
 struct keel_procpool {
     char name[KEEL_PROCESS_NAME_MOST + 1];
     struct keel_shared *memory;
     struct world *w;
-    struct keel_shqueue *q;
+    struct hints *hints;
     struct keel_semaphore room;
     struct keel_waitlist spin;
     uint32_t *free;
-    uint32_t free_count;
-    struct rusage *usage; /* by place: of a worker that died in it */
+    uint64_t free_first, free_last; /* free_last - free_first are inside */
+    struct rusage *usage;           /* by place: of a worker that died in it */
     struct keel_thread *warden;
     struct keel_event over; /* the warden has ended */
     int bell;               /* an eventfd: the warden looks */
@@ -208,16 +224,8 @@ static bool end_queued(struct row *r, uint64_t was, int result)
 /* ---- the worker ---- */
 
 static struct world *world;
+static struct hints *hints;
 static uint32_t me; /* 1 + the worker's number */
-
-/* A row that ended while its number was in the queue is not touched. */
-static void taking(const void *data)
-{
-    const struct ticket *t = data;
-
-    (void)move(&world->row[t->place], WORD(t->turn, 0, QUEUED),
-               WORD(t->turn, me, QUEUED));
-}
 
 static void run_items(struct row *r, const struct keel_task *task,
                       const uint8_t *in, uint8_t *out)
@@ -284,41 +292,155 @@ static int begin(void)
     return rc < 0 ? rc : 0;
 }
 
-static int work(struct keel_shqueue *q)
+struct pace {
+    keel_ns asked_at, found_at, looked_at;
+    uint64_t put;
+    unsigned most, spins;
+    bool busy, full;
+};
+
+/* Takes a row that bears the name `from`, 0: nobody's. */
+static bool take(uint32_t place, uint32_t from, struct ticket *ret)
 {
-    uint32_t done = 0, own;
-    int rc = family_me(&own);
+    struct row *r = &world->row[place];
+    uint64_t was = atomic_load(&r->word);
+    uint32_t turn = TURN(was);
 
-    shqueue_on_take(q, taking);
-    while (rc == 0) {
+    if (STATE(was) != QUEUED || WORKER(was) != from ||
+        !move(r, WORD(turn, from, QUEUED), WORD(turn, me, QUEUED)))
+        return false;
+    *ret = (struct ticket){place, turn};
+    return true;
+}
+
+static unsigned take_hinted(struct ticket *ret, unsigned most)
+{
+    uint32_t notes[TAKE_MOST];
+    unsigned n, count = 0;
+
+    while (count == 0 && (n = hints_take(hints, notes, most)) > 0) {
+        for (unsigned i = 0; i < n; i++)
+            __builtin_prefetch(&world->row[notes[i]], 1);
+        for (unsigned i = 0; i < n; i++)
+            count += take(notes[i], 0, &ret[count]);
+    }
+    if (count < 2)
+        return count;
+    for (unsigned i = 1; i < count; i++)
+        atomic_store_explicit(&world->hand[me].place[i], ret[i].place + 1,
+                              memory_order_relaxed);
+    /* Who is about to sleep sees the hand, or we see that it sleeps. */
+    atomic_thread_fence(memory_order_seq_cst);
+    hints_tell(hints);
+    return count;
+}
+
+/* A row in another's hand. */
+static bool lies_in_hand(uint32_t worker, unsigned i, uint32_t *ret_place)
+{
+    uint32_t place = atomic_load(&world->hand[worker].place[i]);
+    uint64_t was;
+
+    if (place == 0 || place > world->tasks)
+        return false;
+    was = atomic_load(&world->row[place - 1].word);
+    *ret_place = place - 1;
+    return STATE(was) == QUEUED && WORKER(was) == worker;
+}
+
+static bool another_has_some(void)
+{
+    uint32_t place;
+
+    for (uint32_t w = 1; w <= world->workers; w++)
+        for (unsigned i = 1; w != me && i < TAKE_MOST; i++)
+            if (lies_in_hand(w, i, &place))
+                return true;
+    return false;
+}
+
+static unsigned take_from_others(struct ticket *ret)
+{
+    uint32_t place;
+
+    for (uint32_t w = 1; w <= world->workers; w++)
+        for (unsigned i = 1; w != me && i < TAKE_MOST; i++)
+            if (lies_in_hand(w, i, &place) && take(place, w, ret))
+                return 1;
+    return 0;
+}
+
+/* More at a time while they are short; at times a look at the others' hands,
+ * for where there is always something new. */
+static unsigned take_some(struct ticket *ret, struct pace *pace)
+{
+    uint64_t put;
+    keel_ns now;
+    unsigned n;
+
+    if (pace->busy && !pace->full)
+        for (int i = 0; i < GATHER_SPINS; i++)
+            cpu_relax();
+    now = keel_now();
+    if (now - pace->asked_at > SHORT_NS)
+        pace->most = 1;
+    else if (pace->most < TAKE_MOST)
+        pace->most *= 2;
+    pace->asked_at = now;
+    if (now - pace->looked_at > LOOK_NS) {
+        pace->looked_at = now;
+        if (take_from_others(ret))
+            return 1;
+    }
+    n = take_hinted(ret, pace->most);
+    if (n == 0)
+        return take_from_others(ret);
+    put = hints_put_count(hints);
+    pace->busy = now - pace->found_at < (keel_ns)(put - pace->put) * BUSY_NS;
+    pace->found_at = now;
+    pace->put = put;
+    pace->full = n == TAKE_MOST;
+    return n;
+}
+
+static int work(void)
+{
+    struct pace pace = {.most = 1};
+    uint32_t done = 0;
+
+    for (;;) {
         struct ticket t[TAKE_MOST];
-        size_t size, count = 1;
+        unsigned count = take_some(t, &pace);
 
-        rc = shqueue_get_uncounted(q, &t[0], sizeof(*t), KEEL_FOREVER);
-        /* A few at once where there are more than the others can take. */
-        while (rc == 0 && count < TAKE_MOST && shqueue_is_deep(q) &&
-               shqueue_try_get(q, own, &t[count], sizeof(*t), &size) == 0)
-            count++;
-        for (size_t i = 0; rc == 0 && i < count; i++)
+        if (count == 0) {
+            if (atomic_load(&hints->closed))
+                return 0;
+            hints_wait(hints, me, pace.busy, another_has_some, &pace.spins);
+        } else if (hints_any(hints)) {
+            hints_tell(hints);
+        }
+        for (unsigned i = 0; i < count; i++) {
             run(t[i]);
-        done += (uint32_t)count;
+            if (i > 0)
+                atomic_store_explicit(&world->hand[me].place[i], 0,
+                                      memory_order_relaxed);
+        }
+        done += count;
         if (world->per_child && done >= world->per_child)
             return 0;
     }
-    return 0; /* closed */
 }
 
 PROCESS_ENTRY(keel_procpool_worker)
 {
     keel_auto(shared) struct keel_shared *memory = NULL;
-    keel_auto(shqueue) struct keel_shqueue *q = NULL;
 
-    if (keel_shared_open(arg->fds[0], &memory) < 0 ||
-        keel_shqueue_open(arg->fds[1], &q) < 0)
+    if (keel_shared_open(arg->fds[0], &memory) < 0)
         return 1;
     world = keel_shared_memory(memory);
+    hints = (struct hints *)((uint8_t *)world + world->hints_at);
     me = *(const uint32_t *)arg->data;
-    return begin() < 0 ? 2 : work(q);
+    return begin() < 0 ? 2 : work();
 }
 
 /* ---- the warden ---- */
@@ -331,33 +453,26 @@ static void kick(struct keel_procpool *p)
         keel_assert(errno == EAGAIN);
 }
 
-static void enqueue(struct keel_procpool *p, uint32_t place, uint32_t turn)
+/* Under `spin`: all that wait, as if nobody had been told.  There are twice as
+ * many slots as rows. */
+static void hint_all(struct keel_procpool *p)
 {
-    struct ticket t = {place, turn};
-    uint32_t own;
+    hints_clear(p->hints);
+    for (uint32_t place = 0; place < p->w->tasks; place++) {
+        uint64_t was = atomic_load(&p->w->row[place].word);
 
-    keel_assert(family_me(&own) == 0);
-    /* There are twice as many cells as places: full, it is of cells that a
-     * dead worker holds, and of tickets that are out of date. */
-    while (shqueue_put_quiet(p->q, own, &t, sizeof(t)) == -EAGAIN)
-        sched_yield();
-    shqueue_ring(p->q, 1);
+        if (STATE(was) == QUEUED && WORKER(was) == 0)
+            keel_assert(hints_put(p->hints, place));
+    }
 }
 
-struct grave {
-    struct keel_procpool *p;
-    uint32_t worker;
-};
-
-/* A cell that a dead worker was taking from: its row is found with the others
- * that bear the name. */
-static void found(const void *data, void *arg)
+static void hint(struct keel_procpool *p, uint32_t place)
 {
-    struct grave *g = arg;
-    const struct ticket *t = data;
-
-    (void)move(&g->p->w->row[t->place], WORD(t->turn, 0, QUEUED),
-               WORD(t->turn, g->worker, QUEUED));
+    waitlist_hold(&p->spin);
+    if (!hints_put(p->hints, place))
+        hint_all(p); /* of hints that are out of date */
+    waitlist_drop(&p->spin);
+    hints_tell(p->hints);
 }
 
 static void end_of(struct row *r, uint64_t was, int result, int signal)
@@ -371,12 +486,11 @@ static void end_of(struct row *r, uint64_t was, int result, int signal)
 /* Worker `i` is dead: what it had taken goes back, what it ran ends. */
 static void bury(struct keel_procpool *p, unsigned i)
 {
-    struct grave g = {p, i + 1};
     struct keel_process *dead = p->worker[i].process;
     int code = 0;
 
     (void)keel_process_exitcode(dead, &code);
-    shqueue_sweep(p->q, found, &g);
+    hints_forget(p->hints, i + 1);
     for (uint32_t place = 0; place < p->w->tasks; place++) {
         struct row *r = &p->w->row[place];
         uint64_t was = atomic_load(&r->word);
@@ -385,7 +499,6 @@ static void bury(struct keel_procpool *p, unsigned i)
             continue;
         if (STATE(was) == QUEUED) {
             (void)move(r, was & ~(uint64_t)AWAITED, WORD(TURN(was), 0, QUEUED));
-            enqueue(p, place, TURN(was));
         } else if (STATE(was) == RUNNING || STATE(was) == STOPPING) {
             (void)keel_process_usage(dead, &p->usage[place]);
             end_of(r, was,
@@ -395,6 +508,12 @@ static void bury(struct keel_procpool *p, unsigned i)
                    code < 0 ? -code : 0);
         }
     }
+    for (unsigned k = 0; k < TAKE_MOST; k++)
+        atomic_store(&p->w->hand[i + 1].place[k], 0);
+    waitlist_hold(&p->spin);
+    hint_all(p);
+    waitlist_drop(&p->spin);
+    hints_tell(p->hints);
     keel_process_free(dead);
     p->worker[i].process = NULL;
 }
@@ -471,7 +590,7 @@ static bool pending(struct keel_procpool *p)
 static int hire(struct keel_procpool *p, unsigned i)
 {
     uint32_t number = i + 1;
-    int fds[2] = {keel_shared_fd(p->memory), keel_shqueue_fd(p->q)}, rc;
+    int fds[1] = {keel_shared_fd(p->memory)}, rc;
 
     atomic_store(&p->w->ready[number], 0);
     rc = keel_process_start(
@@ -481,7 +600,7 @@ static int hire(struct keel_procpool *p, unsigned i)
                                    .arg = &number,
                                    .arg_size = sizeof(number),
                                    .fds = fds,
-                                   .fd_count = 2},
+                                   .fd_count = 1},
         &p->worker[i].process);
     if (rc == 0)
         atomic_fetch_add(&p->alive, 1);
@@ -564,7 +683,7 @@ static int warden(void *arg)
         mind_limits(p);
         if (p->closed && !closed && !pending(p)) {
             closed = true;
-            keel_shqueue_close(p->q);
+            hints_close(p->hints);
         }
         if (atomic_load(&p->alive) == 0 && (killed || closed))
             break;
@@ -598,7 +717,6 @@ void keel_procpool_free(struct keel_procpool *p)
         keel_process_free(p->worker[i].process);
     if (p->bell >= 0)
         (void)close(p->bell);
-    keel_shqueue_free(p->q);
     keel_shared_free(p->memory);
     keel_free(p->usage);
     keel_free(p->free);
@@ -611,17 +729,23 @@ static int world_new(struct keel_procpool *p,
     uint64_t count = how->tasks ? how->tasks : 1024;
     uint64_t in = how->in_most ? how->in_most : 64;
     uint64_t out = how->out_most ? how->out_most : 64;
-    uint64_t at =
-        sizeof(struct world) + count * sizeof(struct row) + (in + 63) / 64 * 64;
+    uint64_t hints_at = sizeof(struct world) + count * sizeof(struct row), at;
+    uint32_t slots = 1;
     uint64_t stride = ((in + 15) / 16 * 16 + out + 63) / 64 * 64;
     int rc;
 
-    at = (at + 63) / 64 * 64;
+    while (slots < 2 * count)
+        slots *= 2;
+    at = hints_at + hints_bytes(slots) + (in + 63) / 64 * 64;
     rc = keel_shared_new(at + count * stride, &p->memory);
     if (rc < 0)
         return rc;
     p->w = keel_shared_memory(p->memory);
     p->w->tasks = (uint32_t)count;
+    p->w->workers = p->worker_count;
+    p->w->hints_at = hints_at;
+    p->hints = (struct hints *)((uint8_t *)p->w + hints_at);
+    p->hints->slots = slots;
     p->w->per_child = how->per_child;
     p->w->in_most = (uint32_t)in;
     p->w->out_most = (uint32_t)out;
@@ -643,11 +767,6 @@ static int pool_init(struct keel_procpool *p,
 
     if (rc < 0)
         return rc;
-    rc =
-        keel_shqueue_new(2 * (size_t)p->w->tasks, sizeof(struct ticket), &p->q);
-    if (rc < 0)
-        return rc;
-    shqueue_warden(p->q);
     p->bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (p->bell < 0)
         return -errno;
@@ -655,10 +774,8 @@ static int pool_init(struct keel_procpool *p,
     p->usage = keel_calloc(p->w->tasks, sizeof(*p->usage));
     if (!p->free || !p->usage)
         return -ENOMEM;
-    while (p->free_count < p->w->tasks) {
-        p->free[p->free_count] = p->w->tasks - 1 - p->free_count;
-        p->free_count++;
-    }
+    for (uint32_t i = 0; i < p->w->tasks; i++)
+        p->free[p->free_last++] = i;
     keel_semaphore_init(&p->room, p->w->tasks, 0);
     for (unsigned i = 0; i < p->worker_count; i++) {
         rc = hire(p, i);
@@ -748,7 +865,7 @@ static uint32_t place_take(struct keel_procpool *p)
     uint32_t place;
 
     waitlist_hold(&p->spin);
-    place = p->free[--p->free_count];
+    place = p->free[p->free_first++ % p->w->tasks];
     waitlist_drop(&p->spin);
     return place;
 }
@@ -756,7 +873,7 @@ static uint32_t place_take(struct keel_procpool *p)
 static void place_give(struct keel_procpool *p, uint32_t place)
 {
     waitlist_hold(&p->spin);
-    p->free[p->free_count++] = place;
+    p->free[p->free_last++ % p->w->tasks] = place;
     waitlist_drop(&p->spin);
     (void)keel_semaphore_give(&p->room);
 }
@@ -786,7 +903,7 @@ static void launch(struct keel_procpool *p, uint32_t place, keel_ns limit,
 
     atomic_store_explicit(&r->limit, limit, memory_order_relaxed);
     atomic_store(&r->word, WORD(turn, 0, QUEUED));
-    enqueue(p, place, turn);
+    hint(p, place);
     if (limit < atomic_load(&p->looks))
         looks_by(p, limit);
     /* Who ended the pool may have looked before this. */
@@ -870,6 +987,8 @@ int keel_procpool_result(struct keel_procpool *p, struct keel_proctask t,
 
     if (rc < 0)
         return rc;
+    /* Places are given in turn: the next ones asked for, mostly. */
+    __builtin_prefetch(&p->w->row[(t.place + 2) % p->w->tasks], 1);
     was = atomic_load(&r->word);
     end.result = r->result;
     end.signal = (int)r->signal;

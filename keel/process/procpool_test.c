@@ -181,6 +181,61 @@ static void a_sleeping_worker_is_woken_while_others_are_busy(void **state)
     keel_procpool_free(p);
 }
 
+/* Among short tasks, of which a worker takes several at once. */
+static void a_long_task_keeps_no_other_waiting(void **state)
+{
+    struct keel_procpool *p = pool(2, 0);
+    struct keel_proctask t[200], before[200];
+    struct keel_proctask_end end;
+    int out = 0, n = 3;
+
+    (void)state;
+    for (int round = 0; round < 5; round++) {
+        for (int i = 0; i < 200; i++)
+            before[i] = submit(p, "square", i);
+        t[0] = submit(p, "naps", 60000);
+        for (int i = 1; i < 200; i++)
+            t[i] = submit(p, "square", n);
+        for (int i = 0; i < 200; i++)
+            assert_int_equal(take(p, before[i], &out).result, 0);
+        for (int i = 1; i < 200; i++) {
+            assert_int_equal(take(p, t[i], &out).result, 0);
+            assert_int_equal(out, 9);
+        }
+        assert_int_equal(keel_procpool_result(p, t[0], NULL, 0, KEEL_NOW, &end),
+                         -ETIMEDOUT);
+        if (round < 4) { /* one worker is left; make it two */
+            keel_procpool_free(p);
+            p = pool(2, 0);
+        }
+    }
+    keel_procpool_free(p);
+}
+
+/* What is cancelled leaves a hint behind. */
+static void hints_out_of_date_do_not_fill_the_pool(void **state)
+{
+    struct keel_procpool *p = pool(1, 4);
+    struct keel_proctask busy, t;
+    pid_t worker = 0;
+    int out = 0;
+
+    (void)state;
+    assert_int_equal(take(p, submit(p, "who", 0), &worker).result, 0);
+    busy = submit_begun(p, 60000);
+    for (int i = 0; i < 100; i++) {
+        t = submit(p, "square", i);
+        assert_true(keel_procpool_cancel(p, t));
+        assert_int_equal(take(p, t, &out).result, -ECANCELED);
+    }
+    t = submit(p, "square", 6);
+    assert_int_equal(kill(worker, SIGKILL), 0);
+    assert_int_equal(take(p, busy, &out).result, -EOWNERDEAD);
+    assert_int_equal(take(p, t, &out).result, 0);
+    assert_int_equal(out, 36);
+    keel_procpool_free(p);
+}
+
 static void what_is_wrong_is_refused(void **state)
 {
     keel_auto(procpool) struct keel_procpool *p = pool(1, 2), *q = NULL;
@@ -520,6 +575,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(results_come_back),
         cmocka_unit_test(a_sleeping_worker_is_woken_while_others_are_busy),
+        cmocka_unit_test(a_long_task_keeps_no_other_waiting),
+        cmocka_unit_test(hints_out_of_date_do_not_fill_the_pool),
         cmocka_unit_test(what_is_wrong_is_refused),
         cmocka_unit_test(only_the_task_of_a_dead_worker_fails),
         cmocka_unit_test(workers_killed_from_outside_are_replaced),

@@ -39,7 +39,7 @@
  * Unfinished are the messages in cells, and what each living owner has got and
  * not answered, which it counts by itself before it frees the cell.  No count
  * is shared, so that none can be left wrong. */
-#include "shqueue.h"
+#include <keel/shqueue.h>
 
 #include <errno.h>
 #include <stdatomic.h>
@@ -75,7 +75,6 @@ struct ring {
     _Alignas(64) _Atomic uint32_t not_full;
     _Alignas(64) _Atomic uint32_t finished; /* a bell for join */
     _Atomic uint32_t closed;
-    _Atomic uint32_t warden; /* only it frees what dead getters hold */
     struct account account[PLACES];
     struct cell cell[];
 };
@@ -84,7 +83,6 @@ struct keel_shqueue {
     struct ring *r;
     struct keel_shared *memory;
     uint64_t mask;
-    void (*on_take)(const void *data);
 };
 
 #define POSITION_MASK ((1ULL << 40) - 1)
@@ -243,11 +241,6 @@ static void ring(_Atomic uint32_t *bell, int sleepers)
     }
 }
 
-void shqueue_ring(struct keel_shqueue *q, int getters)
-{
-    ring(&q->r->not_empty, getters);
-}
-
 /* ---- the dead ---- */
 
 /* Moves a word out of a dead owner's hands; true: look again. */
@@ -263,8 +256,6 @@ static bool mend(struct keel_shqueue *q, struct cell *c, uint64_t w)
         next = word(position(w), READY, 0);
         break;
     case READING:
-        if (atomic_load_explicit(&q->r->warden, memory_order_relaxed))
-            return false;
         next = word(step_on(position(w), (int64_t)q->r->slots), FREE, 0);
         break;
     default:
@@ -278,37 +269,10 @@ static bool mend(struct keel_shqueue *q, struct cell *c, uint64_t w)
     return true;
 }
 
-void shqueue_warden(struct keel_shqueue *q)
-{
-    atomic_store(&q->r->warden, 1);
-}
-
-void shqueue_on_take(struct keel_shqueue *q, void (*fn)(const void *data))
-{
-    q->on_take = fn;
-}
-
-void shqueue_sweep(struct keel_shqueue *q, void (*fn)(const void *data, void *),
-                   void *arg)
-{
-    for (uint64_t i = 0; i < q->r->slots; i++) {
-        struct cell *c = &q->r->cell[i];
-        uint64_t w = atomic_load(&c->word);
-
-        if (state(w) != READING || !family_dead(owner(w)))
-            continue;
-        fn(data_of(q, c, atomic_load(&c->bytes)), arg);
-        (void)atomic_compare_exchange_strong(
-            &c->word, &w,
-            word(step_on(position(w), (int64_t)q->r->slots), FREE, 0));
-        ring(&q->r->not_full, 1);
-    }
-}
-
 /* ---- put ---- */
 
-int shqueue_put_quiet(struct keel_shqueue *q, uint32_t me, const void *data,
-                      size_t size)
+static int put(struct keel_shqueue *q, uint32_t me, const void *data,
+               size_t size)
 {
     struct ring *r = q->r;
     uint64_t t = atomic_load_explicit(&r->tail, memory_order_relaxed);
@@ -442,8 +406,6 @@ static int get(struct keel_shqueue *q, uint32_t me, void *buf, size_t room,
     STEP();
     if (counted)
         account_add(q, me);
-    if (q->on_take)
-        q->on_take(buf);
     STEP();
     (void)atomic_exchange(&c->word,
                           word(step_on(h, (int64_t)r->slots), FREE, 0));
@@ -451,12 +413,6 @@ static int get(struct keel_shqueue *q, uint32_t me, void *buf, size_t room,
     ring(&r->not_full, 1);
     *ret_size = size;
     return 0;
-}
-
-int shqueue_try_get(struct keel_shqueue *q, uint32_t me, void *buf, size_t room,
-                    size_t *ret_size)
-{
-    return get(q, me, buf, room, ret_size, false);
 }
 
 int keel_shqueue_peek(struct keel_shqueue *q, void *buf, size_t room,
@@ -499,7 +455,7 @@ try {
 
 static int try_put(struct try *t)
 {
-    int rc = shqueue_put_quiet(t->q, t->me, t->data, t->size);
+    int rc = put(t->q, t->me, t->data, t->size);
 
     if (rc == 0)
         ring(&t->q->r->not_empty, 1);
@@ -509,11 +465,6 @@ static int try_put(struct try *t)
 static int try_get(struct try *t)
 {
     return get(t->q, t->me, t->buf, t->size, &t->got, true);
-}
-
-static int try_get_uncounted(struct try *t)
-{
-    return get(t->q, t->me, t->buf, t->size, &t->got, false);
 }
 
 static bool more_room(struct keel_shqueue *q)
@@ -590,21 +541,6 @@ int keel_shqueue_get(struct keel_shqueue *q, void *buf, size_t room,
         return rc;
     *ret_size = t.got;
     return 0;
-}
-
-int shqueue_get_uncounted(struct keel_shqueue *q, void *buf, size_t room,
-                          keel_ns deadline)
-{
-    struct try t = {.q = q, .buf = buf, .size = room};
-
-    return until(&t, try_get_uncounted, more_messages, &q->r->not_empty,
-                 deadline, "queue between processes, get");
-}
-
-bool shqueue_is_deep(struct keel_shqueue *q)
-{
-    return ahead(atomic_load_explicit(&q->r->tail, memory_order_relaxed),
-                 atomic_load_explicit(&q->r->head, memory_order_relaxed)) > 64;
 }
 
 /* ---- looking ---- */
