@@ -608,8 +608,9 @@ static struct keel_procpool *procpool_new(int workers)
                                           .arg_size = sizeof arg};
     struct keel_procpool *p = NULL;
 
-    pin(0);
+    /* First, for processes have the affinity of who starts them. */
     check("pool", keel_procpool_new(&how, &p));
+    pin(0);
     return p;
 }
 
