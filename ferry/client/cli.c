@@ -18,6 +18,7 @@ static bool reader_left(void)
 {
     struct pollfd p = {.fd = STDOUT_FILENO, .events = POLLOUT};
 
+    /* A look, that waits for nothing; also where no loop runs yet. */
     return poll(&p, 1, 0) > 0 && (p.revents & POLLERR);
 }
 

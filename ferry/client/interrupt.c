@@ -22,6 +22,8 @@ static atomic_uint resumed_count;
 /* Made before: a handler may not look it up. */
 static char goodbye[256];
 
+/* Here and below write(2) itself: handlers run in the middle of anything, and
+ * may call only what signal-safety(7) lists, so nothing of keel. */
 static void say(const char *words)
 {
     ssize_t ignored = write(2, words, strlen(words));

@@ -629,7 +629,7 @@ static int terminal_run(struct shell *s, struct problem *why)
     }
     keel_group_free(keel_take(group));
     keel_fd_close(fds[0]);
-    close(fds[1]);
+    keel_fd_close(fds[1]);
     return rc < 0 ? problem(why, NO_MEMORY) : 0;
 }
 

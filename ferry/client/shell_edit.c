@@ -390,6 +390,8 @@ static int byte_read(struct editor *e, char *ret)
             e->error = rc;
             return -1;
         }
+        /* Not keel_fd_read, which wants O_NONBLOCK: that would be set for the
+         * shell as well that we came from. */
         got = read(0, ret, 1);
         if (got == 1)
             return 1;

@@ -123,8 +123,8 @@ static int visit_run(void *arg)
     reply = rc == 0 ? json_pack("{s:o}", "ok", ok)
                     : json_pack("{s:o}", "problem", problem_to_json(&why));
     rc = frame_send(v->stream, reply, keel_after(ADMIN_TIME));
-    if (rc == 0)
-        keel_stream_finish(v->stream, keel_after(ADMIN_TIME));
+    if (rc == 0) /* who asked has the answer, or is gone */
+        (void)keel_stream_finish(v->stream, keel_after(ADMIN_TIME));
     json_decref(request);
     keel_stream_close(v->stream);
     keel_free(v);

@@ -55,10 +55,11 @@ static int typed_line(int tty, const char *prompt, char ret[LINE_BYTES])
     quiet = before;
     quiet.c_lflag &= (tcflag_t) ~(ECHO | ISIG | ICANON);
     tcsetattr(tty, TCSAFLUSH, &quiet);
-    keel_fd_write(tty, prompt, strlen(prompt), KEEL_FOREVER);
+    /* A terminal that takes no words gives none either, and that is told. */
+    (void)keel_fd_write(tty, prompt, strlen(prompt), KEEL_FOREVER);
     rc = read_line(tty, true, ret);
     tcsetattr(tty, TCSAFLUSH, &before);
-    keel_fd_write(tty, "\n", 1, KEEL_FOREVER);
+    (void)keel_fd_write(tty, "\n", 1, KEEL_FOREVER);
     return rc;
 }
 

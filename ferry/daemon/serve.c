@@ -306,7 +306,10 @@ static int server_first_invite(struct server *s, struct problem *why)
     if (count < 0)
         return count;
     if (count > 0) {
-        data_text_remove(&s->data, name);
+        rc = data_text_remove(&s->data, name);
+        /* Its link lets nobody in any more, and is tried again next time. */
+        if (rc < 0 && rc != -ENOENT)
+            log_warn("%s cannot be removed: %s", name, strerror(-rc));
         return 0;
     }
     rc = data_text_read(&s->data, name, text, sizeof(text));
@@ -346,7 +349,11 @@ static int run_admin(void *arg)
 {
     struct server *s = arg;
 
-    return admin_serve(&s->house, s->admin);
+    int rc = admin_serve(&s->house, s->admin);
+
+    if (rc < 0 && rc != -ECANCELED)
+        log_error("admin.sock is not served: %s", strerror(-rc));
+    return rc;
 }
 
 /* They are tried again at the next pass. */
@@ -391,7 +398,11 @@ static int run_watchdog(void *arg)
 {
     struct server *s = arg;
 
-    return service_watch(s->loops, s->loop_count);
+    int rc = service_watch(s->loops, s->loop_count);
+
+    if (rc < 0 && rc != -ECANCELED)
+        log_error("the watchdog hears nothing more: %s", strerror(-rc));
+    return rc;
 }
 
 /* ---- reload --------------------------------------------------------------------------- */
@@ -573,12 +584,13 @@ static int server_run(struct server *s, struct problem *why)
     how.name = "signal";
     if (keel_spawn(&how, run_second_signal, s, NULL) < 0)
         log_warn("a second SIGTERM will not be heard");
+    /* What they return is that they were cancelled; all else they logged. */
     keel_group_cancel(work);
-    keel_group_join(work, KEEL_FOREVER);
+    (void)keel_group_join(work, KEEL_FOREVER);
     /* Who comes meanwhile hears that it stops. */
     native_drain(s->native, keel_after(grace));
     keel_group_cancel(door);
-    keel_group_join(door, KEEL_FOREVER);
+    (void)keel_group_join(door, KEEL_FOREVER);
     native_turned_away(s->native);
     return rc < 0 ? rc : 0; /* not because somebody asked: a failure */
 }
@@ -606,7 +618,9 @@ static int server_serve(struct server *s, struct problem *why)
     keel_descriptors_most();
     rc = server_prepare(s, why);
     if (rc == 0) {
-        keel_dump_on_signal(SIGQUIT);
+        rc = keel_dump_on_signal(SIGQUIT);
+        if (rc < 0)
+            log_warn("SIGQUIT will show no coroutines: %s", strerror(-rc));
         rc = keel_run(server_main, s);
         if (rc < 0 && why->id == PROBLEM_NONE)
             run_failed(rc, "the loop", why);

@@ -433,7 +433,7 @@ static int conn_farewell(void *arg)
     keel_free(arg);
     if (c->link) {
         if (f.quiet_by != KEEL_NOW)
-            keel_event_wait(&c->quiet, f.quiet_by);
+            (void)keel_event_wait(&c->quiet, f.quiet_by); /* or not */
         link_goodbye(c->link, &f.why, keel_after(KEEL_SECOND));
     } else if (c->co) {
         keel_cancel(c->co);

@@ -296,7 +296,8 @@ static int put_small(struct conn *c, struct exchange *x,
         return rc;
     rc = draft_publish(draft, &root, level, why);
     if (rc < 0) {
-        draft_drop(draft, NULL);
+        /* What cannot be dropped goes when its time is up, or at a start. */
+        (void)draft_drop(draft, NULL);
         return rc;
     }
     return put_answer(x, level, hash, &root, why);

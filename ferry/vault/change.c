@@ -140,7 +140,7 @@ static void change_stick(struct change *c)
 static void change_finish(struct change *c)
 {
     change_release(c);
-    if (*c->temp)
+    if (*c->temp) /* what stays in the trash goes at the next start */
         (void)keel_file_unlink(store_trash(c->vault->store), c->temp);
     keel_file_close(c->dir);
     keel_file_close(c->to_dir);
@@ -854,6 +854,7 @@ static void move_remember(struct change *c, enum chunk_hash hash,
     f.account = c->account;
     if (was.device == f.device && was.inode == f.inode && was.size == f.size &&
         was.mtime_ns == f.mtime_ns)
+        /* Not remembered, it is computed when somebody asks. */
         (void)ledger_file_digest(c->vault->ledger, c->space, c->to, &f, NULL);
 }
 

@@ -624,6 +624,7 @@ static void undo(struct committer *c, struct publish *p)
     p->intent = 0;
     if (d->kind == DRAFT_REGISTERED &&
         ledger_draft_open(c->vault->ledger, &row, NULL) < 0)
+        /* No resume then; what stays has no row and goes at the next start. */
         (void)store_draft_remove(c->vault->store, d->id);
 }
 

@@ -504,6 +504,7 @@ static void draft_unlink(struct draft *d)
     char name[DRAFT_NAME_BYTES];
 
     store_draft_name(d->id, name);
+    /* Without a row it goes at the next start. */
     (void)keel_file_unlink(d->drafts_dir, name);
 }
 

@@ -78,6 +78,7 @@ static void digest_remember(struct vault *v, int64_t space, int64_t account,
     struct digest other;
 
     store_identity(x, &f);
+    /* Not remembered, it is computed again. */
     if (ctime_counts(&f) && !known_digest(v, space, path, x, &other))
         (void)ledger_file_digest(v->ledger, space, path, &f, NULL);
 }
