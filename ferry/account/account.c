@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "account/account_own.h"
+#include "account/account_inside.h"
 #include "account/scram.h"
 #include "account/scram_keys.h"
 #include "base/base64.h"

@@ -3,7 +3,7 @@
  * after it was written, whatever came of it. */
 #include <string.h>
 
-#include "account/account_own.h"
+#include "account/account_inside.h"
 #include "account/scram.h"
 
 void accounts_changed(struct accounts *a)

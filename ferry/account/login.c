@@ -10,7 +10,7 @@
 
 #include <keel/co.h>
 
-#include "account/account_own.h"
+#include "account/account_inside.h"
 #include "account/scram.h"
 #include "account/scram_keys.h"
 #include "base/base64.h"

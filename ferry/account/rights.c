@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "account/account_own.h"
+#include "account/account_inside.h"
 
 /* ---- words ----------------------------------------------------------------------- */
 static const struct {

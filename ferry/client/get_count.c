@@ -6,7 +6,7 @@
 #include <keel/co.h>
 
 #include "client/filter.h"
-#include "client/getting.h"
+#include "client/get_inside.h"
 
 struct counting {
     struct getting *g;

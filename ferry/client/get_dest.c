@@ -7,7 +7,7 @@
 #include <keel/co.h>
 #include <keel/file.h>
 
-#include "client/getting.h"
+#include "client/get_inside.h"
 
 /* Paths are behind the struct: for words and for requests. */
 static struct local_dir *dir_new(const char *remote, const char *local)

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "client/download.h"
-#include "client/getting.h"
+#include "client/get_inside.h"
 #include "transfer/transfer.h"
 
 /* At once, and bytes of small files that are in memory: on their way or not yet

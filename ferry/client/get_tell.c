@@ -5,7 +5,7 @@
 
 #include <keel/co.h>
 
-#include "client/getting.h"
+#include "client/get_inside.h"
 #include "client/remote.h"
 #include "client/text.h"
 

@@ -9,7 +9,7 @@
 #include <keel/file.h>
 
 #include "client/filter.h"
-#include "client/getting.h"
+#include "client/get_inside.h"
 
 /* Descriptors of directories that are being filled. */
 #define DIRS_MOST 384

@@ -7,7 +7,7 @@
 #include <keel/co.h>
 #include <keel/file.h>
 
-#include "client/getting.h"
+#include "client/get_inside.h"
 
 /* Files that come by chunks, at once. */
 #define LARGE_MOST 12

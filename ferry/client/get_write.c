@@ -7,7 +7,7 @@
 #include <keel/co.h>
 #include <keel/file.h>
 
-#include "client/getting.h"
+#include "client/get_inside.h"
 
 #define WRITERS 3
 #define JOB_ITEMS 32

@@ -4,7 +4,7 @@
 
 #include <keel/file.h>
 
-#include "client/put_impl.h"
+#include "client/put_inside.h"
 
 /* ---- making one --------------------------------------------------------------- */
 

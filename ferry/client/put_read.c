@@ -5,7 +5,7 @@
 #include <keel/co.h>
 #include <keel/file.h>
 
-#include "client/put_impl.h"
+#include "client/put_inside.h"
 
 /* A job ends when it has read so much; what is left is for the next one. */
 #define JOB_BYTES ((size_t)1 << 20)

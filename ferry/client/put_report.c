@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "client/put_impl.h"
+#include "client/put_inside.h"
 #include "client/text.h"
 
 /* Failures that are kept for the list at the end; the rest is counted. */

@@ -4,7 +4,7 @@
 
 #include <keel/file.h>
 
-#include "client/put_impl.h"
+#include "client/put_inside.h"
 
 /* Bytes of small files that are read and not acknowledged. */
 #define HELD_MOST ((uint64_t)12 << 20)

@@ -8,7 +8,7 @@
 
 #include <keel/thread.h>
 
-#include "client/put_impl.h"
+#include "client/put_inside.h"
 #include "client/text.h"
 
 #define BUNCHES_AHEAD 4

@@ -5,7 +5,7 @@
 
 #include <keel/file.h>
 
-#include "client/put_impl.h"
+#include "client/put_inside.h"
 
 /* Ends the walk: nobody wants more, or there is no memory. */
 #define WALK_STOP 1

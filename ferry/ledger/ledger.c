@@ -13,7 +13,7 @@
  * not write): from then on everything is refused until the next start, which
  * reads the log again.  A damaged page ends it likewise, and the file is left
  * as it is. */
-#include "ledger/ledger_db.h"
+#include "ledger/ledger_inside.h"
 
 #include <errno.h>
 #include <stdarg.h>

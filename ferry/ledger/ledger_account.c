@@ -2,7 +2,7 @@
 /* People: secrets, accounts, invites, devices. */
 #include <stdio.h>
 
-#include "ledger/ledger_db.h"
+#include "ledger/ledger_inside.h"
 
 enum { SECRET_NAME_BYTES = 64 };
 

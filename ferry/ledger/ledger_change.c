@@ -22,7 +22,7 @@
  * '/'); "a" alone is from "a" up to "a\0".  So each is one range of the key. */
 #include <errno.h>
 
-#include "ledger/ledger_db.h"
+#include "ledger/ledger_inside.h"
 
 enum change_state { BEGUN, CLEARING, MOVING };
 

@@ -2,7 +2,7 @@
 /* Moving and removing, what they exclude, and what they leave behind. */
 #include <sqlite3.h>
 
-#include "ledger/ledger_db.h"
+#include "ledger/ledger_inside.h"
 #include "ledger/ledger_test.h"
 
 static struct ledger_change change(const struct ledger_account *a,

@@ -4,7 +4,7 @@
 
 #include "base/log.h"
 #include "base/name.h"
-#include "ledger/ledger_db.h"
+#include "ledger/ledger_inside.h"
 
 /* Said, not acted on: whoever asked decides whether to stop. */
 static int finding(struct problem *why, const char *detail)

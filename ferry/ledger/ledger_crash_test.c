@@ -21,7 +21,7 @@
 #include <keel/lock.h>
 #include <keel/thread.h>
 
-#include "ledger/ledger_db.h"
+#include "ledger/ledger_inside.h"
 #include "test/clock.h"
 #include "test/disk.h"
 #include "test/fault.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Many files at once: for listings, and for who compares ledger and disk. */
-#include "ledger/ledger_db.h"
+#include "ledger/ledger_inside.h"
 
 /* ---- those of some names ------------------------------------------------------ */
 struct files_call {

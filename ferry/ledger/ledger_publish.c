@@ -11,7 +11,7 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "ledger/ledger_db.h"
+#include "ledger/ledger_inside.h"
 
 static const uint8_t no_draft[16];
 

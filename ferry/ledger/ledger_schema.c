@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "ledger/ledger_db.h"
+#include "ledger/ledger_inside.h"
 
 #include <stdio.h>
 

@@ -2,7 +2,7 @@
 /* Shared spaces and grants, and the end of spaces and accounts. */
 #include <stdio.h>
 
-#include "ledger/ledger_db.h"
+#include "ledger/ledger_inside.h"
 
 /* ---- shared spaces ---------------------------------------------------------------- */
 struct find_call {

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "ledger/ledger_db.h"
+#include "ledger/ledger_inside.h"
 
 /* ---- spaces --------------------------------------------------------------------- */
 int space_row(struct ledger *l, sqlite3_stmt *q, struct ledger_space *ret,

@@ -5,7 +5,7 @@
 #include <keel/lock.h>
 #include <keel/thread.h>
 
-#include "ledger/ledger_db.h"
+#include "ledger/ledger_inside.h"
 
 /* ---- accounts ------------------------------------------------------------------ */
 static void an_account_is_kept_with_its_home(void **state)

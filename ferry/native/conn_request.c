@@ -8,7 +8,7 @@
 #include <keel/base.h>
 
 #include "base/log.h"
-#include "native/conn.h"
+#include "native/native_inside.h"
 
 /* A request in progress keeps a stopping connection open. */
 static void conn_busy(struct conn *c, const struct verb *v, const json_t *body)

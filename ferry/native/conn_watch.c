@@ -8,7 +8,7 @@
 
 #include <keel/base.h>
 
-#include "native/conn.h"
+#include "native/native_inside.h"
 
 /* How long somebody who has lost a right may still move data. */
 #define WATCH_EVERY KEEL_SECOND

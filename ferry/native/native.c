@@ -11,7 +11,7 @@
 #include <keel/base.h>
 
 #include "base/log.h"
-#include "native/conn.h"
+#include "native/native_inside.h"
 
 /* Small files that came with their requests, of all connections together: what
  * is neither written nor refused yet, and the stacks and drafts of those that

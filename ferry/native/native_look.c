@@ -7,7 +7,7 @@
 
 #include <keel/base.h>
 
-#include "native/conn.h"
+#include "native/native_inside.h"
 
 static void session_doing(struct conn *c, struct native_session *ret)
 {

@@ -17,7 +17,7 @@
 #include <keel/file.h>
 #include <keel/stream.h>
 
-#include "native/conn.h"
+#include "native/native_inside.h"
 #include "vault/world_test.h"
 
 #define FOR_EVER KEEL_FOREVER

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "native/conn.h"
+#include "native/native_inside.h"
 
 /* RIGHT_NONE: nothing of a space is touched, or an upload that was looked at
  * when it was opened. */

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "native/conn.h"
+#include "native/native_inside.h"
 
 static json_t *entry_to_json(const struct vault_entry *e)
 {

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "native/conn.h"
+#include "native/native_inside.h"
 
 static int field_mode_or(const json_t *body, mode_t fallback, mode_t *ret,
                          struct problem *why)

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "native/conn.h"
+#include "native/native_inside.h"
 
 /* RFC 5802 messages are short; a long one is no login. */
 #define SCRAM_TEXT_BYTES 2048

@@ -17,7 +17,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "native/conn.h"
+#include "native/native_inside.h"
 
 enum put_state { PUT_RECEIVING, PUT_COMPLETE, PUT_PUBLISHING, PUT_DONE };
 

@@ -3,7 +3,7 @@
 
 #include <errno.h>
 
-#include "transfer/transfer_impl.h"
+#include "transfer/transfer_inside.h"
 
 /* A pool's waiter cannot be told that its exchange ended: it looks. */
 #define LOOK KEEL_SECOND

@@ -21,7 +21,7 @@
 #include <keel/lock.h>
 
 #include "transfer/transfer.h"
-#include "transfer/transfer_impl.h"
+#include "transfer/transfer_inside.h"
 
 #define WINDOW 8
 #define WINDOW_FIRST 2

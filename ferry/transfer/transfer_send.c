@@ -12,7 +12,7 @@
 #include <keel/lock.h>
 
 #include "transfer/transfer.h"
-#include "transfer/transfer_impl.h"
+#include "transfer/transfer_inside.h"
 
 #define AHEAD 4
 /* Credit that covers only part of a chunk must be followed by the rest. */

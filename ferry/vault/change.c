@@ -21,7 +21,7 @@
 #include <keel/co.h>
 #include <keel/file.h>
 
-#include "inside.h"
+#include "vault_inside.h"
 
 enum {
     /* Another hand removes what was found a moment ago. */

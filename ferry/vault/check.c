@@ -12,7 +12,7 @@
 #include <keel/co.h>
 #include <keel/file.h>
 
-#include "inside.h"
+#include "vault_inside.h"
 
 enum { BATCH = 256 };
 

@@ -7,7 +7,7 @@
 
 #include <keel/lock.h>
 
-#include "inside.h"
+#include "vault_inside.h"
 
 enum {
     LANES = 2,

@@ -15,7 +15,7 @@
 #include <keel/co.h>
 #include <keel/file.h>
 
-#include "inside.h"
+#include "vault_inside.h"
 
 /* The journal counts chunks in 32 bits. */
 #define DRAFT_BYTES_MOST ((uint64_t)UINT32_MAX * CHUNK_BYTES)

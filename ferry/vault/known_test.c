@@ -16,7 +16,7 @@
 #include <keel/thread.h>
 
 #include "base/log.h"
-#include "inside.h"
+#include "vault_inside.h"
 #include "world_test.h"
 
 enum { SMALL = 5000, LARGE = CHUNK_BYTES + 5000, PAGE = 200 };

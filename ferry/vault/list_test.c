@@ -15,7 +15,7 @@
 #include <keel/file.h>
 
 #include "base/log.h"
-#include "inside.h"
+#include "vault_inside.h"
 #include "lists.h"
 #include "test/fault.h"
 #include "world_test.h"

@@ -10,7 +10,7 @@
 #include <keel/lock.h>
 
 #include "base/name.h"
-#include "inside.h"
+#include "vault_inside.h"
 
 enum {
     /* Of names, and how many of them at most: 8 MiB. */

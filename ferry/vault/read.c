@@ -17,7 +17,7 @@
 #include <keel/co.h>
 #include <keel/file.h>
 
-#include "inside.h"
+#include "vault_inside.h"
 #include "lists.h"
 
 /* ---- digests -------------------------------------------------------------------- */

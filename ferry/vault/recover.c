@@ -31,7 +31,7 @@
 #include <keel/file.h>
 
 #include "base/log.h"
-#include "inside.h"
+#include "vault_inside.h"
 
 enum {
     BATCH = 256,

@@ -19,7 +19,7 @@
 #include <keel/thread.h>
 
 #include "base/log.h"
-#include "inside.h"
+#include "vault_inside.h"
 
 enum {
     /* Unlinked before the thread is given to others. */

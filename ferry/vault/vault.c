@@ -7,7 +7,7 @@
 
 #include <keel/file.h>
 
-#include "inside.h"
+#include "vault_inside.h"
 #include "lists.h"
 
 enum { BUFFERS = 16 };

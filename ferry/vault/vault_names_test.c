@@ -18,7 +18,7 @@
 #include <keel/thread.h>
 
 #include "base/log.h"
-#include "inside.h"
+#include "vault_inside.h"
 #include "world_test.h"
 
 static char real_path[64];

@@ -17,7 +17,7 @@
 #include <keel/thread.h>
 
 #include "base/log.h"
-#include "inside.h"
+#include "vault_inside.h"
 #include "test/disk.h"
 #include "world_test.h"
 

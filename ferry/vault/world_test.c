@@ -10,7 +10,7 @@
 
 #include <keel/file.h>
 
-#include "inside.h"
+#include "vault_inside.h"
 
 int world_test_data(void)
 {

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "wire/link_impl.h"
+#include "wire/link_inside.h"
 #include "wire/room.h"
 
 /* The text of the requests that are open at once. */

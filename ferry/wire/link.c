@@ -12,7 +12,7 @@
 #include <keel/stream.h>
 
 #include "wire/json.h"
-#include "wire/link_impl.h"
+#include "wire/link_inside.h"
 
 #define VERSION 1
 #define REQUESTS_EARLY 8

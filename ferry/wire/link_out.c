@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "wire/link_impl.h"
+#include "wire/link_inside.h"
 
 /* Bytes in the queue from which newcomers wait.  One frame may go beyond. */
 #define QUEUE_BYTES ((size_t)256 << 10)

@@ -15,7 +15,7 @@
 
 #include "test/clock.h"
 #include "test/fault.h"
-#include "wire/link_impl.h"
+#include "wire/link_inside.h"
 
 #define MIB ((size_t)1 << 20)
 

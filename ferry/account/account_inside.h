@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Inside account. */
-#ifndef FERRY_ACCOUNT_OWN_H
-#define FERRY_ACCOUNT_OWN_H
+#ifndef FERRY_ACCOUNT_INSIDE_H
+#define FERRY_ACCOUNT_INSIDE_H
 
 #include <gsasl.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Inside the native front end: a connection and its verbs. */
-#ifndef FERRY_CONN_H
-#define FERRY_CONN_H
+#ifndef FERRY_NATIVE_INSIDE_H
+#define FERRY_NATIVE_INSIDE_H
 
 #include <stdatomic.h>
 #include <sys/queue.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What sending and receiving share. */
-#ifndef FERRY_TRANSFER_IMPL_H
-#define FERRY_TRANSFER_IMPL_H
+#ifndef FERRY_TRANSFER_INSIDE_H
+#define FERRY_TRANSFER_INSIDE_H
 
 #include <keel/co.h>
 

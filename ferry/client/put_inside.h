@@ -7,8 +7,8 @@
  *   put_send.c     the requests for files and links
  *   put_report.c   what is said, and what failed
  *   put_tree.c     the whole */
-#ifndef FERRY_PUT_IMPL_H
-#define FERRY_PUT_IMPL_H
+#ifndef FERRY_PUT_INSIDE_H
+#define FERRY_PUT_INSIDE_H
 
 #include <stdatomic.h>
 

@@ -10,8 +10,8 @@
  *     get_tell.c    what became of it: failures, sums, JSON
  *
  * All but the jobs that are named so runs on one loop. */
-#ifndef FERRY_GETTING_H
-#define FERRY_GETTING_H
+#ifndef FERRY_GET_INSIDE_H
+#define FERRY_GET_INSIDE_H
 
 #include <sys/queue.h>
 

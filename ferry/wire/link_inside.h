@@ -11,8 +11,8 @@
  *
  * Everything of a link is touched by the coroutines of one loop only, and
  * state changes between two waits: it needs no lock. */
-#ifndef FERRY_LINK_IMPL_H
-#define FERRY_LINK_IMPL_H
+#ifndef FERRY_LINK_INSIDE_H
+#define FERRY_LINK_INSIDE_H
 
 #include <sys/queue.h>
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* Inside the ledger: its thread, the requests handed to it, and the little
  * language in which they speak to SQLite. */
-#ifndef FERRY_LEDGER_DB_H
-#define FERRY_LEDGER_DB_H
+#ifndef FERRY_LEDGER_INSIDE_H
+#define FERRY_LEDGER_INSIDE_H
 
 #include <sqlite3.h>
 #include <string.h>
