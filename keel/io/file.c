@@ -87,7 +87,6 @@ struct file_op {
 
 static void file_done(struct poller_op *op)
 {
-    loop_completed();
     (void)waiter_wake(&((struct file_op *)(void *)op)->waiter);
 }
 
@@ -123,7 +122,6 @@ static int64_t ring(struct poller *p, enum poller_verb verb, int fd, void *buf,
         return rc;
     f.op.size = disk_lowered(fd, size, allowed);
     waiter_arm(&f.waiter, names[verb]);
-    loop_submitted();
     p->is->submit(p, &f.op);
     /* The buffer is the kernel's until the end: neither a cancel nor a
    * deadline takes it back. */

@@ -223,7 +223,6 @@ static void io_done(struct poller_op *op)
     struct io *io = (struct io *)(void *)op;
 
     io->completed = true;
-    loop_completed();
     (void)waiter_wake(&io->waiter);
 }
 
@@ -234,7 +233,6 @@ static int64_t park(struct poller *p, struct io *io, keel_ns deadline)
     io->completed = false;
     io->op.done = io_done;
     waiter_arm(&io->waiter, io->what);
-    loop_submitted();
     p->is->submit(p, &io->op);
     rc = waiter_sleep(&io->waiter, deadline);
     if (rc == 0)

@@ -758,7 +758,8 @@ void keel_loop_stop(struct keel_loop *loop)
 {
     if (!loop)
         return;
-    keel_assert(loop != loop_here);
+    if (loop == loop_here)
+        misuse("keel_loop_stop", loop, "the caller runs on it");
     atomic_store(&loop->stop, 1);
     loop_poke(loop);
     /* The caller's own loop goes on meanwhile: one of the coroutines that end
@@ -786,12 +787,14 @@ struct poller *loop_poller(void)
 
 void loop_submitted(void)
 {
-    count_add(&loop_here->counts.submitted, 1);
+    if (loop_here)
+        count_add(&loop_here->counts.submitted, 1);
 }
 
 void loop_completed(void)
 {
-    count_add(&loop_here->counts.completed, 1);
+    if (loop_here)
+        count_add(&loop_here->counts.completed, 1);
 }
 
 void loop_step(void)

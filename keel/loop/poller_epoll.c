@@ -14,6 +14,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "sched.h"
+
 enum {
     EVENTS_A_WAIT = 256,
     AHEAD = 4,
@@ -217,6 +219,7 @@ static void epoll_submit(struct poller *p, struct poller_op *op)
     struct poller_op **link;
     int rc = 0;
 
+    loop_submitted();
     op->private[0] = WAITING;
     if (!w) {
         finish(e, op, op->fd < 0 ? -EBADF : -ENOMEM);
@@ -280,6 +283,7 @@ static int run_finished(struct epoll *e)
     while (op) {
         struct poller_op *next = op->next;
 
+        loop_completed();
         op->done(op); /* `op` is gone after this */
         op = next;
         count++;

@@ -17,6 +17,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "sched.h"
+
 enum {
     /* Queued operations between two system calls; more are handed over in
      * several calls.  Completions beyond the ring's wait in the kernel. */
@@ -219,6 +221,7 @@ static void uring_submit(struct poller *p, struct poller_op *op)
     struct uring *u = self(p);
     struct entry *en = NULL;
 
+    loop_submitted();
     op->private[1] = NOT;
     if (!of_file(op)) {
         en = entry_get(u, op->fd);
@@ -314,6 +317,7 @@ static int complete(struct uring *u, struct poller_op *op, int res)
         res = -EBADF;
     op->private[0] = FINISHED;
     op->result = res;
+    loop_completed();
     op->done(op); /* `op` is gone after this */
     return 1;
 }
@@ -367,6 +371,7 @@ static int run_finished(struct uring *u)
     while (op) {
         struct poller_op *next = op->next;
 
+        loop_completed();
         op->done(op);
         op = next;
         count++;

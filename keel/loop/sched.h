@@ -78,8 +78,8 @@ const void *worker_self(void);
 void ignore_sigpipe(void);
 /* The current loop's poller; NULL in a plain thread. */
 struct poller *loop_poller(void);
-/* Of its poller's operations: one was submitted; one has completed.  While any
- * is under way the loop is waiting for something outside. */
+/* What a poller says of its operations: one was submitted; one has completed.
+ * While any is under way the loop is waiting for something outside. */
 void loop_submitted(void);
 void loop_completed(void);
 /* Called after an operation that did not have to wait: after a long run of
