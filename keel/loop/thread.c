@@ -127,9 +127,9 @@ static void *thread_main(void *arg)
 
     self = t;
     thread_stop_here = &t->stop;
-    atomic_store(&t->id, gettid());
     pthread_setname_np(pthread_self(), t->name);
     presence_enter(t->name);
+    atomic_store(&t->id, gettid()); /* who asks for it finds it in the dump */
     t->result = t->fn(t->arg);
     thread_stop_here = NULL;
     self = NULL;
@@ -337,7 +337,9 @@ void thread_stop_shield(int by)
     if (!s)
         return;
     waitlist_hold(&s->hold);
-    keel_assert(by > 0 || s->shields > 0);
+    if (by < 0 && s->shields == 0)
+        misuse("keel_unshield", keel_thread_current(),
+               "there is no keel_shield before it");
     s->shields += (unsigned)by;
     waitlist_drop(&s->hold);
 }
