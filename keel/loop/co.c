@@ -17,7 +17,7 @@ static inline bool handle_hold(struct keel_co *co)
     uint32_t open = HANDLE_OPEN;
 
     if (__libc_single_threaded) {
-        if (atomic_load_explicit(&co->word, memory_order_relaxed) ==
+        if (atomic_load_explicit(&co->word, memory_order_relaxed) >=
             HANDLE_ENDED)
             return false;
         atomic_store_explicit(&co->word, HANDLE_HELD, memory_order_relaxed);
@@ -26,7 +26,7 @@ static inline bool handle_hold(struct keel_co *co)
     while (!atomic_compare_exchange_weak_explicit(&co->word, &open, HANDLE_HELD,
                                                   memory_order_acquire,
                                                   memory_order_acquire)) {
-        if (open == HANDLE_ENDED)
+        if (open >= HANDLE_ENDED)
             return false;
         spin_wait(&co->word, HANDLE_HELD);
         open = HANDLE_OPEN;
@@ -44,11 +44,19 @@ static void handle_free(struct keel_co *co)
 {
     uint8_t sent = MESSAGE_SENT;
 
+    atomic_store_explicit(&co->word, HANDLE_FREE, memory_order_relaxed);
     if (atomic_load_explicit(&co->message, memory_order_acquire) ==
             MESSAGE_SENT &&
         atomic_compare_exchange_strong(&co->message, &sent, MESSAGE_ORPHAN))
         return;
     handle_put(loop_here, co);
+}
+
+/* The handle outlived the join that freed it; until a new coroutine has it that
+ * can be told. */
+static inline bool is_free(struct keel_co *co)
+{
+    return atomic_load_explicit(&co->word, memory_order_relaxed) == HANDLE_FREE;
 }
 
 /* ---- the end ---- */
@@ -254,7 +262,8 @@ int keel_spawn(const struct keel_spawn *how, int (*fn)(void *arg), void *arg,
     if (!how)
         how = &usual;
     l = how->loop ? how->loop : loop_here;
-    keel_assert(l); /* a plain thread must name the loop */
+    if (!l)
+        misuse("keel_spawn", how, "a plain thread must name the loop");
     if (how->paused && (l != loop_here || !l->current))
         return -EINVAL;
     if (how->group) {
@@ -304,6 +313,8 @@ int keel_join(struct keel_co *co, keel_ns deadline, int *ret_result)
             return -EINVAL;
         }
         rc = join_sleep(co, deadline);
+    } else if (__builtin_expect(is_free(co), 0)) {
+        misuse("keel_join", co, "it was joined already");
     }
     if (rc < 0)
         return rc;
@@ -333,7 +344,7 @@ void co_cancel_taken(struct keel_co *co)
 {
     uint8_t sent = MESSAGE_SENT;
 
-    if (atomic_load_explicit(&co->word, memory_order_acquire) != HANDLE_ENDED)
+    if (atomic_load_explicit(&co->word, memory_order_acquire) < HANDLE_ENDED)
         co_interrupt(co);
     if (!atomic_compare_exchange_strong(&co->message, &sent, MESSAGE_NONE))
         handle_put(loop_here, co); /* orphaned meanwhile */
@@ -357,8 +368,10 @@ static void cancel_send(struct keel_co *co)
 
 void keel_cancel(struct keel_co *co)
 {
+    if (is_free(co) && co->owned)
+        misuse("keel_cancel", co, "it was joined already");
     atomic_store(&co->cancelled, 1);
-    if (atomic_load_explicit(&co->word, memory_order_acquire) == HANDLE_ENDED)
+    if (atomic_load_explicit(&co->word, memory_order_acquire) >= HANDLE_ENDED)
         return;
     if (co->loop == loop_here)
         co_interrupt(co);
@@ -393,7 +406,8 @@ void keel_unshield(void)
         thread_stop_shield(-1);
         return;
     }
-    keel_assert(co->body->shields > 0);
+    if (co->body->shields == 0)
+        misuse("keel_unshield", co, "there is no keel_shield before it");
     co->body->shields--;
 }
 

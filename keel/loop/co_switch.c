@@ -16,7 +16,7 @@ struct stop {
 
 static bool has_ended(struct keel_co *co)
 {
-    return atomic_load_explicit(&co->word, memory_order_acquire) ==
+    return atomic_load_explicit(&co->word, memory_order_acquire) >=
            HANDLE_ENDED;
 }
 
@@ -89,7 +89,8 @@ int keel_switch(struct keel_co *to, void *value, keel_ns deadline,
     struct stop s = {.value = value};
     int rc;
 
-    keel_assert(l && l->current); /* a thread has nothing to switch to */
+    if (!l || !l->current)
+        misuse("keel_switch", to, "a thread has nothing to switch to");
     if (to != l->current) {
         if (to->loop != l)
             return -EXDEV;

@@ -241,7 +241,8 @@ static void not_a_member(struct keel_group *g)
 {
     struct keel_co *co = keel_current();
 
-    keel_assert(!co || co->body->group != g);
+    if (co && co->body->group == g)
+        misuse("keel_group_join", g, "the caller is one of its members");
 }
 
 /* Waits until nobody is left, or with `or_error` until a member has failed.

@@ -191,7 +191,8 @@ bool keel_future_start(struct keel_future *f)
 void keel_future_set(struct keel_future *f, int result, void *value)
 {
     hold(f);
-    keel_assert(!over(f));
+    if (over(f))
+        misuse("keel_future_set", f, "it has its result already");
     conclude(f, DONE, result, value);
 }
 
@@ -400,7 +401,8 @@ void keel_completed_free(struct keel_completed *c)
 {
     if (!c)
         return;
-    keel_assert(!c->many.hold.head);
+    if (c->many.hold.head)
+        misuse("keel_completed_free", c, "somebody waits for it");
     for (size_t i = 0; i < c->count; i++)
         if (c->watches[i].many)
             watch_end(c->watches[i].future, &c->watches[i]);

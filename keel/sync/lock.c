@@ -13,10 +13,12 @@
 #undef keel_lock_take
 #undef keel_lock_hold
 
-static void nobody_waits(struct keel_waitlist *l)
+/* The list is the object's first member. */
+static void nobody_waits(const char *call, struct keel_waitlist *l)
 {
     waitlist_hold(l);
-    keel_assert(!l->head);
+    if (l->head)
+        misuse(call, l, "somebody waits for it");
     waitlist_drop(l);
 }
 
@@ -44,8 +46,9 @@ void keel_lock_init(struct keel_lock *l)
 
 void keel_lock_fini(struct keel_lock *l)
 {
-    keel_assert(!l->held);
-    nobody_waits(&l->waiters);
+    if (l->held)
+        misuse("keel_lock_fini", l, "somebody holds it");
+    nobody_waits("keel_lock_fini", &l->waiters);
     if (lock_order_watched())
         lock_order_forget(l);
 }
@@ -114,7 +117,7 @@ void keel_cond_init(struct keel_cond *c)
 
 void keel_cond_fini(struct keel_cond *c)
 {
-    nobody_waits(&c->waiters);
+    nobody_waits("keel_cond_fini", &c->waiters);
 }
 
 int keel_cond_wait(struct keel_cond *c, struct keel_lock *l, keel_ns deadline)
@@ -174,7 +177,7 @@ void keel_event_init(struct keel_event *e)
 
 void keel_event_fini(struct keel_event *e)
 {
-    nobody_waits(&e->waiters);
+    nobody_waits("keel_event_fini", &e->waiters);
 }
 
 void keel_event_set(struct keel_event *e)
@@ -229,7 +232,7 @@ void keel_semaphore_init(struct keel_semaphore *s, size_t count, size_t bound)
 
 void keel_semaphore_fini(struct keel_semaphore *s)
 {
-    nobody_waits(&s->waiters);
+    nobody_waits("keel_semaphore_fini", &s->waiters);
 }
 
 int keel_semaphore_take(struct keel_semaphore *s, keel_ns deadline)

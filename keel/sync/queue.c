@@ -330,7 +330,9 @@ static inline int sleep_here(const struct keel_queue *q,
 static inline void of_this_loop(struct keel_queue *q)
 {
     if (__builtin_expect(q->loop != loop_here, 0)) {
-        keel_assert(!q->loop && loop_here); /* one loop's, for ever */
+        if (q->loop || !loop_here) /* one loop's, for ever */
+            misuse("keel_queue", q,
+                   "a local queue is for the coroutines of one loop");
         q->loop = loop_here;
     }
 }
@@ -433,8 +435,8 @@ void keel_queue_free(struct keel_queue *q)
 {
     if (!q)
         return;
-    keel_assert(!q->putters.list.head && !q->getters.list.head &&
-                !q->joiners.list.head);
+    if (q->putters.list.head || q->getters.list.head || q->joiners.list.head)
+        misuse("keel_queue_free", q, "somebody waits for it");
     free(q);
 }
 
@@ -442,7 +444,8 @@ int keel_queue_put(struct keel_queue *q, void *item, keel_ns deadline)
 {
     int rc;
 
-    keel_assert(item);
+    if (!item)
+        misuse("keel_queue_put", q, "the item is NULL");
     if (q->body == BODY_LOCAL)
         rc = put_local(q, item, deadline);
     else if (q->body == BODY_RING)

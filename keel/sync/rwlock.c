@@ -34,8 +34,10 @@ void keel_rwlock_init(struct keel_rwlock *l)
 void keel_rwlock_fini(struct keel_rwlock *l)
 {
     hold(l);
-    keel_assert(!l->reading && !l->writing);
-    keel_assert(!l->readers.head && !l->writers.head);
+    if (l->reading || l->writing)
+        misuse("keel_rwlock_fini", l, "somebody has it");
+    if (l->readers.head || l->writers.head)
+        misuse("keel_rwlock_fini", l, "somebody waits for it");
     drop(l);
     if (lock_order_watched())
         lock_order_forget(l);
