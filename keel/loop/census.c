@@ -102,7 +102,7 @@ void presence_nap(const struct waiter *w, keel_ns deadline, void *frame)
     waitlist_hold(&here.hold);
     here.waits = w;
     here.deadline = deadline;
-    here.since = keel_now();
+    here.since = real_clock();
     here.frame = frame;
     waitlist_drop(&here.hold);
     atomic_store(&here.naps, naps + (deadline == KEEL_FOREVER ? 1 : 2));

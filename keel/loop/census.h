@@ -14,7 +14,8 @@ struct presence {
     struct presence *next, *prev;
     struct keel_waitlist hold;
     const struct waiter *waits;
-    keel_ns since, deadline;
+    keel_ns since; /* by the real clock, which a test does not change */
+    keel_ns deadline;
     void *frame; /* of the call that waits */
     _Atomic uint64_t naps;
     bool listed, service;

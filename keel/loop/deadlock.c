@@ -18,10 +18,11 @@
 #include <unistd.h>
 
 #include "report.h"
+#include "sanitize.h"
 
 enum { REPORTED_MOST = 32 };
 
-/* Threads that tools add. */
+/* TSan may have a thread of its own. */
 #ifdef KEEL_TSAN
 enum { TOOLS = 1 };
 #else
@@ -131,6 +132,13 @@ static unsigned threads_count(void)
     return line ? (unsigned)strtoul(line + strlen("\nThreads:"), NULL, 10) : 0;
 }
 
+static bool nobody_else(const struct look *k)
+{
+    unsigned count = threads_count();
+
+    return count >= k->threads && count <= k->threads + TOOLS;
+}
+
 /* ---- who waits ---- */
 
 /* Those who wait, and whether one of them means to. */
@@ -184,7 +192,7 @@ static void tell_thread(struct page *p, struct presence *t)
     frames_thread(&f, t);
     page_print(p, "  thread '%s' waits: ", t->name);
     page_what(p, t->waits, NULL);
-    page_seconds(p, ", for ", keel_now() - t->since);
+    page_seconds(p, ", for ", real_clock() - t->since);
     page_place(p, &f);
     page_print(p, "\n");
     page_frames(p, &f);
@@ -234,9 +242,9 @@ void deadlock_look(void)
     /* Who looks meanwhile sees what we would. */
     if (pthread_mutex_trylock(&looking) != 0)
         return;
-    if (all_sleep(&first) && threads_count() == first.threads + TOOLS &&
-        all_sleep(&second) && first.threads == second.threads &&
-        first.words == second.words && second.ran != last_reported) {
+    if (all_sleep(&first) && nobody_else(&first) && all_sleep(&second) &&
+        first.threads == second.threads && first.words == second.words &&
+        second.ran != last_reported) {
         count_victims(&v);
         if (v.coroutines + v.threads > 0 && !v.meant) {
             last_reported = second.ran;

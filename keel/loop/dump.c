@@ -94,7 +94,7 @@ static void page_nap(struct page *p, const struct presence *t, keel_ns now)
     page_print(p, "waiting: ");
     /* No coroutine can be looked at from here. */
     page_what(p, t->waits, NOBODYS);
-    page_seconds(p, ", for ", now - t->since);
+    page_seconds(p, ", for ", real_clock() - t->since);
     if (t->deadline != KEEL_FOREVER && !t->service)
         page_seconds(p, ", at most ", t->deadline - now);
     page_place(p, &f);

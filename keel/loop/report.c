@@ -10,6 +10,7 @@
 
 #include <keel/lock.h>
 
+#include "sanitize.h"
 #include "switch.h"
 #include "symbol.h"
 

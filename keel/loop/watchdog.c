@@ -28,7 +28,7 @@ static pthread_mutex_t looking = PTHREAD_MUTEX_INITIALIZER;
 static struct sigaction urgent_before;
 static sem_t answered;
 static _Atomic uint32_t state;
-static struct keel_loop *asked;
+static _Atomic(struct keel_loop *) asked;
 static struct stack_look answer;
 
 /* ---- on the loop's thread ---- */
@@ -94,7 +94,7 @@ static void on_urgent(int signal, siginfo_t *info, void *context)
     uint32_t expected = ASKED;
     int saved = errno;
 
-    if (loop_here && loop_here == asked &&
+    if (loop_here && loop_here == atomic_load(&asked) &&
         atomic_compare_exchange_strong(&state, &expected, ANSWERS)) {
         fill(&answer, loop_here, context);
         atomic_store(&state, DONE);
@@ -136,7 +136,8 @@ static bool wait_answer(void)
         if (errno == ETIMEDOUT &&
             atomic_compare_exchange_strong(&state, &expected, NONE))
             return false;
-    atomic_store(&state, NONE);
+    while (atomic_load(&state) != DONE)
+        ; /* said before the post */
     return true;
 }
 
@@ -147,14 +148,13 @@ bool stack_look(struct keel_loop *l, struct stack_look *ret)
 
     pthread_once(&once, install);
     pthread_mutex_lock(&looking);
-    asked = l;
+    atomic_store(&asked, l);
     atomic_store(&state, ASKED);
     if (syscall(SYS_tgkill, getpid(), atomic_load(&l->thread_id), SIGURG) == 0)
         seen = wait_answer();
-    else
-        atomic_store(&state, NONE);
     if (seen)
         *ret = answer;
+    atomic_store(&state, NONE);
     pthread_mutex_unlock(&looking);
     return seen;
 }
