@@ -351,12 +351,16 @@ static void it_is_silent_while_anything_could_come(void **state)
 /* ---- the watchdog ---- */
 
 static _Atomic int reports;
+static bool hog_only;
 static char blocked[8192];
 
 static void note_report(enum keel_report kind, const char *report, void *arg)
 {
     assert_int_equal(kind, KEEL_REPORT_BLOCKED);
     assert_ptr_equal(arg, &reports);
+    /* On a busy machine others stand still too. */
+    if (hog_only && !strstr(report, "'hog'"))
+        return;
     if (atomic_load(&reports) == 0)
         snprintf(blocked, sizeof blocked, "%s", report);
     atomic_fetch_add(&reports, 1);
@@ -386,6 +390,7 @@ CO_TEST(who_keeps_a_loop_is_reported_once_with_name_and_stack)
     struct keel_co *co;
 
     atomic_store(&reports, 0);
+    hog_only = true;
     keel_on_report(note_report, &reports);
     assert_int_equal(keel_watchdog(KEEL_US), -EINVAL);
     assert_int_equal(keel_watchdog(20 * KEEL_MS), 0);
@@ -395,7 +400,7 @@ CO_TEST(who_keeps_a_loop_is_reported_once_with_name_and_stack)
     keel_on_report(NULL, NULL);
     assert_int_equal(atomic_load(&reports), 1);
     assert_non_null(
-        strstr(blocked, "keel: coroutine 'hog' [main] has run for 0."));
+        strstr(blocked, "keel: coroutine 'hog' [main] has run for "));
 #if defined(__x86_64__) && !defined(KEEL_ASAN)
     assert_non_null(strstr(blocked, " hogs+0x"));
 #endif
@@ -404,14 +409,15 @@ CO_TEST(who_keeps_a_loop_is_reported_once_with_name_and_stack)
 
 CO_TEST(the_watchdog_is_silent_about_loops_that_switch_or_sleep)
 {
-    keel_ns until = real_clock() + 100 * KEEL_MS;
+    keel_ns until = real_clock() + KEEL_SECOND + 200 * KEEL_MS;
 
     atomic_store(&reports, 0);
+    hog_only = false;
     keel_on_report(note_report, &reports);
-    assert_int_equal(keel_watchdog(20 * KEEL_MS), 0);
+    assert_int_equal(keel_watchdog(KEEL_SECOND), 0);
     while (real_clock() < until)
         keel_yield();
-    keel_sleep(keel_after(100 * KEEL_MS));
+    keel_sleep(keel_after(KEEL_SECOND + 200 * KEEL_MS));
     assert_int_equal(keel_watchdog(0), 0);
     keel_on_report(NULL, NULL);
     assert_int_equal(atomic_load(&reports), 0);
