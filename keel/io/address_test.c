@@ -462,26 +462,37 @@ static void sockaddrs_go_there_and_back(void **state)
 
 /* ---- this machine ------------------------------------------------------------------------- */
 
+static void count_of_the_kernel(size_t *ret_links, size_t *ret_addresses)
+{
+    struct ifaddrs *found;
+
+    *ret_links = *ret_addresses = 0;
+    assert_int_equal(getifaddrs(&found), 0);
+    for (struct ifaddrs *a = found; a; a = a->ifa_next) {
+        if (!a->ifa_addr)
+            continue;
+        *ret_links += a->ifa_addr->sa_family == AF_PACKET;
+        *ret_addresses += a->ifa_addr->sa_family == AF_INET ||
+                          a->ifa_addr->sa_family == AF_INET6;
+    }
+    freeifaddrs(found);
+}
+
 static void interfaces_are_those_of_the_kernel(void **state)
 {
     keel_auto(interfaces) struct keel_interfaces *l = NULL;
     const struct keel_interface *lo;
     struct keel_address home = ip("127.0.0.1");
-    struct ifaddrs *found;
-    size_t links = 0, addresses = 0, listed = 0;
+    size_t links, addresses, links_after, addresses_after, listed = 0;
     bool at_home = false;
 
     (void)state;
-    assert_int_equal(keel_interfaces_new(&l), 0);
-    assert_int_equal(getifaddrs(&found), 0);
-    for (struct ifaddrs *a = found; a; a = a->ifa_next) {
-        if (!a->ifa_addr)
-            continue;
-        links += a->ifa_addr->sa_family == AF_PACKET;
-        addresses += a->ifa_addr->sa_family == AF_INET ||
-                     a->ifa_addr->sa_family == AF_INET6;
-    }
-    freeifaddrs(found);
+    do { /* others may make some meanwhile, as for containers */
+        keel_interfaces_free(keel_take(l));
+        count_of_the_kernel(&links, &addresses);
+        assert_int_equal(keel_interfaces_new(&l), 0);
+        count_of_the_kernel(&links_after, &addresses_after);
+    } while (links != links_after || addresses != addresses_after);
     assert_int_equal(l->count, links);
     for (size_t i = 0; i < l->count; i++) {
         const struct keel_interface *row = &l->rows[i];

@@ -476,7 +476,8 @@ int keel_stream_recv_fds(struct keel_stream *s, void *buf, size_t size,
         }
     }
     if (n > 0) {
-        memcpy(ret_fds, fds, count * sizeof *fds);
+        for (size_t i = 0; i < count; i++)
+            ret_fds[i] = fds[i];
         *ret_count = count;
         return 0;
     }
