@@ -138,6 +138,8 @@ PROCESS_ENTRY(keel_connection)
                               .here = l->here}};
     int rc;
 
+    if (!handler) /* of a library that was loaded later */
+        return code_of(-ENOENT);
     ask_fd = arg->fds[FD_ASK];
     told_fd = arg->fds[FD_TOLD];
     if (l->has_arg) {
