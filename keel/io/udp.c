@@ -67,6 +67,13 @@ static int set_both(const struct keel_udp *u, int name4, int name6, int value)
     return rc;
 }
 
+/* Where one was sent to, and by which interface it came. */
+static int set_arrival(const struct keel_udp *u)
+{
+    return u->family == AF_INET6 ? set(u, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1)
+                                 : set(u, IPPROTO_IP, IP_PKTINFO, 1);
+}
+
 static int set_options(const struct keel_udp *u, unsigned flags, bool dual)
 {
     int rc = 0;
@@ -75,10 +82,8 @@ static int set_options(const struct keel_udp *u, unsigned flags, bool dual)
         rc = set(u, SOL_SOCKET, SO_REUSEADDR, 1);
     if (rc == 0 && u->family == AF_INET6)
         rc = set(u, IPPROTO_IPV6, IPV6_V6ONLY, !dual);
-    /* Where it was sent to, and by which interface it came. */
     if (rc == 0)
-        rc = u->family == AF_INET6 ? set(u, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1)
-                                   : set(u, IPPROTO_IP, IP_PKTINFO, 1);
+        rc = set_arrival(u);
     /* Else it gets what any other socket of this machine has joined.  Kernels
      * before 4.20 do not know it for v6. */
     (void)set_both(u, IP_MULTICAST_ALL, IPV6_MULTICAST_ALL, 0);
@@ -132,6 +137,36 @@ int keel_udp_open(const char *local, unsigned flags, struct keel_udp **ret)
 
         rc = open_at(&all4, flags, ret);
     }
+    return rc;
+}
+
+int keel_udp_adopt(int fd, struct keel_udp **ret)
+{
+    struct keel_udp *u;
+    int type = 0, domain = 0;
+    socklen_t size = sizeof type;
+    int rc;
+
+    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0 ||
+        getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0)
+        return errno == EBADF ? -EBADF : -EINVAL;
+    if (type != SOCK_DGRAM || (domain != AF_INET && domain != AF_INET6))
+        return -EINVAL;
+    rc = keel_fd_adopt(fd);
+    if (rc < 0)
+        return rc;
+    u = keel_calloc(1, sizeof *u);
+    if (!u)
+        return -ENOMEM;
+    u->fd = fd;
+    u->family = domain;
+    rc = set_arrival(u);
+    if (rc == 0)
+        rc = keel_udp_local(u, &u->home);
+    if (rc < 0)
+        keel_free(u); /* the descriptor is still the caller's */
+    else
+        *ret = u;
     return rc;
 }
 

@@ -539,6 +539,34 @@ static int a_port_is_shared_only_when_both_say_so(void *arg)
 
 /* ---- what fails ----------------------------------------------------------------------------- */
 
+static int a_socket_that_others_made_is_taken(void *arg)
+{
+    struct sockaddr_in any = {.sin_family = AF_INET};
+    keel_auto(udp) struct keel_udp *ours = NULL, *other = NULL;
+    struct keel_address to;
+    struct keel_datagram d;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    (void)arg;
+    assert_int_equal(keel_udp_adopt(fd, &ours), -EINVAL);
+    close(fd);
+    assert_int_equal(keel_udp_adopt(fd, &ours), -EBADF);
+    fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    any.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    assert_int_equal(bind(fd, (struct sockaddr *)&any, sizeof any), 0);
+    assert_int_equal(keel_udp_adopt(fd, &ours), 0);
+    assert_int_equal(keel_udp_fd(ours), fd);
+    to = home_of(ours);
+    assert_int_equal(keel_udp_open("127.0.0.1:0", 0, &other), 0);
+    sends_to(other, &to, "hello");
+    d = gets(ours, "hello");
+    says(&d.to, "127.0.0.1");
+    assert_int_equal(d.to.port, to.port);
+    sends_to(ours, &d.from, "back");
+    gets(other, "back");
+    return 0;
+}
+
 static int bad_addresses_are_refused(void *arg)
 {
     static const char *const bad[] = {"", "nonsense", "unix:/tmp/x",
@@ -634,6 +662,7 @@ IN_BOTH(what_is_wrong_with_a_group_is_said)
 IN_BOTH(broadcast_reaches_all_who_share_the_port_when_it_is_allowed)
 IN_BOTH(a_port_is_shared_only_when_both_say_so)
 IN_BOTH(bad_addresses_are_refused)
+IN_BOTH(a_socket_that_others_made_is_taken)
 IN_BOTH(every_failing_call_is_reported_and_nothing_leaks)
 
 #define TEST(name) cmocka_unit_test_teardown(name, end)
@@ -657,6 +686,7 @@ int main(void)
         BOTH(broadcast_reaches_all_who_share_the_port_when_it_is_allowed),
         BOTH(a_port_is_shared_only_when_both_say_so),
         BOTH(bad_addresses_are_refused),
+        BOTH(a_socket_that_others_made_is_taken),
         BOTH(every_failing_call_is_reported_and_nothing_leaks),
     };
 

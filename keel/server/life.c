@@ -92,7 +92,7 @@ struct letter {
     uint64_t number;
     keel_ns time_most;
     bool is_datagram, has_arg;
-    struct datagram_from from;
+    struct keel_address from;
     _Alignas(64) char arg[];
 };
 enum { FD_CONN, FD_ASK, FD_TOLD, FD_BYTES, FDS };
@@ -101,23 +101,27 @@ enum { FD_CONN, FD_ASK, FD_TOLD, FD_BYTES, FDS };
 static int ask_fd = -1, told_fd = -1;
 
 static int datagram_unpack(const struct letter *l, const int *fds,
-                           struct keel_stream **ret)
+                           struct keel_udp **ret_udp, struct keel_stream **ret)
 {
     keel_auto(mem) void *bytes = keel_alloc(KEEL_PIPE_MESSAGE_MOST);
     keel_auto(pipe) struct keel_pipe *pipe = NULL;
+    keel_auto(udp) struct keel_udp *udp = NULL;
     size_t size = 0;
     int rc = bytes ? keel_pipe_open(fds[FD_BYTES], &pipe) : -ENOMEM;
 
     if (rc == 0)
-        rc = keel_fd_adopt(fds[FD_CONN]);
-    if (rc == 0)
         rc =
             keel_pipe_get(pipe, bytes, KEEL_PIPE_MESSAGE_MOST, KEEL_NOW, &size);
+    if (rc == 0)
+        rc = keel_udp_adopt(fds[FD_CONN], &udp);
     if (rc < 0)
         return rc;
     /* The first byte is there so that no message is empty. */
-    return datagram_new(fds[FD_CONN], &l->from, (char *)bytes + 1, size - 1,
-                        ret);
+    rc = datagram_new(udp, &l->from, (char *)bytes + 1, size - 1, ret);
+    if (rc < 0)
+        return rc;
+    *ret_udp = keel_take(udp);
+    return 0;
 }
 
 /* Errors of the handler as exit codes, and back. */
@@ -132,6 +136,7 @@ PROCESS_ENTRY(keel_connection)
 {
     const struct letter *l = arg->data;
     const struct keel_handler *handler = handler_find(l->handler);
+    keel_auto(udp) struct keel_udp *udp = NULL;
     struct life v = {.conn = {.number = l->number,
                               .mode = KEEL_SERVE_PROCESS,
                               .peer = l->peer,
@@ -147,7 +152,7 @@ PROCESS_ENTRY(keel_connection)
         v.conn.arg_size = arg->size - offsetof(struct letter, arg);
     }
     rc = l->is_datagram
-             ? datagram_unpack(l, arg->fds, &v.conn.stream)
+             ? datagram_unpack(l, arg->fds, &udp, &v.conn.stream)
              : keel_stream_from_fd(arg->fds[FD_CONN], &v.conn.stream);
     if (rc < 0)
         return code_of(rc);
@@ -183,14 +188,14 @@ static struct letter *letter_new(const struct life *v, size_t *ret_size)
 
 /* Puts the bytes into a new pipe, which has room for them, and returns the end
  * they come out of. */
-static int datagram_pack(const struct life *v, struct letter *l, int *ret_port,
+static int datagram_pack(const struct life *v, struct letter *l, int *ret_fd,
                          struct keel_pipe **ret)
 {
     keel_auto(str) char *message = keel_alloc(DATAGRAM_MOST + 1);
     keel_auto(pipe) struct keel_pipe *in = NULL, *out = NULL;
+    struct keel_udp *udp;
     size_t size;
-    const void *bytes =
-        datagram_bytes(v->conn.stream, &size, ret_port, &l->from);
+    const void *bytes = datagram_bytes(v->conn.stream, &size, &udp, &l->from);
     int rc = message ? keel_pipe_new(&in, &out) : -ENOMEM;
 
     if (rc < 0)
@@ -201,6 +206,7 @@ static int datagram_pack(const struct life *v, struct letter *l, int *ret_port,
     if (rc < 0)
         return rc;
     l->is_datagram = true;
+    *ret_fd = keel_udp_fd(udp);
     *ret = keel_take(out);
     return 0;
 }
@@ -336,13 +342,13 @@ static struct keel_loop *least_loaded(const struct keel_server *s)
 
 static void peer_name(struct life *v)
 {
-    struct datagram_from from;
+    struct keel_address from;
+    struct keel_udp *udp;
     size_t size;
-    int port;
 
     if (is_datagram(v->conn.stream)) {
-        (void)datagram_bytes(v->conn.stream, &size, &port, &from);
-        datagram_print(&from, v->peer);
+        (void)datagram_bytes(v->conn.stream, &size, &udp, &from);
+        keel_address_print(&from, v->peer);
     } else if (keel_stream_peer(v->conn.stream, v->peer) < 0) {
         v->peer[0] = '\0';
     }

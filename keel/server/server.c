@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -46,7 +47,7 @@ void keel_server_free(struct keel_server *s)
     keel_assert(s->state != SERVER_RUNS);
     for (unsigned i = 0; i < s->door_count; i++) {
         keel_listener_close(s->doors[i].listener);
-        keel_fd_close(s->doors[i].port);
+        keel_udp_close(s->doors[i].udp);
     }
     keel_group_free(s->members);
     keel_fd_close(s->asked_fd);
@@ -133,7 +134,7 @@ static int door_new(struct keel_server *s, struct door **ret)
     keel_assert(s->state == SERVER_NEW);
     if (s->door_count == DOORS_MOST)
         return -E2BIG;
-    *d = (struct door){.server = s, .port = -1};
+    *d = (struct door){.server = s};
     *ret = d;
     return 0;
 }
@@ -151,6 +152,26 @@ int keel_server_adopt(struct keel_server *s, struct keel_listener *l)
     return 0;
 }
 
+static int listen_udp(struct keel_server *s, struct door *d,
+                      const char *address)
+{
+    keel_auto(udp) struct keel_udp *udp = NULL;
+    struct keel_address own;
+    char text[KEEL_ADDRESS_BYTES];
+    int rc = keel_udp_open(address, 0, &udp);
+
+    if (rc == 0)
+        rc = keel_udp_local(udp, &own);
+    if (rc < 0)
+        return rc;
+    keel_address_print(&own, text);
+    (void)snprintf(d->address, sizeof(d->address), "udp:%.*s",
+                   (int)sizeof(d->address) - 5, text);
+    d->udp = keel_take(udp);
+    s->door_count++;
+    return 0;
+}
+
 int keel_server_listen(struct keel_server *s, const char *address)
 {
     keel_auto(listener) struct keel_listener *l = NULL;
@@ -159,14 +180,8 @@ int keel_server_listen(struct keel_server *s, const char *address)
 
     if (rc < 0)
         return rc;
-    if (!strncmp(address, "udp:", 4)) {
-        rc = datagram_bind(address + 4, d->address);
-        if (rc < 0)
-            return rc;
-        d->port = rc;
-        s->door_count++;
-        return 0;
-    }
+    if (!strncmp(address, "udp:", 4))
+        return listen_udp(s, d, address + 4);
     rc = keel_listen(address, &l);
     if (rc == 0)
         rc = keel_server_adopt(s, l);
@@ -252,15 +267,15 @@ static int accept_all(void *arg)
 
 static int receive(struct door *d, void *buf)
 {
-    struct datagram_from from;
+    struct keel_datagram news;
     struct keel_stream *stream;
     ssize_t got =
-        datagram_receive(d->port, buf, DATAGRAM_MOST, KEEL_FOREVER, &from);
+        keel_udp_recv(d->udp, buf, DATAGRAM_MOST, KEEL_FOREVER, &news);
     int rc;
 
     if (got < 0)
         return got == -ECANCELED ? -ECANCELED : door_trouble(d, (int)got);
-    rc = datagram_new(d->port, &from, buf, (size_t)got, &stream);
+    rc = datagram_new(d->udp, &news.from, buf, (size_t)got, &stream);
     if (rc < 0)
         return door_trouble(d, rc); /* it is lost, as datagrams may be */
     door_works(d);
@@ -308,7 +323,7 @@ static int doors_open(struct keel_server *s, struct keel_group *group)
     return rc;
 }
 
-/* Datagrams' ports stay open: those that are being answered need them. */
+/* Sockets of datagrams stay open: those that are being answered need them. */
 static void doors_close(struct keel_server *s, struct keel_group *group)
 {
     keel_group_cancel(group);
@@ -317,12 +332,10 @@ static void doors_close(struct keel_server *s, struct keel_group *group)
         keel_listener_close(keel_take(s->doors[i].listener));
 }
 
-static void ports_close(struct keel_server *s)
+static void udp_close(struct keel_server *s)
 {
-    for (unsigned i = 0; i < s->door_count; i++) {
-        keel_fd_close(s->doors[i].port);
-        s->doors[i].port = -1;
-    }
+    for (unsigned i = 0; i < s->door_count; i++)
+        keel_udp_close(keel_take(s->doors[i].udp));
 }
 
 /* ---- run and stop ---- */
@@ -380,7 +393,7 @@ static int run(void *arg)
         doors_close(s, group);
     keel_unshield();
     see_off(s, waited < 0 ? KEEL_NOW : keel_after(s->how.grace));
-    ports_close(s);
+    udp_close(s);
     finish(s);
     return rc < 0 ? rc : waited;
 }

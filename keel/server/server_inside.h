@@ -16,11 +16,11 @@ enum {
     SERVER_ARG_MOST = 32 << 10,
 };
 
-/* Where newcomers arrive: a listener, or a port for datagrams. */
+/* Where newcomers arrive: one of both. */
 struct door {
     struct keel_server *server;
     struct keel_listener *listener;
-    int port; /* -1: none */
+    struct keel_udp *udp;
     char address[KEEL_ADDRESS_BYTES];
     bool in_trouble;
     keel_ns pause; /* before the next accept, while in trouble */

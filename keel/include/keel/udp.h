@@ -35,6 +35,10 @@ enum {
  * and keel_resolve's */
 KEEL_API int keel_udp_open(const char *local, unsigned flags,
                            struct keel_udp **ret);
+/* Takes a bound socket for datagrams, as from a service manager or another
+ * process, on success.  -EINVAL: it is another kind of socket; -EBADF, -ENOMEM
+ */
+KEEL_API int keel_udp_adopt(int fd, struct keel_udp **ret);
 /* A socket of any port that talks to one address: the first of the name's that
  * can be reached from here (nobody is asked whether they listen).  Errors are
  * keel_resolve's and connect(2)'s. */
