@@ -9,6 +9,8 @@ import contextlib
 import json
 import os
 import re
+import resource
+import socket
 import subprocess
 import sys
 
@@ -16,6 +18,7 @@ from figures import Figures, conditions
 
 ROUNDS = 7
 ECHO_SECONDS = "0.7"
+IDLE = 10000  # connections
 
 # name: unit, the plain form beside it, floor
 FIGURES = {
@@ -42,32 +45,51 @@ def pinned(cpus):
 
 
 @contextlib.contextmanager
-def server(path, cpu):
-    """An echo server; yields its port."""
-    p = subprocess.Popen([path, "0", "1"], stdout=subprocess.PIPE, text=True,
-                         preexec_fn=pinned({cpu}))
+def server(path, cpus):
+    """An echo server, a loop for each processor; yields its port."""
+    p = subprocess.Popen([path, "0", str(len(cpus))], stdout=subprocess.PIPE,
+                         text=True, preexec_fn=pinned(cpus))
     try:
         line = p.stdout.readline()
         port = re.search(r":(\d+) \((\w+)\)", line)
         if not port:
             raise SystemExit(f"{path} did not start")
-        yield port[1], port[2]
+        yield port[1], port[2], p.pid
     finally:
         p.kill()
         p.wait()
         p.stdout.close()
 
 
-def echoes(build, name, connections, cpus):
+def echoes(build, name, connections, cpus, loops=1):
     """Echoes a second."""
-    load = cpus[1:] or cpus
-    with server(f"{build}/obj/{name}", cpus[0]) as (port, poller):
+    load = cpus[loops:] or cpus
+    with server(f"{build}/obj/{name}", cpus[:loops]) as (port, poller, _):
         out = subprocess.run(
             [f"{build}/obj/bench/echo_load", port, str(connections),
              ECHO_SECONDS, str(len(load))],
             stdout=subprocess.PIPE, check=True, text=True, timeout=60,
             preexec_fn=pinned(set(load))).stdout
     return json.loads(out)["requests_per_second"], poller
+
+
+def memory(pid):
+    """Resident pages and page tables, in bytes."""
+    with open(f"/proc/{pid}/status", encoding="ascii") as f:
+        return 1024 * sum(int(line.split()[1]) for line in f
+                          if line.startswith(("VmRSS:", "VmPTE:")))
+
+
+def idle_bytes(build, cpus):
+    """What a connection costs the server that was served and then waits."""
+    path = f"{build}/obj/keel/examples/echo_server"
+    with server(path, cpus[:1]) as (port, _, pid), contextlib.ExitStack() as s:
+        before = memory(pid)
+        for _ in range(IDLE):
+            c = s.enter_context(socket.create_connection(("127.0.0.1", port)))
+            c.sendall(b"?" * 64)
+            c.recv(64)
+        return (memory(pid) - before) / IDLE
 
 
 def measure(build, figures, cpus):
@@ -85,11 +107,20 @@ def measure(build, figures, cpus):
                               connections, cpus)
         figures.add(f"echo_{connections}_ratio", keel / raw, "of raw",
                     "raw epoll, echoes/s", raw, (">=", 0.9))
+    if len(cpus) > 2:
+        raw, _ = echoes(build, "bench/echo_raw", 1000, cpus, 2)
+        keel, _ = echoes(build, "keel/examples/echo_server", 1000, cpus, 2)
+        figures.add("echo_2core_ratio", keel / raw, "of raw",
+                    "raw epoll, two loops, echoes/s", raw, (">=", 0.95))
+    figures.add("idle_conn_bytes", idle_bytes(build, cpus), "bytes",
+                reach=("<=", 4300))
     return poller
 
 
 def main():
     build = sys.argv[1]
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     figures = Figures()
     cpus = sorted(os.sched_getaffinity(0))
     poller = ""
