@@ -12,11 +12,13 @@
 #include "client/text.h"
 
 /* Does `one` for each of the first `count` arguments, over one connection. */
-static int each(struct cli *c, int count,
-                int (*one)(struct cli *c, struct session *s,
-                           const struct place *place, void *arg,
-                           struct problem *why),
-                void *arg)
+typedef int one_fn(struct cli *c, struct session *s, const struct place *place,
+                   void *arg, struct problem *why);
+
+/* `begin`, if not NULL, is for all of them: when it fails, none is tried. */
+static int each_after(struct cli *c, int count,
+                      int (*begin)(struct cli *c, struct session *s, void *arg),
+                      one_fn *one, void *arg)
 {
     struct place place;
     struct session s;
@@ -26,6 +28,8 @@ static int each(struct cli *c, int count,
         rc = session_open(c, &place, &s, c->why);
     if (rc < 0)
         return rc;
+    if (begin)
+        rc = begin(c, &s, arg);
     for (int i = 0; i < count && rc == 0; i++) {
         struct problem why = {0};
 
@@ -36,6 +40,11 @@ static int each(struct cli *c, int count,
     }
     session_close(&s);
     return rc < 0 ? rc : failed ? CLI_PARTLY : 0;
+}
+
+static int each(struct cli *c, int count, one_fn *one, void *arg)
+{
+    return each_after(c, count, NULL, one, arg);
 }
 
 static json_t *path_json(const struct path *path)
@@ -78,13 +87,14 @@ int cmd_mkdir(struct cli *c)
 
 struct moving {
     struct place to;
-    bool looked, into; /* into: `to` is a directory */
+    bool into; /* into: `to` is a directory */
 };
 
 /* Whether the goal is a directory that is there, found out once. */
-static int moving_look(struct cli *c, struct session *s, struct moving *m,
-                       struct problem *why)
+static int moving_look(struct cli *c, struct session *s, void *arg)
 {
+    struct moving *m = arg;
+    struct problem *why = c->why;
     struct remote_entry e = {.type = 'd'};
     struct problem trouble = {0};
     bool needed = c->argc > 2 || m->to.directory;
@@ -96,7 +106,6 @@ static int moving_look(struct cli *c, struct session *s, struct moving *m,
     /* Who may move and not look is taken at their word. */
     if (rc < 0 && trouble.id == PROBLEM_RIGHT_MISSING) {
         m->into = needed;
-        m->looked = true;
         return 0;
     }
     if (rc < 0 && (needed || trouble.id != PROBLEM_FILE_MISSING)) {
@@ -108,7 +117,6 @@ static int moving_look(struct cli *c, struct session *s, struct moving *m,
         place_print(&m->to, shown, sizeof(shown));
         return problem(why, FILE_NOT_DIRECTORY, .name = shown);
     }
-    m->looked = true;
     return 0;
 }
 
@@ -119,10 +127,8 @@ static int mv_one(struct cli *c, struct session *s, const struct place *place,
     char shown[PROBLEM_TEXT_BYTES], goal[PROBLEM_TEXT_BYTES];
     struct place to;
     json_t *fields;
-    int rc = m->looked ? 0 : moving_look(c, s, m, why);
+    int rc = 0;
 
-    if (rc < 0)
-        return rc;
     to = m->to;
     place_print(place, shown, sizeof(shown));
     if (strcmp(place->space, to.space) != 0)
@@ -150,10 +156,10 @@ static int mv_one(struct cli *c, struct session *s, const struct place *place,
 
 int cmd_mv(struct cli *c)
 {
-    struct moving m = {.looked = false};
+    struct moving m = {.into = false};
     int rc = place_parse(c->argv[c->argc - 1], &m.to, c->why);
 
-    return rc < 0 ? rc : each(c, c->argc - 1, mv_one, &m);
+    return rc < 0 ? rc : each_after(c, c->argc - 1, moving_look, mv_one, &m);
 }
 
 /* ---- rm --------------------------------------------------------------------------------- */

@@ -506,7 +506,7 @@ void progress_summary(const struct progress *p, char *ret, size_t size)
     else if (part)
         snprintf(ret, size, _("%s in %s, %s; %s were there already"), bytes,
                  time, speed, before);
-    else if (span < 50 * KEEL_MS && moved < 1 << 20)
+    else if (span < KEEL_SECOND && moved < 1 << 20)
         snprintf(ret, size, _("%s in %s"), bytes,
                  time); /* no rate to speak of */
     else

@@ -66,7 +66,8 @@ static int place_check(const struct place *p, const struct place *first,
     if (!place_same_login(p, first))
         return problem(why, USAGE,
                        .detail = "one command works on one server, with one "
-                                 "login");
+                                 "login; a name there with a colon is "
+                                 "':/a:b'");
     return 0;
 }
 

@@ -249,3 +249,20 @@ def test_a_dash_is_no_stream(ada, tmp_path):
     said = ada.run("get", ":/-", "-", cwd=tmp_path, status=2).err
     assert "not standard output" in said
     ada.run("get", ":/-", "./-", cwd=tmp_path)
+
+
+def test_a_missing_goal_is_told_once(ada, tmp_path):
+    tree(tmp_path, ["a", "b"])
+    ada.run("put", tmp_path / "a", tmp_path / "b")
+    said = ada.run("mv", ":/a", ":/b", ":/nodir", status=1).err
+    assert said.count("There is no /nodir.") == 1
+    assert sorted(ada.names()) == ["a", "b"]
+    said = ada.run("mv", "we:ird", ":/a", status=2).err
+    assert "with a colon is ':/a:b'" in said
+
+
+def test_a_few_bytes_have_no_rate(ada, tmp_path):
+    t = tree(tmp_path / "t", ["a", "b"])
+    said = ada.run("put", "-r", t).out
+    # Nor has what took its time on a busy machine, unless that is a second.
+    assert re.match(r"2 files, 2 bytes in (0\.\d s, committed|[1-9])", said)
