@@ -255,6 +255,11 @@ char *text_quote_shown(const char *in, char *ret, size_t size)
     return quote(in, strlen(in), AGAIN, ret, size);
 }
 
+const char *text_plural(int64_t n)
+{
+    return n == 1 ? "" : "s";
+}
+
 void text_bytes(uint64_t bytes, char ret[32])
 {
     static const char units[] = "KMGTPE";

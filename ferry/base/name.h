@@ -63,6 +63,9 @@ void text_escape(const char *in, size_t in_size, char *ret, size_t size);
  * for a text that was escaped already, as a problem's sentence was. */
 char *text_quote(const char *in, size_t in_size, char *ret, size_t size);
 char *text_quote_shown(const char *in, char *ret, size_t size);
+/* The "s" of an English plural; "" for one.  For what is not translated: the
+ * server's own words. */
+const char *text_plural(int64_t n);
 /* "1.5 GiB", "2 MiB" when it is just that; "17 bytes" below 1 KiB. */
 void text_bytes(uint64_t bytes, char ret[32]);
 

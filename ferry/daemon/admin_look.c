@@ -216,9 +216,9 @@ static int answer_check(struct house *h, const json_t *request,
         rc = check_strays(h, &c, why);
     if (rc < 0)
         return rc;
-    log_info("checked%s: %lld findings, %lld left",
+    log_info("checked%s: %lld finding%s, %lld left",
              c.repair ? " and repaired" : "", (long long)c.findings,
-             (long long)c.unrepaired);
+             text_plural(c.findings), (long long)c.unrepaired);
     return admin_ok(json_pack("{s:I, s:I}", "findings", c.findings,
                               "unrepaired", c.unrepaired),
                     ret_ok, why);

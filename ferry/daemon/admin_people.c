@@ -85,7 +85,7 @@ static int answer_invite(struct house *h, const json_t *request,
         return rc;
     log_info("made an invite%s, good for %llu account%s",
              admin ? " for an administrator" : "", (unsigned long long)uses,
-             uses == 1 ? "" : "s");
+             text_plural((int64_t)uses));
     rc = admin_ok(json_pack("{s:s}", "link", link), ret_ok, why);
     keel_wipe(link, sizeof(link));
     return rc;

@@ -261,11 +261,6 @@ static int pick_row(const json_t *row, void *arg)
     return 0;
 }
 
-static const char *plural(int64_t n)
-{
-    return n == 1 ? "" : "s";
-}
-
 /* What goes with an account, as a question. */
 static void delete_question(const json_t *row, char *ret, size_t size)
 {
@@ -280,7 +275,7 @@ static void delete_question(const json_t *row, char *ret, size_t size)
     snprintf(ret, size,
              "Delete %s for good, with %lld device%s%s, and every grant and "
              "invite of theirs? [y/N] ",
-             row_text(row, "name"), (long long)devices, plural(devices),
+             row_text(row, "name"), (long long)devices, text_plural(devices),
              unfinished);
 }
 

@@ -383,7 +383,8 @@ static int run_expire(void *arg)
         count = vault_expire(s->vault, &why);
         every_s = s->conf->draft_ttl_s / 2;
         if (count > 0)
-            log_info("removed %d unfinished uploads past their time", count);
+            log_info("removed %d unfinished upload%s past due", count,
+                     text_plural(count));
         if (count < 0 && count != -ECANCELED)
             expire_failed(count, &why);
         if (every_s > EXPIRE_EVERY_S)
@@ -530,8 +531,8 @@ static void server_announce(struct server *s)
     for (unsigned i = 0; i < s->listener_count; i++)
         printf("listening %s\n", keel_listener_address(s->listeners[i]));
     fflush(stdout);
-    log_info("serving %s, %s, %u loops", s->conf->data, keel_poller_name(),
-             s->loop_count);
+    log_info("serving %s, %s, %u loop%s", s->conf->data, keel_poller_name(),
+             s->loop_count, text_plural(s->loop_count));
     service_ready("serving");
 }
 
@@ -540,6 +541,7 @@ static int server_run(struct server *s, struct problem *why)
     keel_auto(group) struct keel_group *work = NULL, *last = NULL, *door = NULL;
     keel_ns grace;
     char status[64];
+    unsigned left;
     struct accepting accepting[CONF_LISTEN_MOST];
     struct keel_spawn how = {.name = "accept"};
     int rc;
@@ -574,12 +576,13 @@ static int server_run(struct server *s, struct problem *why)
     server_announce(s);
     rc = server_watch(s);
 
-    log_info("%s: draining %u connections",
-             rc < 0 ? "signals cannot be heard" : strsignal(rc),
-             native_connections(s->native));
+    left = native_connections(s->native);
+    log_info("%s: draining %u connection%s",
+             rc < 0 ? "signals cannot be heard" : strsignal(rc), left,
+             text_plural(left));
     grace = s->conf->grace_s * KEEL_SECOND;
-    snprintf(status, sizeof(status), "draining %u connections",
-             native_connections(s->native));
+    snprintf(status, sizeof(status), "draining %u connection%s", left,
+             text_plural(left));
     service_stopping(grace + 30 * KEEL_SECOND, status);
     how.name = "signal";
     if (keel_spawn(&how, run_second_signal, s, NULL) < 0)

@@ -94,5 +94,5 @@ def test_what_cannot_be_removed_is_logged(tmp_path):
         reload_until(server, "unfinished uploads past their time could not be "
                              "removed: ")
         file.rmdir()
-        reload_until(server, "removed 1 unfinished uploads past their time")
+        reload_until(server, "removed 1 unfinished upload past due")
         assert json.loads(ferryd(server, "stats", "--json"))["drafts"] == 0
