@@ -181,12 +181,12 @@ int option_value(setting_reader *read, const char *name, int64_t low,
                  int64_t high, const char *value, int64_t *ret,
                  struct problem *why)
 {
-    struct setting s = {.key = name, .low = low, .high = high};
-    char error[200], detail[300];
+    char key[32], detail[240];
+    struct setting s = {.key = key, .low = low, .high = high};
 
-    if (read(&s, value, ret, error, sizeof(error)) == 0)
+    snprintf(key, sizeof(key), "--%s", name); /* its words begin with it */
+    if (read(&s, value, ret, detail, sizeof(detail)) == 0)
         return 0;
-    snprintf(detail, sizeof(detail), "--%s: %s", name, error);
     return problem(why, USAGE, .detail = detail);
 }
 

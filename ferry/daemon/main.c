@@ -9,13 +9,31 @@
 #include "daemon/command.h"
 #include "daemon/serve.h"
 
+/* "ferryd help user" is "ferryd user --help". */
+static int help_asked(int argc, char **argv, char **ret)
+{
+    static char help[] = "--help";
+
+    if (argc < 2 || strcmp(argv[1], "help") != 0)
+        return 0;
+    ret[0] = argv[0];
+    ret[1] = argc > 2 && command_is(argv[2]) ? argv[2] : help;
+    ret[2] = help;
+    return 3;
+}
+
 static int daemon_or_command(int argc, char **argv)
 {
     struct problem why = {0};
     char words[1024];
     const char *advice;
-    int rc = poller_check(&why);
+    char *help[4] = {NULL};
+    int rc = poller_check(&why), asked = help_asked(argc, argv, help);
 
+    if (asked) {
+        argc = asked;
+        argv = help;
+    }
     if (rc == 0)
         rc = command_first(argc, argv) ? command_run(argc - 1, argv + 1, &why)
                                        : serve(argc, argv, &why);

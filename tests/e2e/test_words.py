@@ -166,6 +166,21 @@ def test_a_command_may_stand_behind_options_that_all_take(stopped):
     assert "--data DIR is needed" in err
 
 
+def test_help_is_a_word_too():
+    assert ferryd("help")[0] == ferryd("--help")[0]
+    assert ferryd("help", "space")[0] == ferryd("space", "--help")[0]
+    assert ferryd("help", "nonsense")[0] == ferryd("--help")[0]
+
+
+def test_an_option_of_a_wrong_value_is_named_once(stopped):
+    for args, said in ((["--bytes", "1x"], "--bytes needs a value such as"),
+                       (["--files", "-1"], "--files must be between 0 and"),
+                       (["--files", "x"], "--files is not a number")):
+        _, err = ferryd("user", "quota", "bo", *args, "--data", stopped.data,
+                        status=2)
+        assert f"ferryd: {said}" in err
+
+
 # ---- passwords
 
 
