@@ -77,6 +77,7 @@ struct command {
     enum argument_kind arguments;
     const char *words; /* "list remove" */
     bool hidden;       /* for the shells' completions */
+    bool answers;      /* what it prints is what was asked for, also with -q */
 };
 const struct command *command_find(const char *name);
 /* The row at `i`, NULL behind the last. */

@@ -49,6 +49,7 @@ static const struct command commands[] = {
      .examples = "    ferry logout --as work\n"},
     {.name = "whoami",
      .run = cmd_whoami,
+     .answers = true,
      .usage = "",
      .help = N_("Says who is logged in where, and what is used."),
      .examples = "    ferry whoami\n"},
@@ -87,6 +88,7 @@ static const struct command commands[] = {
     {.name = "ls",
      .most = -1,
      .run = cmd_ls,
+     .answers = true,
      .usage = "[REMOTE]...",
      .help = N_("Lists a directory of the server, ':/' by default. Directories "
                 "end in '/',\n"
@@ -104,6 +106,7 @@ static const struct command commands[] = {
      .least = 1,
      .most = -1,
      .run = cmd_stat,
+     .answers = true,
      .usage = "REMOTE...",
      .help = N_("Says all that is known of a name on the server: type, size, "
                 "mode, date, hash,\nand where a link points."),
@@ -145,6 +148,7 @@ static const struct command commands[] = {
      .arguments = ARGUMENT_REMOTE},
     {.name = "spaces",
      .run = cmd_spaces,
+     .answers = true,
      .usage = "",
      .help = N_("Lists the spaces you may enter, your own first. What you may "
                 "do there and how\n"
@@ -160,6 +164,7 @@ static const struct command commands[] = {
     {.name = "devices",
      .most = -1,
      .run = cmd_devices,
+     .answers = true,
      .usage = "[remove ID...]",
      .help = N_("Lists the devices that may log in without the password, or "
                 "takes that away\nfrom some."),
@@ -169,6 +174,7 @@ static const struct command commands[] = {
     {.name = "profiles",
      .most = 2,
      .run = cmd_profiles,
+     .answers = true,
      .usage = "[default NAME | remove NAME]",
      .help = N_("Lists the logins kept here. A star stands at the one that is "
                 "used without\n"
@@ -182,6 +188,7 @@ static const struct command commands[] = {
      .least = 1,
      .most = -1,
      .run = cmd_hash,
+     .answers = true,
      .usage = "FILE|REMOTE...",
      .help = N_("Prints the hash of a file here or there. It is the root of "
                 "the file's chunk\ntree, the same at both ends."),
@@ -191,6 +198,7 @@ static const struct command commands[] = {
     {.name = "explain",
      .most = 1,
      .run = cmd_explain,
+     .answers = true,
      .usage = "[CODE]",
      .help = N_("Says what a problem's code means, and what to do about it. "
                 "Without CODE it\nlists them all."),
@@ -209,6 +217,7 @@ static const struct command commands[] = {
     {.name = "help",
      .most = 1,
      .run = cmd_help,
+     .answers = true,
      .usage = "[COMMAND]",
      .help = N_("Says how a command is used, or lists all commands."),
      .examples = "    ferry help put\n",

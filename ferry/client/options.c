@@ -402,6 +402,8 @@ int options_parse(struct cli *c, int argc, char **argv, bool named,
             rc = read_word(&r, word, options);
     }
     *ret_command = r.command;
+    if (r.command && r.command->answers && c->verbose < 0)
+        c->verbose = 0;
     if (rc == 0)
         rc = given_check(&r);
     return rc < 0 ? rc : count_check(&r);

@@ -266,3 +266,12 @@ def test_a_few_bytes_have_no_rate(ada, tmp_path):
     said = ada.run("put", "-r", t).out
     # Nor has what took its time on a busy machine, unless that is a second.
     assert re.match(r"2 files, 2 bytes in (0\.\d s, committed|[1-9])", said)
+
+
+def test_quiet_does_not_keep_an_answer_back(ada, tmp_path):
+    (tmp_path / "f").write_text("x")
+    assert ada.run("put", "-q", tmp_path / "f").out == ""
+    for command in (["ls", ":/"], ["hash", ":/f"], ["stat", ":/f"], ["whoami"],
+                    ["spaces"], ["devices"], ["profiles"],
+                    ["explain", "quota.files"]):
+        assert ada.run("-q", *command).out == ada.run(*command).out != ""
