@@ -33,12 +33,12 @@ done
 git grep -nwE 'T[O]DO|F[I]XME|X[X]X' -- $sources && fail "unfinished work"
 
 # Manual pages: nothing worse than matters of style.
-pages=$(git ls-files 'docs/man/*.[1578]')
+pages=$(git ls-files 'docs/man/*.[158]')
 made=$(mktemp -d)
 scripts/man_pages.py "$made" || fail "a header's manual page"
 if command -v mandoc >/dev/null 2>&1; then
     # shellcheck disable=SC2046,SC2086
-    mandoc -Tlint -W warning $pages $(grep -L '^\.so ' "$made"/*) ||
+    mandoc -Tlint -W warning $pages $(grep -L '^\.so ' "$made"/*/*) ||
         fail "a manual page"
 fi
 rm -rf "$made"

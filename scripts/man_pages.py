@@ -3,9 +3,9 @@
 """Manual pages of keel's headers, made from their comments: a header is its
 manual, and the page cannot say anything else.
 
-    man_pages.py DIR          one page a header, in DIR, and under the name of
-                              each function a reference to its page
-                              (of `meson install`: the directory of pages)
+    man_pages.py DIR          in DIR/man3 one page a header, and under the name
+                              of each function a reference to its page; in
+                              DIR/man7 keel.7 with the list of them
 
 A page has the header's first comment, and then each declaration with the
 comment above it, in the header's order; "---- name ----" begins a section.
@@ -20,7 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 HEADERS = ROOT / "keel/include/keel"
 # What only other macros and the compiler look at.
 INNER = re.compile(r"keel_auto_\w+|KEEL_CAT_?|\w+_|KEEL_TEXT_?|KEEL_PLACE")
-LIBRARY = {"tls.h": "keel-tls", "peer.h": "keel-tls"}
+LIBRARY = {"tls.h": "keel-tls", "peer.h": "keel-tls",
+           "patch.h": "keel-patch keel"}
 
 
 def comment_text(comment):
@@ -54,11 +55,17 @@ def text(lines):
     out = []
     blocks = [[]]
     for line in lines:
-        if line:
+        section = re.match(r"-{4} (.*?) ?-*$", line)
+        if section:
+            blocks += [[f".Ss {escape(section[1])}"], []]
+        elif line:
             blocks[-1].append(line)
         elif blocks[-1]:
             blocks.append([])
     for block in filter(None, blocks):
+        if block[0].startswith(".Ss "):
+            out += block
+            continue
         words = []
         while block and not re.match(r" {2,}\S|-?[A-Z0-9]\w*(, -E\w+)*  +\S",
                                      block[0]):
@@ -241,22 +248,29 @@ def functions(source):
 def main():
     [target] = map(Path, sys.argv[1:])
     if "MESON_INSTALL_DESTDIR_PREFIX" in os.environ:
-        target = Path(os.environ["MESON_INSTALL_DESTDIR_PREFIX"], target,
-                      "man3")
-    target.mkdir(parents=True, exist_ok=True)
+        target = Path(os.environ["MESON_INSTALL_DESTDIR_PREFIX"], target)
+    man3, man7 = target / "man3", target / "man7"
+    for directory in (man3, man7):
+        directory.mkdir(parents=True, exist_ok=True)
     headers = sorted(HEADERS.glob("*.h"))
+    pages = {f"keel_{x.stem}" for x in headers}
+    listed = [".Bl -tag -width keel_procpool"]
     for header in headers:
         stamp = int(os.environ.get("SOURCE_DATE_EPOCH",
                                    header.stat().st_mtime))
         date = time.gmtime(stamp)
         day = time.strftime("%B ", date) + time.strftime("%d, %Y",
                                                          date).lstrip("0")
-        (target / f"keel_{header.stem}.3").write_text(
-            page(header, headers, day))
-        pages = {f"keel_{x.stem}" for x in headers}
+        made = page(header, headers, day)
+        (man3 / f"keel_{header.stem}.3").write_text(made)
         for name in functions(header.read_text()) - pages:
-            (target / f"{name}.3").write_text(
-                f".so man3/keel_{header.stem}.3\n")
+            (man3 / f"{name}.3").write_text(f".so man3/keel_{header.stem}.3\n")
+        listed += [f".It Xr keel_{header.stem} 3",
+                   re.search(r"(?m)^\.Nd (.*)", made)[1]]
+    overview = (ROOT / "docs/man/keel.7").read_text()
+    mark = re.search(r'(?m)^\.\\" PAGES.*$', overview)[0]
+    (man7 / "keel.7").write_text(
+        overview.replace(mark, "\n".join([*listed, ".El"])))
 
 
 if __name__ == "__main__":
