@@ -13,6 +13,8 @@
 #             and ten of holes there and back; a hundred accounts at once in
 #             one shared space
 #   memcheck  the unit tests under valgrind, on the epoll poller
+#   aarch64   keel for aarch64, and the tests of its switch and loops under
+#             qemu-user
 #   fuzz      each parser's harness from its seeds, FUZZ_SECONDS each (60)
 #   soak      eight clients for SOAK_SECONDS (120): memory, descriptors and
 #             drafts may not grow
@@ -24,7 +26,7 @@ cd "$(dirname "$0")/.."
 root=$PWD
 build=$1
 shift
-[ $# -gt 0 ] || set -- unit faults memcheck fuzz soak
+[ $# -gt 0 ] || set -- unit faults memcheck aarch64 fuzz soak
 . scripts/need.sh
 need build test long || exit 1
 case " $* " in *' fuzz '*) need lint || exit 1 ;; esac
@@ -114,6 +116,10 @@ for step in "$@"; do
         rc=$?
         mv "$logs"/testlog-*.json "$logs/testlog.json"
         add_tests memcheck $rc
+        ;;
+    aarch64)
+        scripts/aarch64.sh build-aarch64
+        add_one aarch64 $?
         ;;
     fuzz)
         scripts/fuzz.sh "${FUZZ_SECONDS:-60}"
