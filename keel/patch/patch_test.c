@@ -220,9 +220,10 @@ static int by_epoll_pwait2(void *arg)
 {
     struct timespec t = {60, 0};
     struct epoll_event ev;
-    int ep = epoll_of(ends[0]);
+    int ep = epoll_of(ends[0]), rc = epoll_pwait2(ep, &ev, 1, &t, NULL);
 
-    assert_int_equal(epoll_pwait2(ep, &ev, 1, &t, NULL), 1);
+    if (!getenv("KEEL_TEST_VALGRIND")) /* which has none */
+        assert_int_equal(rc, 1);
     close(ep);
     return by_read(arg);
 }
@@ -703,7 +704,7 @@ CO_TEST(errors_are_those_of_the_kernel)
     struct timespec wrong = {0, -1};
     struct pollfd p = {.fd = 9999, .events = POLLIN};
     struct epoll_event ev;
-    char buf[8];
+    char buf[8] = {0};
     fd_set set;
     int dir = open("/", O_RDONLY | O_DIRECTORY);
     int tcp = socket(AF_INET, SOCK_STREAM, 0);
@@ -1487,11 +1488,14 @@ CO_TEST(in_a_coroutines_child_calls_block_as_ever)
 pthread_mutex_t KEEL_API ledger_mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_rwlock_t rwlock = PTHREAD_RWLOCK_INITIALIZER;
 
+/* Long enough not to be over before it parks. */
+enum { A_WHILE_US = 50000 };
+
 static int parks_holding(void *arg)
 {
     (void)arg;
     pthread_mutex_lock(&ledger_mutex);
-    usleep(1000);
+    usleep(A_WHILE_US);
     pthread_mutex_unlock(&ledger_mutex);
     return 0;
 }
@@ -1500,7 +1504,7 @@ static int parks_holding_rwlock(void *arg)
 {
     (void)arg;
     pthread_rwlock_rdlock(&rwlock);
-    keel_sleep(keel_after(KEEL_MS));
+    keel_sleep(keel_after(A_WHILE_US * KEEL_US));
     pthread_rwlock_unlock(&rwlock);
     return 0;
 }
@@ -1511,7 +1515,7 @@ static int parks_holding_nothing(void *arg)
     for (int i = 0; i < 3; i++) {
         pthread_mutex_lock(&ledger_mutex);
         pthread_mutex_unlock(&ledger_mutex);
-        usleep(1000);
+        usleep(A_WHILE_US);
     }
     return 0;
 }
@@ -1577,7 +1581,7 @@ static int parks_holding_to_die(void *arg)
 {
     (void)arg;
     pthread_mutex_lock(&ledger_mutex);
-    usleep(1000);
+    usleep(A_WHILE_US);
     return 0;
 }
 
@@ -1591,7 +1595,7 @@ static void asked_for_the_process_dies_of_it(void **state)
     assert_true(pid >= 0);
     if (pid == 0) {
         signal(SIGABRT, SIG_DFL);
-        close(STDERR_FILENO);
+        dup2(open("/dev/null", O_WRONLY), STDERR_FILENO);
         keel_patch_mutex(KEEL_PATCH_MUTEX_ABORT);
         keel_run(parks_holding_to_die, NULL);
         _exit(0);

@@ -16,15 +16,14 @@
  * With libkeel-patch in a program that is preloaded too, or twice, one of them
  * works.
  *
- * ---- outside a coroutine ----
- * (threads, the blocking pool, signal handlers that interrupt no coroutine,
- * before main) every call is libc's own: its result, errno, signals, thread
- * cancellation, and safety in a signal handler.
+ * Outside a coroutine (threads, the blocking pool, signal handlers that
+ * interrupt no coroutine, before main) every call is libc's own: its result,
+ * errno, signals, thread cancellation, and safety in a signal handler.
  *
- * ---- in a coroutine ----
- * A descriptor that is non-blocking, a call with MSG_DONTWAIT or WNOHANG or no
- * time to wait: as ever.  Where a call can go on at once it does, as ever.
- * Where it would block, it parks.  Also:
+ * In a coroutine a descriptor that is non-blocking, and a call with
+ * MSG_DONTWAIT, WNOHANG or no time to wait, behave as ever.  Where a call can go
+ * on at once it does.  Where it would block, it parks.  Also:
+ *
  *   cancelled    the call fails with ECANCELED, also where it could go on (but
  *                for writing and sending), and if it had moved something it
  *                says how much; keel_shield holds that off.  What waits in the
@@ -45,7 +44,8 @@
  *                libcurl with TLS 12; resolvers and other authentications more.
  *                Give them 128 KiB (keel_spawn's stack_bytes)
  *
- * ---- the calls ----
+ * The calls:
+ *
  *   read write readv writev      sockets, pipes, terminals, eventfd, timerfd...
  *   recv recvfrom recvmsg recvmmsg, send sendto sendmsg sendmmsg
  *   sendfile                     a file to a socket: by reading and sending
@@ -61,7 +61,8 @@
  *   __read_chk __recv_chk __recvfrom_chk __poll_chk __ppoll_chk
  *                                what -D_FORTIFY_SOURCE makes of them
  *
- * ---- not covered, and why ----
+ * Not covered, and why:
+ *
  *   regular files, pread, fsync, open, stat, flock, F_SETLKW
  *                          a disk answers by itself, without another coroutine;
  *                          <keel/file.h> is for those who wait for it
