@@ -325,7 +325,7 @@ def test_a_login_text_that_is_none_is_refused(house, first):
         assert w.refused("login.device", **fields) == "request.invalid"
     # A name of its own: who fails waits before the next try.
     assert w.refused("login.device", name=next(names), device=2**62,
-                     signature=b64(bytes(64))) == "device.unknown"
+                     signature=b64(bytes(64))) == "device.none"
 
 
 # ---- requests ----------------------------------------------------------------------
@@ -620,7 +620,7 @@ def test_a_get_of_strange_chunks_is_refused(house, name):
     ("device.add", {"name": "x" * 65, "key": b64(bytes(32))}, INVALID),
     ("device.add", {"name": "x", "key": b64(bytes(31))}, INVALID),
     ("device.remove", {"device": -1}, INVALID),
-    ("device.remove", {"device": 2**62}, "device.unknown"),
+    ("device.remove", {"device": 2**62}, "device.none"),
 ])
 def test_strange_fields_are_refused(house, verb, fields, code):
     w = with_file(house, b"x")
