@@ -325,7 +325,7 @@ def test_a_login_text_that_is_none_is_refused(house, first):
         assert w.refused("login.device", **fields) == "request.invalid"
     # A name of its own: who fails waits before the next try.
     assert w.refused("login.device", name=next(names), device=2**62,
-                     signature=b64(bytes(64))) == "device.none"
+                     signature=b64(bytes(64))) == "device.unknown"
 
 
 # ---- requests ----------------------------------------------------------------------
