@@ -127,21 +127,11 @@ static void what_cannot_be_is_refused(void **state)
 
 static void what_is_quoted_comes_back(void **state)
 {
-    static const char *const names[] = {"plain",
-                                        "",
-                                        "a b",
-                                        "it's \"so\"",
-                                        "\\",
-                                        "#x",
-                                        "\x1b[31m",
-                                        "\xff\xfe",
-                                        "\xe8\xa1\xa8",
-                                        "\n",
-                                        "-r",
-                                        "\xe2\x80\xae"
-                                        "abc",
-                                        "a\x7f",
-                                        "~$*?"};
+    static const char *const names[] = {
+        "plain",        "",    "a b",      "it's \"so\"",
+        "\\",           "#x",  "\x1b[31m", "\xff\xfe",
+        "\xe8\xa1\xa8", "\n",  "-r",       "\xe2\x80\xae!",
+        "a\x7f",        "~$*?"};
     char quoted[256];
 
     (void)state;

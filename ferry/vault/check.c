@@ -75,7 +75,7 @@ static int look_for(struct checking *c, const char *path,
         return vault_problem(c->vault, c->why, rc, path, 0);
     if (!S_ISREG(x.stx_mode))
         return ROW_GONE;
-    return compare(row, &x);
+    return (int)compare(row, &x);
 }
 
 static int look_for_batch(void *arg)
