@@ -33,7 +33,9 @@ struct keel_pool;
 #define KEEL_POOL_AGAIN INT32_MAX
 
 enum keel_pool_policy {
-    /* In order of submission; a job that hands back goes on at once. */
+    /* In order of submission; a job that hands back goes on at once.  Threads
+     * take small jobs several at a time, so that of jobs that wait together a
+     * later one may begin a little before an earlier one. */
     KEEL_POOL_FIRST_COME,
     /* The least cost first (keel_pool_submit_cost), among equal ones in order
      * of submission.  A job that hands back goes on unless one of less cost has
