@@ -94,11 +94,40 @@ static int do_lpwd(struct shell *s, struct cli *c)
     return 0;
 }
 
+/* "a/b/" is b in a. */
+static int local_mkdir(const char *path)
+{
+    keel_auto(file) int dir = -1;
+    char parent[PATH_BYTES], *name;
+    size_t size = strlen(path);
+
+    while (size > 1 && path[size - 1] == '/')
+        size--;
+    if (size == 0)
+        return -ENOENT;
+    if (size >= sizeof(parent))
+        return -ENAMETOOLONG;
+    memcpy(parent, path, size);
+    parent[size] = '\0';
+    name = strrchr(parent, '/');
+    if (name && !name[1])
+        return -EEXIST; /* "/" */
+    if (name)
+        *name++ = '\0';
+    dir = keel_file_open_any(!name     ? "."
+                             : *parent ? parent
+                                       : "/",
+                             O_PATH | O_DIRECTORY, 0);
+    return dir < 0 ? dir : keel_file_mkdir(dir, name ? name : parent, 0777);
+}
+
 static int do_lmkdir(struct shell *s, struct cli *c)
 {
+    int rc = local_mkdir(c->argv[0]);
+
     (void)s;
-    if (mkdir(c->argv[0], 0777) < 0)
-        return problem(c->why, FILE_LOCAL, .errno_ = errno, .name = c->argv[0]);
+    if (rc < 0)
+        return problem(c->why, FILE_LOCAL, .errno_ = -rc, .name = c->argv[0]);
     return 0;
 }
 

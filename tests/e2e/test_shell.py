@@ -159,6 +159,10 @@ def test_back_and_by_other_names(ada, tmp_path):
     p.do("mget *")
     assert sorted(os.listdir(here / "new")) == ["other", "two words"]
     assert "File exists" in p.do("lmkdir ../sub")
+    assert "File exists" in p.do("lmkdir /")
+    assert "No such file" in p.do("lmkdir ../none/x")
+    p.do("lmkdir ../sub/below/")
+    assert (here / "sub" / "below").is_dir()
     (here / "new" / ".dot").touch()
     assert p.do("lls") == "other  two words\n"
     assert p.do("lls -a .") == ".dot  other  two words\n"
