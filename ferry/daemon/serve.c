@@ -80,25 +80,45 @@ static int listen_after(bool killed, const char *address,
     return rc;
 }
 
-static int server_listen(struct server *s, struct problem *why)
+static int listen_failed(int rc, const char *address, struct problem *why)
 {
-    struct statx st;
-    bool killed = keel_file_stat(s->data.fd, "admin.sock", &st) == 0;
+    return problem(why, LISTEN_FAILED, .errno_ = -rc, .name = address,
+                   .detail = rc == -ENOENT ? "the host has no address"
+                                           : strerrordesc_np(-rc));
+}
+
+/* What can be known of where to listen before DATA is made. */
+static int server_look(struct server *s, struct problem *why)
+{
     /* Sockets of the service manager take the place of --listen. */
     int rc = service_sockets(s->listeners, CONF_LISTEN_MOST, why);
 
     if (rc < 0)
         return rc;
     s->listener_count = (unsigned)rc;
-    if (rc > 0)
+    for (unsigned i = 0; s->listener_count == 0 && i < s->conf->listen_count;
+         i++) {
+        struct keel_address any;
+
+        rc = keel_resolve(s->conf->listen[i], KEEL_FOREVER, &any, 1);
+        if (rc < 0)
+            return listen_failed(rc, s->conf->listen[i], why);
+    }
+    return 0;
+}
+
+static int server_listen(struct server *s, struct problem *why)
+{
+    struct statx st;
+    bool killed = keel_file_stat(s->data.fd, "admin.sock", &st) == 0;
+
+    if (s->listener_count > 0)
         return 0;
     for (unsigned i = 0; i < s->conf->listen_count; i++) {
-        rc = listen_after(killed, s->conf->listen[i], &s->listeners[i]);
+        int rc = listen_after(killed, s->conf->listen[i], &s->listeners[i]);
+
         if (rc < 0)
-            return problem(why, LISTEN_FAILED, .errno_ = -rc,
-                           .name = s->conf->listen[i],
-                           .detail = rc == -ENOENT ? "the host has no address"
-                                                   : strerrordesc_np(-rc));
+            return listen_failed(rc, s->conf->listen[i], why);
         s->listener_count++;
     }
     return 0;
@@ -191,8 +211,10 @@ static int server_prepare(struct server *s, struct problem *why)
 {
     static const int signals[] = {SIGTERM, SIGINT, SIGHUP};
     struct keel_tls_pin pin;
-    int rc;
+    int rc = server_look(s, why);
 
+    if (rc < 0)
+        return rc;
     rc = data_open(s->conf->data, true, &s->data, why);
     if (rc < 0)
         return rc;

@@ -94,6 +94,10 @@ def test_an_address_that_cannot_be_had_is_said_with_its_reason(running,
     _, err = ferryd("--data", tmp_path / "other", "--listen",
                     "no-such-host.invalid:0", *ROOT, status=1)
     assert "no-such-host.invalid:0: the host has no address" in err
+    _, err = ferryd("--data", tmp_path / "new", "--listen", "127.0.0.1:0",
+                    "--listen", "no-such-host.invalid:0", *ROOT, status=1)
+    assert "no-such-host.invalid:0: the host has no address" in err
+    assert not (tmp_path / "new").exists()
 
 
 # ---- settings
