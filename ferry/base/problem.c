@@ -9,6 +9,8 @@
 
 #include "base/name.h"
 
+_Static_assert(PROBLEM_SPACE_BYTES > SPACE_NAME_BYTES, "a space's name fits");
+
 /* For scripts/pot.py; both are looked up where they are printed. */
 #define N_(text) text
 #define NP_(one, many) one, many
@@ -57,6 +59,7 @@ int problem_fill(struct problem *why, const struct problem_values *v)
         why->size = v->size;
         why->when = v->when;
         why->foreign[0] = '\0';
+        why->space[0] = '\0';
         text_keep(v->name, why->name);
         text_keep(v->detail, why->detail);
     }
@@ -81,9 +84,17 @@ int problem_exit_status(const struct problem *p)
     return problem_row(p->id)->exit_status;
 }
 
+/* A quota where nothing is held by unfinished uploads: a sentence without them,
+ * and no advice to finish any. */
+static bool nothing_held(const struct problem *p)
+{
+    return p->id == PROBLEM_QUOTA_BYTES && p->bytes == 0;
+}
+
 const char *problem_advice(const struct problem *p)
 {
-    return said(problem_row(p->id)->advice);
+    return said(nothing_held(p) ? N_("Remove something, or ask for more.")
+                                : problem_row(p->id)->advice);
 }
 
 /* ---- the sentence */
@@ -193,6 +204,16 @@ static bool place_is(const char *place, size_t size, const char *name)
     return strlen(name) == size && !memcmp(place, name, size);
 }
 
+static void name_print(const struct problem *p, char *ret, size_t size)
+{
+    char whole[PROBLEM_SPACE_BYTES + PROBLEM_TEXT_BYTES + 2];
+
+    snprintf(whole, sizeof(whole), "%s%s%s",
+             p->space[0] && p->name[0] == '/' ? ":@" : "",
+             p->name[0] == '/' ? p->space : "", p->name);
+    text_escape(whole, strlen(whole), ret, size);
+}
+
 /* The words for the place "{...}" of `size` bytes between its braces; false:
  * there is no such place. */
 static bool place_print(const struct problem *p, const char *place, size_t size,
@@ -206,7 +227,7 @@ static bool place_print(const struct problem *p, const char *place, size_t size,
     char text[32];
 
     if (place_is(place, size, "name"))
-        text_escape(p->name, strlen(p->name), ret, ret_size);
+        name_print(p, ret, ret_size);
     else if (place_is(place, size, "detail"))
         text_escape(said(p->detail), strlen(said(p->detail)), ret, ret_size);
     else if (place_is(place, size, "foreign"))
@@ -257,7 +278,11 @@ static bool ends(const char *text, size_t size)
 
 void problem_sentence(const struct problem *p, char *ret, size_t size)
 {
-    const char *in = said(problem_row(p->id)->sentence);
+    const char *in = said(
+        nothing_held(p)
+            ? N_("The space holds {limit:bytes}; {used:bytes} are used and "
+                 "this needs {size:bytes}.")
+            : problem_row(p->id)->sentence);
     size_t at = 0;
 
     keel_assert(size > 0);
@@ -371,6 +396,21 @@ json_t *problem_to_json(const struct problem *p)
         add_number(o, "bytes", p->bytes) || add_number(o, "size", p->size) ||
         (p->when && add(o, "when", json_integer(p->when))) ||
         add_text(o, "name", p->name) || add_text(o, "detail", p->detail)) {
+        json_decref(o);
+        return NULL;
+    }
+    return o;
+}
+
+json_t *problem_to_people(const struct problem *p)
+{
+    json_t *o = problem_to_json(p);
+    char words[1024];
+
+    problem_sentence(p, words, sizeof words);
+    if (o &&
+        (add(o, "message", json_string(words)) ||
+         add_text(o, "space", p->space) || add_text(o, "trace", p->trace))) {
         json_decref(o);
         return NULL;
     }

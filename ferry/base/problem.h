@@ -25,6 +25,7 @@ enum problem_id {
  * where they were cut. */
 #define PROBLEM_TEXT_BYTES 256
 #define PROBLEM_TRACE_BYTES 32
+#define PROBLEM_SPACE_BYTES 65
 struct problem {
     enum problem_id id;
     int errno_; /* 0: the row's; else shown as {error} */
@@ -37,6 +38,9 @@ struct problem {
     /* How the log of the peer that said so names the request, else "".  Not
      * part of the record on the wire. */
     char trace[PROBLEM_TRACE_BYTES];
+    /* The space that a `name` of "/..." is in, "" in the home: set by the end
+     * that asked, likewise not on the wire.  The sentence has ":@SPACE/...". */
+    char space[PROBLEM_SPACE_BYTES];
 };
 
 struct problem_values {
@@ -60,7 +64,7 @@ const char *problem_code(const struct problem *p);
 int problem_exit_status(const struct problem *p);
 /* The sentence with its values, one line, safe for a terminal, in `ret`. */
 void problem_sentence(const struct problem *p, char *ret, size_t size);
-/* What to do about it: the row's advice; "" when there is none. */
+/* What to do about it: the row's advice, or the case's; "" when there is none. */
 const char *problem_advice(const struct problem *p);
 
 /* A row's sentence for who has no case at hand, in `ret`: each place is a word,
@@ -75,6 +79,9 @@ void problem_shape(const char *sentence, char *ret, size_t size);
  * "error" is the name of an errno, TEXT as text_to_json; a number above
  * INT64_MAX is sent as that.  NULL when memory is out. */
 json_t *problem_to_json(const struct problem *p);
+/* The same for who asked by --json: with its sentence as "message", and "space"
+ * and "trace" where they are known. */
+json_t *problem_to_people(const struct problem *p);
 /* A code this catalogue does not know is kept in `foreign` under the row
  * PROBLEM_FOREIGN.  Unknown fields are passed over.  Anything else that is not
  * as written above becomes PROTOCOL_BROKEN. */

@@ -170,6 +170,54 @@ static void a_record_survives_the_wire(void **state)
     }
 }
 
+static void a_name_in_a_shared_space_is_said_with_it(void **state)
+{
+    struct problem p = {0};
+    char text[256];
+    json_t *j;
+
+    (void)state;
+    problem(&p, FILE_MISSING, .name = "/c1");
+    strcpy(p.space, "team");
+    problem_sentence(&p, text, sizeof text);
+    assert_string_equal(text, "There is no :@team/c1.");
+    j = problem_to_people(&p);
+    assert_non_null(j);
+    assert_string_equal(json_string_value(json_object_get(j, "name")), "/c1");
+    assert_string_equal(json_string_value(json_object_get(j, "space")), "team");
+    assert_string_equal(json_string_value(json_object_get(j, "message")), text);
+    json_decref(j);
+    j = problem_to_json(&p); /* the wire has it in the request */
+    assert_null(json_object_get(j, "space"));
+    json_decref(j);
+    /* What is no path there has no space, nor has the next problem. */
+    strcpy(p.name, "f");
+    problem_sentence(&p, text, sizeof text);
+    assert_string_equal(text, "There is no f.");
+    problem(&p, FILE_MISSING, .name = "/c1");
+    problem_sentence(&p, text, sizeof text);
+    assert_string_equal(text, "There is no /c1.");
+}
+
+static void
+a_quota_speaks_of_unfinished_uploads_where_there_are_some(void **state)
+{
+    struct problem p = {0};
+    char text[256];
+
+    (void)state;
+    problem(&p, QUOTA_BYTES, .limit = 10 << 20, .used = 3, .size = 100 << 20);
+    problem_sentence(&p, text, sizeof text);
+    assert_string_equal(text, "The space holds 10 MiB; 3 bytes are used and "
+                              "this needs 100 MiB.");
+    assert_string_equal(problem_advice(&p),
+                        "Remove something, or ask for more.");
+    p.bytes = 1 << 20;
+    problem_sentence(&p, text, sizeof text);
+    assert_non_null(strstr(text, "1 MiB are held by unfinished uploads, and"));
+    assert_non_null(strstr(problem_advice(&p), "finish what was cut"));
+}
+
 static void an_unknown_code_is_kept_for_who_knows_it(void **state)
 {
     json_t *j = json_pack("{s:s, s:s, s:i}", "code", "space.frozen", "name",
@@ -287,6 +335,9 @@ int main(void)
         cmocka_unit_test(every_row_expands_every_place_with_every_value),
         cmocka_unit_test(every_row_keeps_the_rules_of_the_catalogue),
         cmocka_unit_test(a_record_survives_the_wire),
+        cmocka_unit_test(a_name_in_a_shared_space_is_said_with_it),
+        cmocka_unit_test(
+            a_quota_speaks_of_unfinished_uploads_where_there_are_some),
         cmocka_unit_test(an_unknown_code_is_kept_for_who_knows_it),
         cmocka_unit_test(nonsense_is_a_broken_protocol),
         cmocka_unit_test(a_text_too_long_is_cut_between_characters),

@@ -69,19 +69,6 @@ void cli_json(const struct cli *c, json_t *j)
     json_decref(j);
 }
 
-json_t *cli_problem_json(const struct problem *p)
-{
-    json_t *j = problem_to_json(p);
-    char words[1024];
-
-    problem_sentence(p, words, sizeof(words));
-    if (j)
-        json_object_set_new(j, "message", json_string(words));
-    if (j && p->trace[0])
-        json_object_set_new(j, "trace", json_string(p->trace));
-    return j;
-}
-
 void cli_problem_trace(const struct cli *c, const struct problem *p)
 {
     if (p->trace[0])
@@ -95,7 +82,7 @@ void cli_problem(const struct cli *c, const struct problem *p)
     char words[1024];
 
     if (c->json) {
-        cli_json(c, json_pack("{s:o}", "problem", cli_problem_json(p)));
+        cli_json(c, json_pack("{s:o}", "problem", problem_to_people(p)));
         return;
     }
     problem_sentence(p, words, sizeof(words));

@@ -137,9 +137,6 @@ int cli_failed(const struct cli *c, int rc, const struct problem *p, int count,
                int *failed);
 /* The problem, for whoever listens; on standard error, or as JSON. */
 void cli_problem(const struct cli *c, const struct problem *p);
-/* The record with "message" for people and, when the server said it, "trace".
- * NULL when memory is out. */
-json_t *cli_problem_json(const struct problem *p);
 /* With -v: where the server's log has it. */
 void cli_problem_trace(const struct cli *c, const struct problem *p);
 /* The help of one command, or of all (k NULL). */

@@ -49,7 +49,7 @@ static void failure_json(const struct getting *g, const char *local,
                          const char *remote, const struct problem *why)
 {
     cli_json(g->c,
-             json_pack("{s:o, s:o, s:o}", "problem", cli_problem_json(why),
+             json_pack("{s:o, s:o, s:o}", "problem", problem_to_people(why),
                        "local", local ? text_json(local) : json_null(), "path",
                        remote ? remote_json(remote) : json_null()));
 }

@@ -157,7 +157,7 @@ static void failure_json(struct tree *t, const char *local,
 {
     cli_json(
         t->c,
-        json_pack("{s:o, s:o, s:o}", "problem", cli_problem_json(why), "local",
+        json_pack("{s:o, s:o, s:o}", "problem", problem_to_people(why), "local",
                   text_to_json(local, strlen(local)), "path",
                   path ? path_to_json(path->text, path->size) : json_null()));
 }

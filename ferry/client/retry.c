@@ -46,7 +46,7 @@ static void wait_say(const struct cli *c, const struct problem *why,
     json_int_t seconds = (span + KEEL_SECOND - 1) / KEEL_SECOND;
 
     if (c->json) {
-        cli_json(c, json_pack("{s:o, s:I}", "waiting", cli_problem_json(why),
+        cli_json(c, json_pack("{s:o, s:I}", "waiting", problem_to_people(why),
                               "seconds", seconds));
         return;
     }

@@ -251,6 +251,14 @@ int put_level_check(const struct cli *c, const json_t *ok, struct problem *why)
     return rc;
 }
 
+/* A request about the upload names no space: its refusal is told where it is. */
+static int upload_refused(const struct upload *u, int rc, struct problem *why)
+{
+    if (why->name[0] == '/')
+        snprintf(why->space, sizeof(why->space), "%s", u->o->space);
+    return rc;
+}
+
 static int upload_commit(struct upload *u, struct exchange *x,
                          const struct digest *root, struct problem *why)
 {
@@ -266,7 +274,7 @@ static int upload_commit(struct upload *u, struct exchange *x,
                            "root", text, "level", put_level(u->o->c)),
                  KEEL_FOREVER, &ok, why);
     if (rc < 0)
-        return rc;
+        return upload_refused(u, rc, why);
     rc = put_level_check(u->o->c, ok, why);
     json_decref(ok);
     return rc;
@@ -296,7 +304,7 @@ static int upload_repair(struct upload *u, struct exchange *x,
                                               count * sizeof(struct digest))),
                       keel_after(ASK_TIME), &ok, why);
         if (rc < 0)
-            return rc;
+            return upload_refused(u, rc, why);
         rc = answer_check(ranges_from_json(json_object_get(ok, "missing"),
                                            chunks, RANGES_MOST, &missing,
                                            &missing_count, why),

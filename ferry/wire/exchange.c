@@ -108,6 +108,7 @@ static void exchange_drop(struct exchange *x)
     json_decref(x->body);
     json_decref(x->reply);
     json_decref(x->notes);
+    json_decref(x->space);
     keel_free(x);
 }
 
@@ -627,10 +628,12 @@ static int call(struct link *l, const char *verb, json_t *fields,
 {
     struct exchange *x = NULL;
     size_t text_bytes = 0;
+    json_t *space;
     int rc;
 
     keel_assert(!l->server && size <= WIRE_DATA_BYTES);
     fields = fields ? fields : json_object();
+    space = json_incref(json_object_get(fields, "space"));
     do {
         rc = call_room(l, data, size, why);
     } while (rc == 0 && !call_fits(l, data, size));
@@ -642,9 +645,11 @@ static int call(struct link *l, const char *verb, json_t *fields,
     }
     json_decref(fields);
     if (rc < 0) {
+        json_decref(space);
         keel_free(x);
         return rc;
     }
+    x->space = space;
     exchange_list(x, text_bytes, (uint32_t)size);
     __atomic_fetch_add(&l->bytes_out, size, __ATOMIC_RELAXED);
     l->held++;
@@ -747,6 +752,8 @@ static int reply_result(const struct exchange *x, struct problem *why)
         return 0;
     problem_from_json(no, &p);
     link_trace(x->link, x->id, p.trace);
+    if (json_is_string(x->space))
+        snprintf(p.space, sizeof(p.space), "%s", json_string_value(x->space));
     if (why)
         *why = p;
     return p.errno_ ? -p.errno_ : -problem_row(p.id)->errno_;

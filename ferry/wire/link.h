@@ -101,6 +101,7 @@ int exchange_note(struct exchange *x, keel_ns deadline, json_t **ret_note,
  * not fetched before are dropped.  `ret_ok` may be NULL. */
 int exchange_reply(struct exchange *x, keel_ns deadline, json_t **ret_ok,
                    struct problem *why);
+/* A refusal of a REQUEST with a "space" says which (struct problem). */
 /* link_call, exchange_reply, exchange_free in one. */
 int link_ask(struct link *l, const char *verb, json_t *fields, keel_ns deadline,
              json_t **ret_ok, struct problem *why);

@@ -92,6 +92,7 @@ struct exchange {
     enum problem_id refusal;
     /* client */
     json_t *reply; /* the whole frame */
+    json_t *space; /* of its REQUEST, or NULL */
     json_t *notes; /* an array, or NULL */
     size_t note_bytes;
     bool notes_off;

@@ -129,9 +129,8 @@ def test_a_quota_is_told_with_its_numbers(server, ada, tmp_path):
     with open(tmp_path / "large", "wb") as f:
         f.truncate(3 << 20)
     refused = ada.run("put", tmp_path / "large", status=1)
-    assert "此空间的容量为 1 MiB，已用 0 字节，未完成的上传占 0 字节，" \
-        "而这里需要 3 MiB。" in refused.err
-    assert "请删除一些内容，用同一命令完成中断的上传，或申请更多配额。" in refused.err
+    assert "此空间的容量为 1 MiB，已用 0 字节，而这里需要 3 MiB。" in refused.err
+    assert "请删除一些内容，或申请更多配额。" in refused.err
 
 
 def test_programs_read_english(ada, tmp_path):

@@ -187,13 +187,12 @@ def test_a_full_quota_refuses_at_the_start_with_figures(tight, tmp_path):
     ada = tight.member()
     ada.run("put", content(tmp_path / "six", 6 * MIB))
     refused = ada.run("put", content(tmp_path / "five", 5 * MIB), status=1)
-    assert "holds 10 MiB; 6 MiB are used, 0 bytes are held by " \
-        "unfinished uploads, and this needs 5 MiB" in refused.err
+    assert "holds 10 MiB; 6 MiB are used and this needs 5 MiB." in refused.err
     assert "quota.bytes" in refused.err
     ada.run("put", content(tmp_path / "four", 4 * MIB))
     refused = ada.run("put", content(tmp_path / "one", 1), status=1)
-    assert "holds 10 MiB; 10 MiB are used, 0 bytes are held by " \
-        "unfinished uploads, and this needs 1 byte" in refused.err
+    assert "holds 10 MiB; 10 MiB are used and this needs 1 byte." in refused.err
+    assert "Remove something, or ask for more." in refused.err
     ada.run("put", content(tmp_path / "none", 0))
     who = ada.run("whoami", "--json").objects()[0]
     assert (who["used_bytes"], who["used_files"]) == (10 * MIB, 3)
