@@ -44,11 +44,12 @@ static int answer_sessions(struct house *h, const json_t *request,
 {
     struct native_session *all;
     unsigned count, room;
-    int rc = running(h, why);
+    int rc = 0;
 
     (void)request;
-    if (rc < 0)
-        return rc;
+    /* Where nobody serves, nobody is connected. */
+    if (!h->native)
+        return admin_ok(json_pack("{s:i}", "count", 0), ret_ok, why);
     room = native_connections(h->native) + 16;
     all = keel_calloc(room, sizeof(*all));
     if (!all)

@@ -470,6 +470,15 @@ int command_print(const json_t *j, struct problem *why)
     return 0;
 }
 
+int command_print_problem(const struct problem *p)
+{
+    json_t *said = json_pack("{s:o}", "problem", problem_to_people(p));
+    int rc = command_print(said, NULL);
+
+    json_decref(said);
+    return rc;
+}
+
 int command_show(struct order *o, json_t *request,
                  void (*say)(const json_t *ok))
 {

@@ -74,6 +74,8 @@ int command_ask(struct order *o, json_t *request,
                 int (*row)(const json_t *row, void *arg), void *arg,
                 json_t **ret_ok);
 int command_print(const json_t *j, struct problem *why); /* one line */
+/* {"problem": {...}}, as `ferry --json` has it.  NO_MEMORY */
+int command_print_problem(const struct problem *p);
 /* Makes the request, and shows its answer: itself with --json, else by `say`. */
 int command_show(struct order *o, json_t *request,
                  void (*say)(const json_t *ok));

@@ -22,31 +22,51 @@ static int help_asked(int argc, char **argv, char **ret)
     return 3;
 }
 
+/* Whether --json is there, before anything is read: what is wrong with the
+ * other options is said as it asks. */
+static bool json_asked(int argc, char **argv)
+{
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        if (strcmp(argv[i], "--json") == 0)
+            return true;
+    }
+    return false;
+}
+
+static int say_problem(const struct problem *why, bool json)
+{
+    const char *advice = problem_advice(why);
+    char words[1024];
+
+    if (json && command_print_problem(why) == 0)
+        return problem_exit_status(why);
+    problem_sentence(why, words, sizeof(words));
+    fprintf(stderr, "ferryd: %s\n", words);
+    if (advice[0])
+        fprintf(stderr, "ferryd: %s\n", advice);
+    return problem_exit_status(why);
+}
+
 static int daemon_or_command(int argc, char **argv)
 {
     struct problem why = {0};
-    char words[1024];
-    const char *advice;
     char *help[4] = {NULL};
     int rc = poller_check(&why), asked = help_asked(argc, argv, help);
+    bool command;
 
     if (asked) {
         argc = asked;
         argv = help;
     }
+    command = command_first(argc, argv);
     if (rc == 0)
-        rc = command_first(argc, argv) ? command_run(argc - 1, argv + 1, &why)
-                                       : serve(argc, argv, &why);
+        rc = command ? command_run(argc - 1, argv + 1, &why)
+                     : serve(argc, argv, &why);
 
     if (rc >= 0)
         return 0;
     fflush(stdout);
-    problem_sentence(&why, words, sizeof(words));
-    fprintf(stderr, "ferryd: %s\n", words);
-    advice = problem_advice(&why);
-    if (advice[0])
-        fprintf(stderr, "ferryd: %s\n", advice);
-    return problem_exit_status(&why);
+    return say_problem(&why, command && json_asked(argc, argv));
 }
 
 int main(int argc, char **argv)

@@ -269,12 +269,15 @@ def test_sessions_are_listed_and_kicked(online, tmp_path):
     assert b"ended by" in err or b"operator" in err, err
 
 
-def test_sessions_need_a_daemon(tmp_path):
+def test_without_a_daemon_nobody_is_connected(tmp_path):
     with Server(tmp_path) as server:
         pass
     house = House(server)
-    for command in (["sessions"], ["sessions", "kick", "00000000"]):
-        assert "No ferryd runs" in house.run(*command, status=1)
+    for command in (["sessions"], ["sessions", "list"]):
+        assert house.run(*command) == "nobody is connected\n"
+        assert house.rows(*command) == []
+    assert "No ferryd runs" in house.run("sessions", "kick", "00000000",
+                                         status=1)
 
 
 # ---- check
