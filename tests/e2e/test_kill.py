@@ -4,7 +4,9 @@
 strace is attached when the server is at rest and counts from there; the put's
 every Nth call of a kind is the last thing the server does.  The quick run
 takes a growing choice of N, KEEL_TEST_LONG every one until the put runs clean.
-Restarts are killed in the same way.  strace does not see io_uring: epoll only.
+Restarts are killed in the same way.  Many small files at once are published as
+a group, made durable by syncfs before the ledger's commit and once more after
+the names changed: killed there too.  strace does not see io_uring: epoll only.
 """
 import os
 import random
@@ -78,9 +80,9 @@ def injection(call, nth):
 class Tracer:
     """Attached to every thread of a server at rest."""
 
-    def __init__(self, server, call, nth):
+    def __init__(self, server, call, nth, log="/dev/null"):
         self.process = subprocess.Popen(
-            ["strace", "-f", "-o", "/dev/null", *injection(call, nth),
+            ["strace", "-f", "-o", str(log), *injection(call, nth),
              "-p", str(server.process.pid)],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE, text=True)
@@ -194,3 +196,117 @@ def test_a_start_killed_at_a_call_can_be_repeated(tmp_path, put, call):
         if status == 0:
             return
     raise AssertionError("never ran clean")
+
+
+# ---- a group of small files --------------------------------------------------------
+
+
+class Many(World):
+    """A tree of small files; every second one is there with old words."""
+
+    def __init__(self, tmp, count):
+        super().__init__(tmp, None, b"")
+        self.source, self.files = tmp / "t", count
+        for name in self.all():
+            if self.was(name) is not None:
+                self.write(name, self.was(name))
+        # Not a copy, whose files would be others to `ferryd check`.
+        (tmp / "first").rename(tmp / "data")
+        with self.server():
+            self.ada.run("put", "-r", self.source, ":/")
+        for name in self.all():
+            self.write(name, self.new_of(name))
+
+    def all(self):
+        return [f"d{i % 4}/{i}" for i in range(self.files)]
+
+    def write(self, name, content):
+        path = self.source / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+    @staticmethod
+    def was(name):
+        return f"old {name}".encode() if int(name[3:]) % 2 else None
+
+    @staticmethod
+    def new_of(name):
+        return f"new {name} ".encode() * 50
+
+    def put(self, status=None):
+        """The names that were acknowledged."""
+        put = self.ada.run("put", "-r", "--json", self.source, ":/",
+                           status=status)
+        return {o["path"].removeprefix("/t/") for o in put.objects()
+                if o.get("level") == "committed"}
+
+    def content(self):
+        shutil.rmtree(self.back, ignore_errors=True)
+        self.ada.run("get", "-r", ":/t", self.back)
+        return {str(p.relative_to(self.back)): p.read_bytes()
+                for p in self.back.rglob("*") if p.is_file()}
+
+    def check_whole(self, server, found):
+        me = self.ada.run("whoami", "--json").objects()[0]
+        assert (me["used_files"], me["used_bytes"]) == \
+            (len(found), sum(map(len, found.values())))
+        drafts = server.data / "drafts"
+        assert [p for p in drafts.rglob("*") if p.is_file()] == []
+        server.admin("check")
+
+    def check(self, acknowledged, server):
+        found = self.content()
+        assert found.keys() <= set(self.all())
+        for name in self.all():
+            may = [self.new_of(name)]
+            if name not in acknowledged:
+                may.append(self.was(name))
+            assert found.get(name) in may, name
+        self.check_whole(server, found)
+        self.put(0)
+        found = self.content()
+        assert found == {name: self.new_of(name) for name in self.all()}
+        self.check_whole(server, found)
+
+
+def killed_at(log, nth):
+    """Whether a thread's nth syncfs was the last thing the server did."""
+    lines = log.read_text().splitlines()
+    calls = [line.split()[0] for line in lines if " syncfs(" in line]
+    ends = [line for line in lines if " syncfs(" in line
+            and not line.endswith("= 0")]
+    if not any("killed by SIGKILL" in line for line in lines):
+        return False
+    assert ends and nth in [calls.count(line.split()[0]) for line in ends], \
+        lines
+    return True
+
+
+# A group's first syncfs is of the data, its second of the names.
+@pytest.mark.parametrize("nth", [1, 2] + ([3, 4, 5, 6] if LONG else []))
+def test_a_group_killed_at_syncfs_leaves_each_old_or_new(tmp_path, nth):
+    count = 64
+    # A disk that others keep busy splits the groups, or has no syncfs for a
+    # while: then more files.
+    while count <= 2048:
+        place = tmp_path / f"{count}"
+        place.mkdir()
+        world = Many(place, count)
+        server = world.server().start()
+        tracer = Tracer(server, "syncfs", nth, place / "calls")
+        acknowledged = world.put()
+        if len(acknowledged) < count:
+            # strace ends after what it traces, its log written.
+            tracer.process.wait(PATIENCE)
+        tracer.detach()
+        status = server.stop()
+        died = killed_at(place / "calls", nth)
+        assert status == (-signal.SIGKILL if died else 0), server.log()
+        with world.server() as server:
+            world.check(acknowledged, server)
+        if died:
+            assert len(acknowledged) < count
+            return
+        assert len(acknowledged) == count
+        count *= 2
+    raise AssertionError("syncfs never came")
