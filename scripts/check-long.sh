@@ -9,9 +9,9 @@
 #   faults    each operation of the seam fails, at its every occurrence, in the
 #             start of ferryd, in ferry's put and get, and in ferryd while it
 #             serves them; strace kills ferryd at each system call of a put and
-#             of a recovery; 200 kills at random under load; a GiB of data
-#             and ten of holes there and back; a hundred accounts at once in
-#             one shared space
+#             of a recovery; 200 kills at random under load; a GiB of data,
+#             and files of ten GiB of holes there and back, alone and in
+#             trees; a hundred accounts at once in one shared space
 #   memcheck  the unit tests under valgrind, on the epoll poller
 #   aarch64   keel for aarch64, and the tests of its switch and loops under
 #             qemu-user
@@ -102,7 +102,7 @@ for step in "$@"; do
             /usr/bin/python3 -m pytest -q -p no:cacheprovider -n "$(nproc)" --timeout 3600 \
             --junit-xml="$full/e2e.xml" test_faults.py test_kill.py \
             test_crash.py test_daemon.py test_put_races.py test_sparse.py \
-            test_users.py)
+            test_users.py test_round_trip.py test_get_tree.py)
         add_tests "faults, kills and a hundred users" $?
         ;;
     memcheck)

@@ -199,8 +199,8 @@ def test_json_tells_each_file_and_the_sum(ada, space, tmp_path):
 
 @pytest.mark.parametrize("size", [
     64 * MIB, pytest.param(10 << 30, marks=pytest.mark.skipif(
-        SANITIZED or not os.environ.get("FERRY_SLOW"),
-        reason="ten GiB of zeros: with FERRY_SLOW=1"))])
+        SANITIZED or not os.environ.get("KEEL_TEST_LONG"),
+        reason="ten GiB of zeros: with KEEL_TEST_LONG=1"))])
 def test_holes_come_back_as_holes(ada, space, tmp_path, size):
     (space / "t").mkdir()
     with open(space / "t/sparse", "wb") as f:

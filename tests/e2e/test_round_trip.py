@@ -124,8 +124,8 @@ def test_a_hostile_tree_comes_back_as_it_was(server, tmp_path, umask):
     check(tree, back + b"/../b2", umask)
 
 
-@pytest.mark.skipif(SANITIZED or not os.environ.get("FERRY_SLOW"),
-                    reason="ten GiB of zeros: with FERRY_SLOW=1")
+@pytest.mark.skipif(SANITIZED or not os.environ.get("KEEL_TEST_LONG"),
+                    reason="ten GiB of zeros: with KEEL_TEST_LONG=1")
 def test_ten_gib_of_zeros_come_back_as_they_were(tmp_path):
     with Server(tmp_path) as server:
         ada = server.member()
