@@ -29,6 +29,11 @@ NET = [("socket", "EMFILE"), ("connect", "ECONNREFUSED"),
        ("accept", "EMFILE"), ("recv", "ECONNRESET"), ("recv", "short"),
        ("recv", "EINTR"), ("send", "EPIPE"), ("send", "short"),
        ("poll", "EIO"), ("thread", "EAGAIN")]
+# The quick run has these only where a transfer can be lost or damaged.
+MORE = [("write", "EINTR"), ("open", "ENOSPC"), ("sync", "ENOSPC"),
+        ("rename", "ENOSPC"), ("mkdir", "EIO")]
+ALL = FILES + NET + MORE
+MOST = ALL if LONG else FILES + NET
 
 
 def choice(growth=2 / 3):
@@ -87,7 +92,7 @@ def again(tmp, data):
     shutil.copytree(data, tmp / "data", symlinks=True)
 
 
-@pytest.mark.parametrize("op,what", FILES + NET)
+@pytest.mark.parametrize("op,what", MOST)
 def test_a_server_that_fails_to_start_says_why_and_starts_later(
         tmp_path, op, what):
     for nth in choice():
@@ -109,7 +114,7 @@ def test_a_server_that_fails_to_start_says_why_and_starts_later(
             assert plain.address
 
 
-@pytest.mark.parametrize("op,what", FILES + NET)
+@pytest.mark.parametrize("op,what", ALL)
 def test_a_client_that_fails_once_then_puts_and_gets_the_same(
         tmp_path, op, what):
     source, back = tmp_path / "source", tmp_path / "back"
@@ -138,7 +143,7 @@ def test_a_client_that_fails_once_then_puts_and_gets_the_same(
         assert back.read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize("op,what", FILES + NET)
+@pytest.mark.parametrize("op,what", MOST)
 def test_somebody_who_fails_to_join_is_a_member_or_can_become_one(
         tmp_path, op, what):
     with Server(tmp_path) as server:
@@ -180,7 +185,7 @@ def files_of(root):
             if p.is_file() and not p.name.startswith(".ferry-")}
 
 
-@pytest.mark.parametrize("op,what", FILES + NET)
+@pytest.mark.parametrize("op,what", ALL)
 def test_a_tree_that_fails_once_goes_on_with_the_same_command(tmp_path, op,
                                                               what):
     tree, back = tmp_path / "t", tmp_path / "back"
@@ -216,7 +221,7 @@ def test_a_tree_that_fails_once_goes_on_with_the_same_command(tmp_path, op,
                     break
 
 
-@pytest.mark.parametrize("op,what", FILES + NET + [("any", "kill")])
+@pytest.mark.parametrize("op,what", ALL + [("any", "kill")])
 def test_what_a_failing_server_acknowledged_is_there(tmp_path, op, what):
     home, address = joined(tmp_path)
     source, back = tmp_path / "source", tmp_path / "back"
@@ -268,7 +273,7 @@ def is_member(client, server, name):
     assert client.names() == []
 
 
-@pytest.mark.parametrize("op,what", FILES + NET + [("any", "kill")])
+@pytest.mark.parametrize("op,what", MOST + [("any", "kill")])
 def test_a_server_that_fails_in_a_registration_keeps_what_it_said(
         tmp_path, op, what):
     for nth in choice(3):
