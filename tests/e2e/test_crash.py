@@ -1,12 +1,19 @@
 # SPDX-License-Identifier: MIT
 """ferryd is killed at random while several people put small and large files,
-move, remove and make directories.  After each start nothing that was answered
-is lost, every name is old or new, and the quota is the sum of what is there.
+move, remove and make directories in their homes, and put, replace and remove
+trees - hostile names, links, times, empty directories - in a space they share.
+After each start nothing that was answered is lost, each line of `put -r --json`
+is an answer, every name is old or new, and the quota is the sum of what is
+there.
 
 Quick: a few kills; KEEL_TEST_LONG: two hundred.
 """
+import base64
+import json
 import os
 import random
+import shutil
+import stat
 import subprocess
 import threading
 import time
@@ -25,6 +32,10 @@ if SANITIZED:
 DIRECTORY = "directory"
 SIZES = [0, 1, 700, 40_000, 262_144, 262_145]
 LARGE = [(1 << 20) + 1, (3 << 20) + 17]
+# Trees: a name's kind is its first letter.
+TREE_SIZES = [0, 1, 700, 40_000, 262_145]
+TAILS = ["", " space", "\n", "\x1b[31mred\x07", "\udcff\udcfe", "\\", ":",
+         "grün 文件", "x" * 240, "%41", "'\"$(id)`"]
 
 
 class Group:
@@ -33,6 +44,17 @@ class Group:
     def __init__(self, before, after):
         self.before, self.after = before, after
 
+    def states(self, found):
+        """What may be found when no answer came."""
+        yield self.before
+        yield self.after
+        # A new link is made in its place and dated next: the put that goes on
+        # dates it.
+        n, c = next(iter(self.after.items()))
+        if len(self.after) == 1 and n in found and self.before[n] is None:
+            if isinstance(c, tuple) and c[0] == "l":
+                yield {n: (*c[:2], found[n][-1])}
+
 
 class Person(threading.Thread):
     """Works until the server is gone.  `known` is what each name surely is;
@@ -40,7 +62,7 @@ class Person(threading.Thread):
 
     def __init__(self, client, number, tmp):
         super().__init__()
-        self.client, self.tmp = client, tmp
+        self.client, self.number, self.tmp = client, number, tmp
         self.random = random.Random(f"{number}")
         self.known, self.open = {}, []
         self.killed, self.answered = threading.Event(), threading.Semaphore(0)
@@ -65,7 +87,7 @@ class Person(threading.Thread):
 
     # ---- what a person does
 
-    def change(self, groups, *command):
+    def change(self, groups, *command, prefix=""):
         """Runs it; what was not answered stays open."""
         result = self.client.run(*command, "--json", status=None)
         done = set()
@@ -74,15 +96,18 @@ class Person(threading.Thread):
         else:
             assert self.killed.is_set() and result.status in (1, 3, 5), result
             for o in result.objects():
-                if o.get("level") == "committed":
+                if o.get("level") == "committed" or \
+                        o.get("do") in ("mkdir", "link"):
+                    name = prefix + text(o["path"]).lstrip("/")
                     done |= {i for i, g in enumerate(groups)
-                             if o["path"].lstrip("/") in g.after}
+                             if name in g.after}
         for i, g in enumerate(groups):
             if i in done:
                 self.known.update(g.after)
             else:
                 self.open.append(g)
         self.answered.release()
+        return result.status == 0
 
     def of(self, after):
         return Group({n: self.known.get(n) for n in after}, after)
@@ -93,6 +118,11 @@ class Person(threading.Thread):
 
     def files(self):
         return [n for n, c in self.known.items() if isinstance(c, bytes)]
+
+    def tree(self, top):
+        """What is known of a tree in the shared space."""
+        return {n: c for n, c in self.known.items() if c is not None
+                and (n == top or n.startswith(top + "/"))}
 
     def put(self, sizes, count):
         where = self.random.choice(self.directories())
@@ -144,6 +174,74 @@ class Person(threading.Thread):
             self.change([self.of({n: None}) for n in inside + [tree[:-1]]],
                         "rm", "-r", f":/{tree[:-1]}")
 
+    def plant(self, top):
+        """A tree here, as a picture of it."""
+        here = self.sources / top
+        shutil.rmtree(here, ignore_errors=True)
+        here.mkdir()
+        directories = [here]
+        for _ in range(self.random.randint(1, 4)):
+            new = self.random.choice(directories) / self.name_of("d")
+            if not new.exists():
+                new.mkdir()
+                directories.append(new)
+        # The others stay empty.
+        for d in self.random.sample(directories, (len(directories) + 1) // 2):
+            for _ in range(self.random.randint(1, 5)):
+                (d / self.name_of("f")).write_bytes(self.random.randbytes(
+                    self.random.choice(TREE_SIZES)))
+            link = d / self.name_of("l")
+            if not link.is_symlink():
+                link.symlink_to(self.random.choice(
+                    ["..", "/etc/passwd", "nowhere \udcff\n"]))
+        for p in sorted([here, *here.rglob("*")], reverse=True):
+            os.utime(p, ns=(0, self.random.randrange(10**18, 2 * 10**18)),
+                     follow_symlinks=False)
+        return {f"@{n}": c for n, c in picture(self.sources, top).items()}
+
+    def name_of(self, kind):
+        return kind + self.random.choice(TAILS)
+
+    def shared_top(self):
+        return f"u{self.number}t{self.random.randrange(2)}"
+
+    def forget_times(self, names):
+        """Directories whose entries change."""
+        for n in names:
+            if (self.known.get(n) or (None,))[0] == "d":
+                self.known[n] = ("d", None)
+
+    def put_tree(self):
+        top = self.shared_top()
+        after = self.plant(top)
+        self.forget_times(after)
+        undated = {n: ("d", None) if c[0] == "d" else c
+                   for n, c in after.items()}
+        if self.change([self.of({n: c}) for n, c in undated.items()],
+                       "put", "-r", self.sources / top, ":@team/",
+                       prefix="@"):
+            self.known.update(after)
+
+    def remove_shared(self):
+        top = self.shared_top()
+        inside = self.tree(f"@{top}")
+        if inside:
+            self.forget_times(inside)
+            self.change([self.of({n: None}) for n in inside],
+                        "rm", "-r", f":@team/{top}")
+
+    def move_shared(self):
+        """A whole tree at once, if there is room for its name."""
+        old, new = self.random.sample([f"u{self.number}t0",
+                                       f"u{self.number}t1"], 2)
+        inside = self.tree(f"@{old}")
+        if not inside or self.tree(f"@{new}"):
+            return
+        after = {n: None for n in inside}
+        after.update({f"@{new}" + n[len(old) + 1:]: c
+                      for n, c in inside.items()})
+        self.change([self.of(after)], "mv", f":@team/{old}", f":@team/{new}")
+
     # ---- after the next start
 
     def listing(self):
@@ -164,6 +262,9 @@ class Person(threading.Thread):
     def is_now(self, name, entry, wanted):
         if wanted is None or entry is None:
             return wanted is None and entry is None
+        if name.startswith("@"):
+            return entry == wanted or (entry[0] == "d" and
+                                       wanted == ("d", None))
         if wanted == DIRECTORY:
             return entry["type"] == "d"
         if entry["type"] != "f" or entry["size"] != len(wanted):
@@ -172,27 +273,29 @@ class Person(threading.Thread):
             return False
         return self.content(name) == wanted
 
-    def check(self):
+    def check(self, shared):
         found = self.listing()
+        found.update({n: c for n, c in shared.items()
+                      if n.startswith(f"@u{self.number}t")})
         for g in self.open:
-            for after in (g.before, g.after):
+            for after in g.states(found):
                 if all(self.is_now(n, found.get(n), c)
                        for n, c in after.items()):
                     self.known.update(after)
                     break
             else:
                 raise AssertionError(f"neither old nor new: {short(g.before)} "
-                                     f"-> {short(g.after)}: {found}")
+                                     f"-> {short(g.after)}: {short(found)}")
         unsure = {n for g in self.open for n in g.after}
         self.open = []
         for name, wanted in self.known.items():
             entry = found.pop(name, None)
-            if name not in unsure and wanted not in (None, DIRECTORY) \
+            if name not in unsure and isinstance(wanted, bytes) \
                     and entry and entry.get("hash") == root_of(wanted):
                 continue
             assert self.is_now(name, entry, wanted), \
-                f"{name} should be {short({name: wanted})} and is {entry}"
-        assert not found, f"nobody made {found}"
+                f"{name} should be {short({name: wanted})} and is {short({name: entry})}"
+        assert not found, f"nobody made {short(found)}"
         files = [c for c in self.known.values() if isinstance(c, bytes)]
         me = self.client.run("whoami", "--json").objects()[0]
         assert (me["used_files"], me["used_bytes"]) == \
@@ -201,11 +304,49 @@ class Person(threading.Thread):
 
 OPERATIONS = ([Person.put_small] * 5 + [Person.put_large] * 2 +
               [Person.make_directory] * 2 + [Person.move] * 3 +
-              [Person.remove] * 2 + [Person.remove_tree])
+              [Person.remove] * 2 + [Person.remove_tree] +
+              [Person.put_tree] * 6 + [Person.remove_shared] +
+              [Person.move_shared] * 2)
+
+
+def text(name):
+    """A name of JSON; of any bytes."""
+    if isinstance(name, dict):
+        return os.fsdecode(base64.b64decode(name["b64"]))
+    return name
+
+
+def picture(root, below=""):
+    """What makes a tree: names, types, contents, times."""
+    found = {}
+    for p in [root / below] * bool(below) + list((root / below).rglob("*")):
+        st, name = p.lstat(), str(p.relative_to(root))
+        if stat.S_ISDIR(st.st_mode):
+            found[name] = ("d", st.st_mtime_ns)
+        elif stat.S_ISLNK(st.st_mode):
+            found[name] = ("l", os.readlink(p), st.st_mtime_ns)
+        else:
+            found[name] = ("f", p.read_bytes(), st.st_mtime_ns)
+    return found
+
+
+def shared_now(server, client, tmp):
+    """The shared space, fetched; its quota is the sum."""
+    back = tmp / "shared"
+    shutil.rmtree(back, ignore_errors=True)
+    client.run("get", "-r", ":@team/", back)
+    found = {f"@{n}": c for n, c in picture(back).items()}
+    sizes = [len(c[1]) for c in found.values() if c[0] == "f"]
+    (team,) = [json.loads(line) for line in server.admin(
+        "space", "list", "--json").splitlines()]
+    assert (team["used_files"], team["used_bytes"]) == \
+        (len(sizes), sum(sizes)), team
+    return found
 
 
 def short(names):
-    return {n: f"{len(c)} bytes" if isinstance(c, bytes) else c
+    return {n: tuple(f"{len(p)} bytes" if isinstance(p, bytes) else p
+                     for p in (c if isinstance(c, tuple) else (c,)))
             for n, c in names.items()}
 
 
@@ -242,13 +383,18 @@ def test_kills_under_load_lose_nothing_that_was_answered(tmp_path, monkeypatch):
     server = Server(tmp_path).start()
     people = [Person(server.member(f"user{i}"), i, tmp_path)
               for i in range(PEOPLE)]
+    server.admin("space", "add", "team", "--owner", "user0")
+    for p in people[1:]:
+        server.admin("space", "grant", "team", f"user{p.number}", "all")
     address = server.address
     for kill in range(KILLS):
         live_and_die(server, people, chance)
         monkeypatch.setenv("KEEL_POLLER", ("uring", "epoll")[kill % 2])
         server = Server(tmp_path, "--listen", address).start()
+        print(f"kill {kill + 1} of {KILLS}")
+        shared = shared_now(server, people[0].client, tmp_path)
         for p in people:
-            p.check()
+            p.check(shared)
         if kill % 20 == 9:
             check_ledger(server)
     assert server.stop() == 0
