@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""Every test gets a directory of its own, which stays only when it fails; service
-tests run on both pollers."""
+"""Every test gets a directory of its own, which stays only when it fails.
+
+On both pollers runs what the service does while it serves, and what the client
+does with a server that lies: by the fixture `poller`, which `server` has in it,
+or by turns (test_faults, test_crash).  On the default one runs what is about
+words, options, settings, and what a start finds on the disk.  test_kill is on
+epoll: strace sees no operation of io_uring."""
 import pathlib
 import shutil
 import sys

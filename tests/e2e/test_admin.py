@@ -52,7 +52,7 @@ def house(request, tmp_path):
 
 
 @pytest.fixture
-def online(tmp_path):
+def online(tmp_path, poller):
     with Server(tmp_path) as server:
         yield House(server)
 
@@ -440,7 +440,7 @@ def test_a_command_without_data_or_on_nothing(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_commands_wait_for_each_other(tmp_path):
+def test_commands_wait_for_each_other(tmp_path, poller):
     """Two without a daemon: one has the lock, the other its turn."""
     with Server(tmp_path) as server:
         pass
@@ -546,7 +546,8 @@ def test_a_request_that_is_too_long_or_cut_ends_alone(online):
     assert ask(online, b'{"do": "user.list"}') == [{"ok": {"count": 0}}]
 
 
-def test_unfinished_uploads_past_their_time_go_at_the_start(tmp_path):
+def test_unfinished_uploads_past_their_time_go_at_the_start(tmp_path,
+                                                            poller):
     with Server(tmp_path) as server:
         house = House(server)
         ada = server.member("ada")

@@ -22,7 +22,7 @@ ODD = "\x1b[31mred\x07\x9b\u202e"
 
 
 @pytest.fixture
-def place(tmp_path):
+def place(tmp_path, poller):
     """Where the client works: nothing else may appear around it."""
     (tmp_path / "work").mkdir()
     (tmp_path / "bad").mkdir()

@@ -119,7 +119,7 @@ class Tree:
 
 
 @pytest.fixture
-def place(tmp_path):
+def place(tmp_path, poller):
     """Where the client works, and what it must never touch."""
     for name in ("work", "bad", "trap"):
         (tmp_path / name).mkdir()

@@ -19,6 +19,8 @@ from ferry import BUILD, PASSWORD, PATIENCE, ROOT, SANITIZED, Server, \
     environment
 
 AS_ROOT = ["--allow-root"] if os.geteuid() == 0 else []
+# What the service does while it serves.
+both = pytest.mark.usefixtures("poller")
 
 
 class Manager:
@@ -74,6 +76,7 @@ def ferryd(*args, status=0, **options):
 # ---- the service manager
 
 
+@both
 def test_the_manager_hears_of_ready_reload_and_stop(tmp_path, manager):
     with Server(tmp_path, env={"NOTIFY_SOCKET": manager.path}) as server:
         assert manager.next()["READY"] == "1"
@@ -96,6 +99,7 @@ def seize(tid):
     return lambda: libc.ptrace(17, tid, None, None)  # PTRACE_DETACH
 
 
+@both
 def test_the_watchdog_is_fed_while_every_loop_answers(tmp_path, manager):
     with Server(tmp_path, env={"NOTIFY_SOCKET": manager.path,
                                "WATCHDOG_USEC": "400000"}) as server:
@@ -142,6 +146,7 @@ def launched(tmp_path, name, family="tcp"):
                                   family])
 
 
+@both
 @pytest.mark.parametrize("name", ["-", "ferry", "ferryd.socket"])
 def test_a_socket_of_the_manager_is_served(tmp_path, name):
     with launched(tmp_path, name) as server:
@@ -179,6 +184,7 @@ def end(put):
     put.communicate(timeout=PATIENCE)
 
 
+@both
 def test_a_second_term_ends_at_once(tmp_path):
     conf = settings(tmp_path, "[server]\ngrace = 1h\n")
     server = Server(tmp_path, "--config", conf).start()
@@ -197,6 +203,7 @@ def test_a_second_term_ends_at_once(tmp_path):
         assert any((server.data / "drafts").rglob("*.log"))
 
 
+@both
 def test_after_the_grace_it_stops_all_the_same(tmp_path):
     conf = settings(tmp_path, "[server]\ngrace = 1s\n")
     server = Server(tmp_path, "--config", conf).start()
@@ -208,6 +215,7 @@ def test_after_the_grace_it_stops_all_the_same(tmp_path):
 # ---- settings
 
 
+@both
 def test_a_reload_changes_what_can_change(tmp_path):
     conf = settings(tmp_path, "[server]\nregistration = closed\n")
     with Server(tmp_path, "--config", conf) as server:
@@ -241,6 +249,7 @@ def test_a_reload_changes_what_can_change(tmp_path):
         assert "1 MiB" in ada.run("put", tmp_path / "big", status=1).err
 
 
+@both
 def test_a_reload_changes_the_cap_of_connections(tmp_path):
     conf = settings(tmp_path, "[server]\nconnections = 1000\n")
     with Server(tmp_path, "--config", conf) as server:
@@ -306,6 +315,7 @@ def wait_for(condition):
         time.sleep(0.01)
 
 
+@both
 def test_the_log_goes_to_a_file_and_is_opened_anew(tmp_path):
     log = tmp_path / "log" / "ferryd.log"
     log.parent.mkdir()
@@ -328,6 +338,7 @@ def test_the_log_goes_to_a_file_and_is_opened_anew(tmp_path):
     assert server.log() == ""
 
 
+@both
 def test_a_full_log_disk_stops_nobody_and_is_counted(tmp_path):
     conf = settings(tmp_path, "[server]\nlog = /dev/full\n")
     log = pathlib.Path("/dev/shm") / f"ferryd-{os.getpid()}.log"
@@ -345,6 +356,7 @@ def test_a_full_log_disk_stops_nobody_and_is_counted(tmp_path):
     assert not log.exists()
 
 
+@both
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs to mount")
 def test_a_log_disk_that_fills_up_and_gets_room(tmp_path):
     disk = tmp_path / "disk"
@@ -376,6 +388,7 @@ def test_a_log_disk_that_fills_up_and_gets_room(tmp_path):
         subprocess.run(["umount", disk], check=True)
 
 
+@both
 def test_a_reader_of_the_log_that_goes_away_stops_nobody(tmp_path):
     server = Server(tmp_path)
     server.process = subprocess.Popen(
@@ -498,6 +511,7 @@ def test_the_service_is_hardened(units):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@both
 @analyze
 @pytest.mark.skipif(not shutil.which("strace") or SANITIZED,
                     reason="needs strace and a plain build")

@@ -15,7 +15,7 @@ MIB = 1 << 20
 
 
 @pytest.fixture
-def tight(tmp_path):
+def tight(tmp_path, poller):
     conf = tmp_path / "ferryd.conf"
     conf.write_text("[vault]\nquota = 3GiB\nquota_files = 20\n")
     with Server(tmp_path, "--registration", "open", "--config", conf) as s:
@@ -77,7 +77,7 @@ def reload_until(server, text):
         time.sleep(0.1)
 
 
-def test_what_cannot_be_removed_is_logged(tmp_path):
+def test_what_cannot_be_removed_is_logged(tmp_path, poller):
     conf = tmp_path / "ferryd.conf"
     conf.write_text("[vault]\ndraft_ttl = 7d\n")
     server = Server(tmp_path, "--config", conf)
