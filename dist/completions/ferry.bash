@@ -77,6 +77,7 @@ _ferry() {
     explain) kind=codes words='' options='' ;;
     shell) kind=none words='' options='' ;;
     help) kind=command words='' options='' ;;
+    completion) kind=words words='bash zsh fish' options='' ;;
     '') kind=command ;;
     esac
     [[ $skip ]] && case $previous in
@@ -96,7 +97,7 @@ _ferry() {
         return
     fi
     case $kind in
-    command) COMPREPLY=($(compgen -W 'register join login logout whoami put get ls stat mkdir mv rm spaces passwd devices profiles hash explain shell help' -- "$cur")) ;;
+    command) COMPREPLY=($(compgen -W 'register join login logout whoami put get ls stat mkdir mv rm spaces passwd devices profiles hash explain shell help completion' -- "$cur")) ;;
     words | values) COMPREPLY=($(compgen -W "$words" -- "$cur")) ;;
     local) compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
     both)

@@ -81,11 +81,19 @@ void cli_problem(const struct cli *c, const struct problem *p)
     const char *advice = problem_advice(p);
     char words[1024];
 
+    /* It advises -r, which was given. */
+    if (p->id == PROBLEM_FILE_IS_DIRECTORY && c->recursive)
+        advice = "";
+
     if (c->json) {
         cli_json(c, json_pack("{s:o}", "problem", problem_to_people(p)));
         return;
     }
     problem_sentence(p, words, sizeof(words));
+    if (p->id == PROBLEM_NOT_REMOVED) { /* as was wished: no failure */
+        fprintf(stderr, "ferry: %s\n", words);
+        return;
+    }
     fprintf(stderr, "%sferry: %s%s\n", color ? "\x1b[31m" : "", words,
             color ? "\x1b[0m" : "");
     if (advice[0])

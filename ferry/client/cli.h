@@ -80,6 +80,8 @@ struct command {
     bool answers;      /* what it prints is what was asked for, also with -q */
 };
 const struct command *command_find(const char *name);
+/* Its `usage` in the language of people. */
+const char *command_usage(const struct command *k);
 /* The row at `i`, NULL behind the last. */
 const struct command *command_at(size_t i);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Completion for shells: the scripts in dist/completions are printed by `ferry
  * completion SHELL`, made of the tables of commands and options, and ask `ferry
- * complete-names KIND PREFIX` for what changes.  Both commands are hidden. */
+ * complete-names KIND PREFIX` for what changes, which is hidden. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>

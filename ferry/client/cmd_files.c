@@ -133,7 +133,8 @@ static int mv_one(struct cli *c, struct session *s, const struct place *place,
     place_print(place, shown, sizeof(shown));
     if (strcmp(place->space, to.space) != 0)
         return problem(why, FILE_OTHER_SPACE, .name = shown);
-    if (m->into)
+    rc = remote_slash_check(s, place, why);
+    if (rc == 0 && m->into)
         rc = path_append(&to.path, path_leaf(&place->path), why);
     if (rc < 0)
         return rc;
@@ -228,9 +229,7 @@ static int rm_ask(struct cli *c, struct session *s, const struct place *place,
     snprintf(question, sizeof(question),
              _("Remove %s and all that is in it? [y/N] "), shown);
     rc = ask_yes(question);
-    if (rc < 0 && rc != -ENOTTY)
-        return problem(why, CANCELLED);
-    return rc == 1 ? 0 : problem(why, CANCELLED);
+    return rc == 1 ? 0 : problem(why, NOT_REMOVED, .name = shown);
 }
 
 static void removed_say(struct cli *c, const char *shown, uint64_t files,
@@ -290,7 +289,9 @@ static int rm_one(struct cli *c, struct session *s, const struct place *place,
     if (c->dry_run) {
         rc = rm_dry(c, s, place, why);
     } else {
-        rc = rm_ask(c, s, place, why);
+        rc = remote_slash_check(s, place, why);
+        if (rc == 0)
+            rc = rm_ask(c, s, place, why);
         if (rc == 0)
             rc = rm_do(c, s, place, why);
     }

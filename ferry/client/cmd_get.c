@@ -48,21 +48,38 @@ static bool is_open_file(const struct target *t)
            strcmp(text, proc) == 0;
 }
 
+static void one_local(const struct getting_one *g, const struct target *t,
+                      char ret[PATH_BYTES + NAME_BYTES + 2])
+{
+    size_t size = strlen(g->dest), most = PATH_BYTES + NAME_BYTES + 2;
+
+    if (t->in_place)
+        snprintf(ret, most, "%s", g->dest);
+    else if (strcmp(g->dest, ".") == 0)
+        snprintf(ret, most, "%s", t->name);
+    else
+        snprintf(ret, most, "%s%s%s", g->dest,
+                 size > 0 && g->dest[size - 1] == '/' ? "" : "/", t->name);
+    text_slashes(ret);
+}
+
 /* A file comes under its name in place of what is there.  Devices, pipes and
  * sockets are the machine's own, and nothing that a file may take the place
  * of. */
 static int target_free(const struct getting_one *g, const struct target *t,
                        struct problem *why)
 {
+    char local[PATH_BYTES + NAME_BYTES + 2];
     struct statx st;
 
     if (keel_file_stat(t->dir, t->name, &st) < 0)
         return 0;
+    one_local(g, t, local);
     if (S_ISDIR(st.stx_mode))
-        return problem(why, FILE_IS_DIRECTORY, .name = t->name);
+        return problem(why, FILE_IS_DIRECTORY, .name = local);
     if (S_ISLNK(st.stx_mode) ? is_open_file(t) : !S_ISREG(st.stx_mode))
-        return problem(why, FILE_NOT_REGULAR, .name = t->name);
-    return g->c->no_replace ? problem(why, FILE_EXISTS, .name = t->name) : 0;
+        return problem(why, FILE_NOT_REGULAR, .name = local);
+    return g->c->no_replace ? problem(why, FILE_EXISTS, .name = local) : 0;
 }
 
 static int target_open(const struct getting_one *g, struct target *ret,
@@ -105,21 +122,6 @@ static int target_open(const struct getting_one *g, struct target *ret,
 }
 
 /* ---- one file ---------------------------------------------------------------------- */
-
-static void one_local(const struct getting_one *g, const struct target *t,
-                      char ret[PATH_BYTES + NAME_BYTES + 2])
-{
-    size_t size = strlen(g->dest), most = PATH_BYTES + NAME_BYTES + 2;
-
-    if (t->in_place)
-        snprintf(ret, most, "%s", g->dest);
-    else if (strcmp(g->dest, ".") == 0)
-        snprintf(ret, most, "%s", t->name);
-    else
-        snprintf(ret, most, "%s%s%s", g->dest,
-                 size > 0 && g->dest[size - 1] == '/' ? "" : "/", t->name);
-    text_slashes(ret);
-}
 
 static void one_say(const struct getting_one *g, const struct target *t,
                     const struct download_result *got)

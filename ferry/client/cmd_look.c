@@ -80,7 +80,10 @@ static int hash_remote(struct hashing *h, const struct place *place,
         return rc;
     h->open = true;
     h->place = *place;
-    return remote_hash_place(&h->s, place, h->hash, ret, ret_size, why);
+    rc = remote_slash_check(&h->s, place, why);
+    return rc < 0
+               ? rc
+               : remote_hash_place(&h->s, place, h->hash, ret, ret_size, why);
 }
 
 static int hash_one(struct hashing *h, const char *name, struct problem *why)

@@ -169,8 +169,10 @@ static int list_file(struct list *l, struct session *s,
 static int list_one(struct list *l, struct session *s,
                     const struct place *place, struct problem *why)
 {
-    int rc = list_directory(l, s, place, why);
+    int rc = remote_slash_check(s, place, why);
 
+    if (rc == 0)
+        rc = list_directory(l, s, place, why);
     if (rc == 0 || why->id != PROBLEM_FILE_NOT_DIRECTORY || place->directory)
         return rc;
     *why = (struct problem){0};

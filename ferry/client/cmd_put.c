@@ -9,6 +9,7 @@
 #include <keel/file.h>
 
 #include "client/begun.h"
+#include "client/put_known.h"
 #include "client/put_tree.h"
 #include "client/text.h"
 #include "client/upload.h"
@@ -23,6 +24,8 @@ struct put {
     struct progress progress;
     struct progress_part part;
     struct upload_result result;
+    struct statx local; /* of the one file */
+    bool same;          /* it is there already */
 };
 
 /* ---- where to --------------------------------------------------------------------- */
@@ -109,24 +112,64 @@ static int one_send(struct session *s, void *arg, struct problem *why)
 }
 
 /* Before anybody is asked for anything. */
-static int one_check(const char *local, struct problem *why)
+static int one_check(const char *local, struct statx *ret, struct problem *why)
 {
-    struct statx st = {0};
     int fd = keel_file_open_any(local, O_RDONLY | O_NONBLOCK, 0), rc;
 
     if (fd < 0)
         return problem(why, FILE_LOCAL, .errno_ = -fd, .name = local);
-    rc = keel_file_stat(fd, NULL, &st);
+    rc = keel_file_stat(fd, NULL, ret);
     keel_file_close(fd);
-    if (rc == 0 && S_ISDIR(st.stx_mode))
+    if (rc < 0)
+        return problem(why, FILE_LOCAL, .errno_ = -rc, .name = local);
+    if (S_ISDIR(ret->stx_mode))
         return problem(why, FILE_IS_DIRECTORY, .name = local);
     return 0;
+}
+
+/* --no-replace lets what is there unchanged pass, as in a tree: the command that
+ * is repeated ends well. */
+static int one_compare(struct session *s, void *arg, struct problem *why)
+{
+    struct put *p = arg;
+    keel_auto(known) struct known *there = NULL;
+    const struct statx *st = &p->local;
+    struct known_version v = {.type = 'f',
+                              .size = st->stx_size,
+                              .mtime_ns = st->stx_mtime.tv_sec * 1000000000 +
+                                          st->stx_mtime.tv_nsec,
+                              .mode = st->stx_mode & 07777};
+    int rc;
+
+    if (known_new(&there) < 0)
+        return problem(why, NO_MEMORY);
+    rc = known_stat(there, s, p->to.space, &p->target, why);
+    p->same = rc == 0 && S_ISREG(st->stx_mode) &&
+              known_ask(there, path_leaf(&p->target), &v) == KNOWN_SAME;
+    return rc;
+}
+
+static void one_same_say(struct put *p, const char *local)
+{
+    char path[512], name[256];
+
+    path_print(&p->target, path, sizeof(path));
+    text_escape(local, strlen(local), name, sizeof(name));
+    text_slashes(name);
+    cli_say(p->c, "%s -> :%s%s%s  unchanged", name, *p->to.space ? "@" : "",
+            p->to.space, path);
+    cli_json(p->c,
+             json_pack("{s:s, s:o, s:o, s:I, s:I, s:b}", "do", "put", "local",
+                       text_to_json(local, strlen(local)), "path",
+                       path_to_json(p->target.text, p->target.size), "size",
+                       (json_int_t)p->local.stx_size, "sent", (json_int_t)0,
+                       "unchanged", 1));
 }
 
 static int put_one(struct put *p, struct batch *b)
 {
     const char *local = p->c->argv[0], *leaf = strrchr(local, '/');
-    int rc = one_check(local, p->c->why);
+    int rc = one_check(local, &p->local, p->c->why);
 
     if (rc == 0)
         rc = batch_run(b, target_ask, p, p->c->why);
@@ -135,6 +178,12 @@ static int put_one(struct put *p, struct batch *b)
     p->target = p->to.path;
     if (p->inside)
         rc = path_append(&p->target, leaf ? leaf + 1 : local, p->c->why);
+    if (rc == 0 && p->c->no_replace)
+        rc = batch_run(b, one_compare, p, p->c->why);
+    if (rc == 0 && p->same) {
+        one_same_say(p, local);
+        return 0;
+    }
     if (rc == 0 && buffer_pool_new(UPLOAD_BUFFERS, &p->pool) < 0)
         rc = problem(p->c->why, NO_MEMORY);
     if (rc < 0)

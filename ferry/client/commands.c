@@ -18,7 +18,7 @@ static const struct command commands[] = {
      .least = 1,
      .most = 1,
      .run = cmd_register,
-     .usage = "USER@HOST[:PORT]",
+     .usage = N_("USER@HOST[:PORT]"),
      .help = N_("Makes an account on a server that takes new ones, and logs "
                 "in."),
      .examples = "    ferry register ada@files.example.org\n",
@@ -27,7 +27,7 @@ static const struct command commands[] = {
      .least = 1,
      .most = 2,
      .run = cmd_join,
-     .usage = "LINK [NAME]",
+     .usage = N_("LINK [NAME]"),
      .help = N_("Makes an account with an invite, and logs in. The invite "
                 "carries the\nserver's address and key. With '-' it is read "
                 "from standard input."),
@@ -36,7 +36,7 @@ static const struct command commands[] = {
      .least = 1,
      .most = 1,
      .run = cmd_login,
-     .usage = "USER@HOST[:PORT]",
+     .usage = N_("USER@HOST[:PORT]"),
      .help = N_("Logs in with the password, and registers a key of this "
                 "device. The password\nis not asked again then."),
      .examples = "    ferry login ada@files.example.org\n"
@@ -57,7 +57,7 @@ static const struct command commands[] = {
      .least = 1,
      .most = -1,
      .run = cmd_put,
-     .usage = "SOURCE... [REMOTE]",
+     .usage = N_("SOURCE... [REMOTE]"),
      .help = N_("Sends files, and directories with -r. Without REMOTE they go "
                 "to ':/'. What was\ncut is continued by the same command; "
                 "what is there already is not sent again."),
@@ -70,7 +70,7 @@ static const struct command commands[] = {
      .least = 1,
      .most = -1,
      .run = cmd_get,
-     .usage = "REMOTE... [DEST]",
+     .usage = N_("REMOTE... [DEST]"),
      .help = N_(
          "Fetches files, with -r also directories. Without DEST they come to "
          "the current\ndirectory; several need a directory. Links come as "
@@ -89,7 +89,7 @@ static const struct command commands[] = {
      .most = -1,
      .run = cmd_ls,
      .answers = true,
-     .usage = "[REMOTE]...",
+     .usage = N_("[REMOTE]..."),
      .help = N_("Lists a directory of the server, ':/' by default. Directories "
                 "end in '/',\n"
                 "links in '@'. On a terminal names stand in columns. Sorting "
@@ -107,16 +107,16 @@ static const struct command commands[] = {
      .most = -1,
      .run = cmd_stat,
      .answers = true,
-     .usage = "REMOTE...",
-     .help = N_("Says all that is known of a name on the server: type, size, "
-                "mode, date, hash,\nand where a link points."),
+     .usage = N_("REMOTE..."),
+     .help = N_("Says all that is known of a name on the server. That is type, "
+                "size, mode, date,\nhash, and where a link points."),
      .examples = "    ferry stat :/maps.tar\n",
      .arguments = ARGUMENT_REMOTE},
     {.name = "mkdir",
      .least = 1,
      .most = -1,
      .run = cmd_mkdir,
-     .usage = "REMOTE...",
+     .usage = N_("REMOTE..."),
      .help = N_("Makes directories on the server."),
      .examples = "    ferry mkdir -p :/2026/maps\n",
      .options = OPTION_PARENTS,
@@ -125,7 +125,7 @@ static const struct command commands[] = {
      .least = 2,
      .most = -1,
      .run = cmd_mv,
-     .usage = "REMOTE... REMOTE",
+     .usage = N_("REMOTE... REMOTE"),
      .help = N_("Renames, or moves into a directory, within one space. What "
                 "has the new name is\nreplaced, if it is a file."),
      .examples = "    ferry mv :/maps.tar :/old.tar\n"
@@ -136,7 +136,7 @@ static const struct command commands[] = {
      .least = 1,
      .most = -1,
      .run = cmd_rm,
-     .usage = "REMOTE...",
+     .usage = N_("REMOTE..."),
      .help = N_("Removes files, empty directories, and trees with -r. At a "
                 "terminal it asks\n"
                 "before it removes a tree, unless -f; in a script it does not. "
@@ -165,9 +165,9 @@ static const struct command commands[] = {
      .most = -1,
      .run = cmd_devices,
      .answers = true,
-     .usage = "[remove ID...]",
-     .help = N_("Lists the devices that may log in without the password, or "
-                "takes that away\nfrom some."),
+     .usage = N_("[remove ID...]"),
+     .help = N_("Lists the devices that may log in without the password. With "
+                "'remove' it takes\nthat away from some."),
      .examples = "    ferry devices\n    ferry devices remove 3\n",
      .arguments = ARGUMENT_WORDS,
      .words = "remove"},
@@ -175,7 +175,7 @@ static const struct command commands[] = {
      .most = 2,
      .run = cmd_profiles,
      .answers = true,
-     .usage = "[default NAME | remove NAME]",
+     .usage = N_("[default NAME | remove NAME]"),
      .help = N_("Lists the logins kept here. A star stands at the one that is "
                 "used without\n"
                 "--as; 'default' makes it another, 'remove' forgets one here, "
@@ -189,7 +189,7 @@ static const struct command commands[] = {
      .most = -1,
      .run = cmd_hash,
      .answers = true,
-     .usage = "FILE|REMOTE...",
+     .usage = N_("FILE|REMOTE..."),
      .help = N_("Prints the hash of a file here or there. It is the root of "
                 "the file's chunk\ntree, the same at both ends."),
      .examples = "    ferry hash maps.tar :/maps.tar\n",
@@ -199,7 +199,7 @@ static const struct command commands[] = {
      .most = 1,
      .run = cmd_explain,
      .answers = true,
-     .usage = "[CODE]",
+     .usage = N_("[CODE]"),
      .help = N_("Says what a problem's code means, and what to do about it. "
                 "Without CODE it\nlists them all."),
      .examples = "    ferry explain quota.bytes\n",
@@ -218,7 +218,7 @@ static const struct command commands[] = {
      .most = 1,
      .run = cmd_help,
      .answers = true,
-     .usage = "[COMMAND]",
+     .usage = N_("[COMMAND]"),
      .help = N_("Says how a command is used, or lists all commands."),
      .examples = "    ferry help put\n",
      .arguments = ARGUMENT_COMMAND},
@@ -227,8 +227,18 @@ static const struct command commands[] = {
      .most = 1,
      .run = cmd_completion,
      .usage = "bash|zsh|fish",
-     .help = N_("Prints a shell's completion."),
-     .hidden = true},
+     .help =
+         N_("Prints what a shell needs to complete the words after 'ferry'. "
+            "It is saved once\nwhere the shell looks for it; a package has "
+            "done that already."),
+     .examples =
+         "    ferry completion bash > "
+         "~/.local/share/bash-completion/completions/ferry\n"
+         "    ferry completion zsh > ~/.zfunc/_ferry  # fpath=(~/.zfunc "
+         "$fpath)\n"
+         "    ferry completion fish > ~/.config/fish/completions/ferry.fish\n",
+     .arguments = ARGUMENT_WORDS,
+     .words = "bash zsh fish"},
     {.name = "complete-names",
      .least = 1,
      .most = 2,
@@ -251,6 +261,11 @@ const struct command *command_find(const char *name)
             return &commands[i];
     }
     return NULL;
+}
+
+const char *command_usage(const struct command *k)
+{
+    return *k->usage ? _(k->usage) : ""; /* gettext's "" is a header */
 }
 
 /* ---- help ---------------------------------------------------------------------------- */
@@ -278,7 +293,7 @@ static void help_all(FILE *to)
 
         if (k->hidden)
             continue;
-        fprintf(to, "  %-9s ", k->name);
+        fprintf(to, "  %-10s ", k->name);
         summary_print(_(k->help), to);
     }
     fprintf(to, "%s",
@@ -298,8 +313,8 @@ void cli_help(const struct command *k, FILE *to)
         help_all(to);
         return;
     }
-    fprintf(to, _("usage: ferry %s [option]... %s\n\n%s\n"), k->name, k->usage,
-            _(k->help));
+    fprintf(to, _("usage: ferry %s [option]... %s\n\n%s\n"), k->name,
+            command_usage(k), _(k->help));
     if (k->options) {
         fputc('\n', to);
         options_help(k->options, to);

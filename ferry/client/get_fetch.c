@@ -132,6 +132,7 @@ static bool is_small(const struct item *i)
 static int look_again(struct session *s, struct item *i, struct problem *why)
 {
     struct place place = {.remote = true};
+    char words[PROBLEM_TEXT_BYTES];
     struct remote_entry e;
     int rc = item_place(i, &place, why);
 
@@ -139,10 +140,11 @@ static int look_again(struct session *s, struct item *i, struct problem *why)
         rc = remote_stat_place(s, &place, &e, NULL, why);
     if (rc < 0)
         return rc;
+    place_print(&place, words, sizeof(words));
     if (e.type == 'd')
-        return problem(why, FILE_IS_DIRECTORY, .name = i->name);
+        return problem(why, FILE_IS_DIRECTORY, .name = words);
     if (e.type != 'f')
-        return problem(why, FILE_NOT_REGULAR, .name = i->name);
+        return problem(why, FILE_NOT_REGULAR, .name = words);
     i->entry = e;
     return 0;
 }

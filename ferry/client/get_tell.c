@@ -246,9 +246,18 @@ static void note_full(struct getting *g, const struct item *i,
         g->full = true;
 }
 
+/* Who makes a file knows the last of its path. */
+static void name_whole(const struct item *i, const char *local,
+                       struct problem *why)
+{
+    if (strcmp(why->name, i->name) == 0)
+        snprintf(why->name, sizeof(why->name), "%s", local);
+}
+
 void get_done(struct item *i, int rc, const struct problem *why)
 {
     struct getting *g = i->g;
+    struct problem whole;
     struct told t;
 
     if (rc < 0 || says(g) || g->c->json)
@@ -259,7 +268,9 @@ void get_done(struct item *i, int rc, const struct problem *why)
         file_told(i, &t);
     } else if (!batch_broken(g->batch) && why->id != PROBLEM_CANCELLED) {
         /* What the connection's end took along is told once, by its end. */
-        get_failed(g, t.local, t.remote, why);
+        whole = *why;
+        name_whole(i, t.local, &whole);
+        get_failed(g, t.local, t.remote, &whole);
         note_full(g, i, why);
         if (i->kind == ITEM_FILE && !i->whole)
             progress_skip(&g->progress, (int64_t)i->entry.size);

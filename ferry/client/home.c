@@ -202,6 +202,40 @@ int profile_name_check(const char *name, struct problem *why)
     return 0;
 }
 
+struct others {
+    char text[PROBLEM_TEXT_BYTES];
+    size_t size;
+    bool more;
+};
+
+static int others_add(const char *name, void *arg)
+{
+    struct others *o = arg;
+    size_t room = sizeof(o->text) - o->size;
+    int size =
+        snprintf(o->text + o->size, room, "%s%s", o->size ? ", " : "", name);
+
+    if ((size_t)size + sizeof(", ...") > room) {
+        o->text[o->size] = 0;
+        o->more = true;
+    } else if (!o->more) {
+        o->size += (size_t)size;
+    }
+    return 0;
+}
+
+/* Who logged out of the profile in use has others perhaps. */
+static int login_needed(const struct home *h, struct problem *why)
+{
+    struct others o = {.size = 0};
+
+    if (profile_each(h, others_add, &o, NULL) < 0 || o.size == 0)
+        return problem(why, LOGIN_NEEDED);
+    if (o.more)
+        snprintf(o.text + o.size, sizeof(o.text) - o.size, ", ...");
+    return problem(why, LOGIN_WHICH, .detail = o.text);
+}
+
 static int profile_default(const struct home *h, char ret[PROFILE_BYTES + 1],
                            struct problem *why)
 {
@@ -210,7 +244,7 @@ static int profile_default(const struct home *h, char ret[PROFILE_BYTES + 1],
 
     rc = file_load(h->fd, "default", &text, why);
     if (rc == -ENOENT)
-        return problem(why, LOGIN_NEEDED);
+        return login_needed(h, why);
     if (rc < 0)
         return rc;
     text[strcspn(text, "\n")] = 0;
@@ -275,7 +309,7 @@ int profile_load(const struct home *h, const char *name, struct profile *ret,
         return problem(why, USAGE, .detail = detail);
     }
     if (rc == -ENOENT)
-        return problem(why, LOGIN_NEEDED);
+        return login_needed(h, why);
     if (rc < 0)
         return rc;
     rc = profile_read(j, ret);

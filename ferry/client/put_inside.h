@@ -5,6 +5,7 @@
  *   put_read.c     the blocking jobs that open, read and hash
  *   put_node.c     directories: made before their content, dated after it
  *   put_send.c     the requests for files and links
+ *   put_would.c    what a dry run asks instead
  *   put_report.c   what is said, and what failed
  *   put_tree.c     the whole */
 #ifndef FERRY_PUT_INSIDE_H
@@ -90,6 +91,14 @@ struct report {
     unsigned kept;
 };
 
+/* Of the space, for a dry run.  0: no limit. */
+struct put_room {
+    uint64_t bytes, files; /* limits */
+    uint64_t used, used_files;
+    uint64_t held;    /* by unfinished uploads */
+    uint64_t planned; /* by those that would go */
+};
+
 struct tree {
     const struct put_order *o;
     struct cli *c;
@@ -102,6 +111,7 @@ struct tree {
     struct keel_group *readers, *makers, *large;
     uint64_t held; /* bytes of small files in memory */
     struct keel_event room, finished;
+    struct put_room room_there;
     struct report report;
 };
 
@@ -149,6 +159,12 @@ int put_open(const struct item *i, struct problem *why);
 /* ---- put_send.c */
 /* Hands over what was read; takes the item's content.  Waits for room. */
 void put_send(struct tree *t, struct item *i);
+
+/* ---- put_would.c */
+/* A batch_fn, of a tree: what would be refused before the first file. */
+int put_would_look(struct session *s, void *tree, struct problem *why);
+/* What `i` would be refused for; takes its share of the space. */
+int put_would(struct tree *t, const struct item *i, struct problem *why);
 
 /* ---- put_report.c */
 void report_init(struct report *r);

@@ -59,6 +59,20 @@ int put_open(const struct item *i, struct problem *why)
     return problem(why, FILE_LOCAL, .errno_ = -fd, .name = local);
 }
 
+/* In the server's words. */
+static void item_taken(struct item *i)
+{
+    char shown[PROBLEM_TEXT_BYTES];
+    struct problem why;
+    struct path path;
+
+    if (node_path(i->node, i->name, &path, &why) == 0) {
+        path_print(&path, shown, sizeof(shown));
+        problem(&why, FILE_EXISTS, .name = shown);
+    }
+    item_fail(i, &why);
+}
+
 /* What the other side has under this name. */
 static bool already_there(const struct tree *t, struct item *i,
                           const struct known_version *v)
@@ -71,7 +85,7 @@ static bool already_there(const struct tree *t, struct item *i,
     if (answer == KNOWN_SAME)
         i->outcome = OUT_SAME;
     if (i->replaces && t->c->no_replace)
-        item_problem(i, FILE_EXISTS);
+        item_taken(i);
     return answer == KNOWN_SAME || i->outcome == OUT_FAILED;
 }
 

@@ -217,16 +217,20 @@ static int start(struct sending *s, struct problem *why)
     }
 }
 
-static void put_would(struct tree *t, struct item *i)
+static void dry_send(struct tree *t, struct item *i)
 {
     struct upload_result none = {.size = i->size};
+    struct problem why = {0};
+    int rc = put_would(t, i, &why);
 
-    if (i->outcome == OUT_LARGE) {
+    if (i->outcome == OUT_LARGE)
         node_read(i->node);
+    if (rc < 0)
+        report_item_failed(t, i, &why);
+    else if (i->outcome == OUT_LARGE)
         report_file(t, i, &none);
-    } else {
+    else
         report_link(t, i);
-    }
     item_free(i);
 }
 
@@ -245,7 +249,7 @@ void put_send(struct tree *t, struct item *i)
     }
     i->node->touched = true;
     if (t->c->dry_run) {
-        put_would(t, i);
+        dry_send(t, i);
         return;
     }
     s = keel_calloc(1, sizeof(*s));

@@ -152,7 +152,9 @@ static int base_new(struct tree *t, struct problem *why)
 
     if (rc < 0)
         return rc;
-    rc = batch_run(t->o->batch, base_know, t, why);
+    rc = t->c->dry_run ? batch_run(t->o->batch, put_would_look, t, why) : 0;
+    if (rc == 0)
+        rc = batch_run(t->o->batch, base_know, t, why);
     node_settle(t->base, NODE_READY);
     return rc;
 }

@@ -206,6 +206,37 @@ int remote_target(const json_t *j, char **ret, struct problem *why)
     return 0;
 }
 
+/* As with POSIX a slash at the end asks for a directory. */
+static int slash_check(const struct place *place, char type,
+                       struct problem *why)
+{
+    char shown[PROBLEM_TEXT_BYTES];
+
+    if (!place->directory || place->path.count == 0 || type == 'd')
+        return 0;
+    place_print(place, shown, sizeof(shown));
+    return problem(why, FILE_NOT_DIRECTORY, .name = shown);
+}
+
+int remote_slash_check(struct session *s, const struct place *place,
+                       struct problem *why)
+{
+    struct problem trouble = {0};
+    struct remote_entry e;
+    int rc;
+
+    if (!place->directory || place->path.count == 0)
+        return 0;
+    rc = remote_stat_in(s, place->space, &place->path, &e, &trouble);
+    if (rc == 0)
+        return slash_check(place, e.type, why);
+    /* Who may not look is taken at their word. */
+    if (trouble.id == PROBLEM_RIGHT_MISSING)
+        return 0;
+    *why = trouble;
+    return rc;
+}
+
 int remote_stat_place(struct session *s, const struct place *place,
                       struct remote_entry *ret, char **ret_target,
                       struct problem *why)
@@ -219,6 +250,8 @@ int remote_stat_place(struct session *s, const struct place *place,
     memset(ret, 0, sizeof(*ret));
     snprintf(ret->name, sizeof(ret->name), "%s", path_leaf(&place->path));
     rc = answer_check(entry_facts(ok, ret, why), why);
+    if (rc == 0)
+        rc = slash_check(place, ret->type, why);
     if (rc == 0 && ret_target)
         rc = remote_target(ok, ret_target, why);
     json_decref(ok);

@@ -24,6 +24,10 @@ int remote_stat_in(struct session *s, const char *space,
                    struct problem *why);
 /* What `place` names.  `ret_target`, may be NULL: a link's text (keel_free),
  * NULL for anything else. */
+/* A slash at the end of `place` asks for a directory; refused where there is
+ * something else, as remote_stat_place() does.  Asks nothing without one. */
+int remote_slash_check(struct session *s, const struct place *place,
+                       struct problem *why);
 int remote_stat_place(struct session *s, const struct place *place,
                       struct remote_entry *ret, char **ret_target,
                       struct problem *why);

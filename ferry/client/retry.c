@@ -18,6 +18,7 @@ bool retry_worth(const struct problem *p)
     case PROBLEM_CONNECT_TIMEOUT:
     case PROBLEM_CONNECT_NO_HOST: /* no network yet looks like this */
     case PROBLEM_SERVER_STOPPING:
+    case PROBLEM_SERVER_FULL: /* "Try again later." */
     case PROBLEM_TRANSFER_CUT:
         return true;
     /* A handshake that the line broke; a server that speaks something else

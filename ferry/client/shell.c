@@ -239,7 +239,8 @@ const struct shell_word *shell_word_at(size_t i)
 
 bool shell_has(const struct command *k)
 {
-    return !k->hidden && k->run != cmd_shell && strcmp(k->name, "help") != 0;
+    return !k->hidden && k->run != cmd_shell && k->run != cmd_completion &&
+           strcmp(k->name, "help") != 0;
 }
 
 /* What other programs of the kind call them. */
