@@ -229,13 +229,11 @@ static const struct command commands[] = {
      .usage = "bash|zsh|fish",
      .help =
          N_("Prints what a shell needs to complete the words after 'ferry'. "
-            "It is saved once\nwhere the shell looks for it; a package has "
-            "done that already."),
+            "A package has\ninstalled it already; zsh finds it in a "
+            "directory of its fpath."),
      .examples =
-         "    ferry completion bash > "
-         "~/.local/share/bash-completion/completions/ferry\n"
-         "    ferry completion zsh > ~/.zfunc/_ferry  # fpath=(~/.zfunc "
-         "$fpath)\n"
+         "    echo 'eval \"$(ferry completion bash)\"' >> ~/.bashrc\n"
+         "    mkdir -p ~/.zfunc && ferry completion zsh > ~/.zfunc/_ferry\n"
          "    ferry completion fish > ~/.config/fish/completions/ferry.fish\n",
      .arguments = ARGUMENT_WORDS,
      .words = "bash zsh fish"},

@@ -227,8 +227,8 @@ def test_help_fits_a_terminal_and_names_completion(ada):
     assert not [x for x in said.splitlines() if len(x) > 80]
     assert re.search(r"^  completion +Prints what a shell needs", said, re.M)
     said = ada.run("completion", "--help").out
-    for shell in ("bash >", "zsh >", "fish >"):
-        assert f"    ferry completion {shell} ~/" in said
+    for shell in ("bash)\"' >>", "zsh >", "fish >"):
+        assert f"ferry completion {shell} ~/" in said
     listed = ada.run("--help", "--json").objects()
     assert "completion" in [o["command"] for o in listed]
 
