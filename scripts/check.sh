@@ -16,10 +16,11 @@ rm -f "$build/e2e.xml" "$build/obj/meson-logs/testlog.json"
 for tier in "$@"; do
     case $tier in
     e2e)
+        # Half of a test's time is waiting: more of them than processors.
         # shellcheck disable=SC2086
         (cd "$root/tests/e2e" &&
             FERRY_BUILD=$full /usr/bin/python3 -m pytest -q \
-                -p no:cacheprovider -n "$jobs" --timeout 300 \
+                -p no:cacheprovider -n $((jobs + (jobs + 1) / 2)) --timeout 300 \
                 --junit-xml="$full/e2e.xml" ${E2E:-.}) || failed=1
         ;;
     *)
