@@ -60,8 +60,9 @@ static int use_timers(void)
     rc = keel_timer_start(keel_after(KEEL_SECOND * 60), ring, "never", &later);
     if (rc < 0)
         return rc;
+    rc = keel_timer_join(soon, KEEL_FOREVER);
     printf("cancelled in time: %s\n", keel_timer_cancel(later) ? "yes" : "no");
-    return keel_timer_join(soon, KEEL_FOREVER);
+    return rc;
 }
 
 int main(void)
