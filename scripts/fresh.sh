@@ -34,6 +34,7 @@ if [ "${FRESH_INSIDE:-}" != yes ]; then
     trap 'rm -rf --one-file-system "$root"' EXIT
     trap 'exit 130' INT TERM
     tar -C "$root" --numeric-owner -xpf "$base"
+    chmod 755 "$root" # mktemp made it nobody else's
     mkdir "$root/root/ferry"
     git -C "$src" archive HEAD | tar -C "$root/root/ferry" -xf -
     FRESH_INSIDE=yes FRESH_ROOT=$root \

@@ -206,13 +206,15 @@ int remote_target(const json_t *j, char **ret, struct problem *why)
     return 0;
 }
 
-/* As with POSIX a slash at the end asks for a directory. */
+/* As with POSIX a slash at the end asks for a directory.  Where a link leads is
+ * the server's to say. */
 static int slash_check(const struct place *place, char type,
                        struct problem *why)
 {
     char shown[PROBLEM_TEXT_BYTES];
 
-    if (!place->directory || place->path.count == 0 || type == 'd')
+    if (!place->directory || place->path.count == 0 || type == 'd' ||
+        type == 'l')
         return 0;
     place_print(place, shown, sizeof(shown));
     return problem(why, FILE_NOT_DIRECTORY, .name = shown);
