@@ -63,7 +63,9 @@ def server(path, cpus):
 
 def echoes(build, name, connections, cpus, loops=1):
     """Echoes a second."""
-    load = cpus[loops:] or cpus
+    # As many processors as the server has: a load of more sleeps between two
+    # answers, and what is measured is how soon it wakes.
+    load = cpus[loops:2 * loops] or cpus
     with server(f"{build}/obj/{name}", cpus[:loops]) as (port, poller, _):
         out = subprocess.run(
             [f"{build}/obj/bench/echo_load", port, str(connections),
