@@ -19,6 +19,7 @@
 #include <keel/io.h>
 #include <keel/net.h>
 
+#include "test/both.h"
 #include "test/fault.h"
 
 static keel_ns soon(void)
@@ -321,20 +322,6 @@ static int a_whole_message_that_is_too_long_is_refused(void *arg)
     return 0;
 }
 
-#define IN_CO(body)                                                            \
-    static void body##_in_a_coroutine(void **state)                            \
-    {                                                                          \
-        (void)state;                                                           \
-        assert_int_equal(keel_run(body, NULL), 0);                             \
-    }
-#define IN_BOTH(body)                                                          \
-    static void body##_in_a_thread(void **state)                               \
-    {                                                                          \
-        (void)state;                                                           \
-        assert_int_equal(body(NULL), 0);                                       \
-    }                                                                          \
-    IN_CO(body)
-
 IN_BOTH(files_arrive_with_their_bytes_and_close_on_exec)
 IN_CO(a_long_message_is_put_together)
 IN_BOTH(a_refused_message_leaves_no_descriptor_behind)
@@ -343,8 +330,7 @@ IN_BOTH(having_no_room_for_descriptors_is_said)
 IN_BOTH(what_cannot_carry_descriptors_says_so)
 IN_BOTH(a_whole_message_that_is_too_long_is_refused)
 
-#define CO(body) cmocka_unit_test(body##_in_a_coroutine)
-#define BOTH(body) cmocka_unit_test(body##_in_a_thread), CO(body)
+#define TEST(name) cmocka_unit_test(name)
 
 int main(void)
 {

@@ -17,6 +17,9 @@
 #include <keel/file.h>
 #include <keel/seam.h>
 
+#include "test/both.h"
+#include "test/fault.h"
+
 /* Real files, in a directory of each test's own.  Every test body runs twice:
  * in this plain thread and in a coroutine of a loop. */
 
@@ -56,43 +59,6 @@ static int end(void **state)
     return rmdir(root_path);
 }
 
-/* ---- faults
- * --------------------------------------------------------------------- */
-
-static struct {
-    enum keel_op op;
-    _Atomic int nth;
-    int error; /* 0: a short transfer of one byte less */
-    _Atomic int seen, fired;
-} order;
-
-static int fault(enum keel_op op, size_t *size)
-{
-    if (op != order.op)
-        return 0;
-    order.seen++;
-    if (--order.nth != 0)
-        return 0;
-    order.fired++;
-    if (order.error)
-        return -order.error;
-    if (size && *size > 1)
-        --*size;
-    return 0;
-}
-
-static void order_fault(enum keel_op op, int nth, int error)
-{
-    order.op = op;
-    order.nth = nth;
-    order.error = error;
-    order.seen = order.fired = 0;
-    keel_seam.fault = fault;
-}
-
-/* ---- tests
- * ---------------------------------------------------------------------- */
-
 static char pattern[200000], copy[sizeof pattern + 10];
 
 static void fill(void)
@@ -128,26 +94,28 @@ static int interrupted_and_short_transfers_are_finished(void *arg)
     keel_auto(file) int fd = keel_file_open(root, "f", O_RDWR | O_CREAT, 0600);
 
     fill();
-    for (int nth = 1; nth <= 2; nth++)
-        for (int error = 0; error <= EINTR; error += EINTR) {
+    for (unsigned nth = 1; nth <= 2; nth++)
+        for (int short_one = 0; short_one <= 1; short_one++) {
+            int error = short_one ? FAULT_SHORT : EINTR;
+
             memset(copy, 0, sizeof copy);
-            order_fault(KEEL_OP_WRITE, nth, error);
+            fault_fail(KEEL_OP_WRITE, nth, error);
             assert_int_equal(keel_file_write(fd, pattern, sizeof pattern, 0),
                              0);
-            assert_int_equal(order.fired, nth == 1);
+            assert_int_equal(fault_fired(), nth == 1);
             /* asked once per attempt: one more after the fault */
-            assert_int_equal(order.seen, nth == 1 ? 2 : 1);
-            order_fault(KEEL_OP_READ, nth, error);
+            assert_int_equal(fault_seen(KEEL_OP_WRITE), nth == 1 ? 2 : 1);
+            fault_fail(KEEL_OP_READ, nth, error);
             assert_int_equal(keel_file_read(fd, copy, sizeof pattern, 0),
                              sizeof pattern);
-            assert_int_equal(order.fired, nth == 1);
-            assert_int_equal(order.seen, nth == 1 ? 2 : 1);
+            assert_int_equal(fault_fired(), nth == 1);
+            assert_int_equal(fault_seen(KEEL_OP_READ), nth == 1 ? 2 : 1);
             assert_memory_equal(copy, pattern, sizeof pattern);
         }
-    order_fault(KEEL_OP_SYNC, 1, EINTR);
+    fault_fail(KEEL_OP_SYNC, 1, EINTR);
     assert_int_equal(keel_file_sync(fd), 0);
-    assert_int_equal(order.seen, 2);
-    order_fault(KEEL_OP_OPEN, 1, EINTR);
+    assert_int_equal(fault_seen(KEEL_OP_SYNC), 2);
+    fault_fail(KEEL_OP_OPEN, 1, EINTR);
     keel_auto(file) int again = keel_file_open(root, "f", O_RDONLY, 0);
     assert_true(again >= 0);
     keel_seam.fault = NULL;
@@ -162,10 +130,10 @@ static int each_kind_reports_its_fault_without_doing_it(void *arg)
     keel_auto(file) int fd = keel_file_open(root, "f", O_RDWR | O_CREAT, 0600);
 
 #define FAILS(op, call)                                                        \
-    order_fault(op, 1, EIO);                                                   \
+    fault_fail(op, 1, EIO);                                                    \
     assert_int_equal(call, -EIO);                                              \
-    assert_int_equal(order.fired, 1);                                          \
-    assert_int_equal(order.seen, 1)
+    assert_int_equal(fault_fired(), 1);                                        \
+    assert_int_equal(fault_seen(op), 1)
 
     FAILS(KEEL_OP_OPEN, keel_file_open(root, "g", O_RDWR | O_CREAT, 0600));
     FAILS(KEEL_OP_WRITE, keel_file_write(fd, "x", 1, 0));
@@ -235,10 +203,10 @@ static int an_unstable_lookup_is_tried_again_but_not_for_ever(void *arg)
     (void)arg;
     int fd;
 
-    order_fault(KEEL_OP_OPEN, 1, EAGAIN);
+    fault_fail(KEEL_OP_OPEN, 1, EAGAIN);
     fd = keel_file_open(root, "f", O_RDWR | O_CREAT, 0600);
     assert_true(fd >= 0);
-    assert_int_equal(order.seen, 2);
+    assert_int_equal(fault_seen(KEEL_OP_OPEN), 2);
     keel_file_close(fd);
     keel_seam.fault = NULL;
     return 0;
@@ -340,10 +308,10 @@ static int a_direct_transfer_is_short_by_whole_blocks(void *arg)
         return 0; /* no file system here that knows O_DIRECT */
     assert_int_equal(posix_memalign(&block, 4096, 65536), 0);
     memset(block, 'd', 65536);
-    for (int nth = 1; nth <= 2; nth++) {
-        order_fault(KEEL_OP_WRITE, nth, 0);
+    for (unsigned nth = 1; nth <= 2; nth++) {
+        fault_fail(KEEL_OP_WRITE, nth, FAULT_SHORT);
         assert_int_equal(keel_file_write(fd, block, 65536, 0), 0);
-        order_fault(KEEL_OP_READ, nth, 0);
+        fault_fail(KEEL_OP_READ, nth, FAULT_SHORT);
         assert_int_equal(keel_file_read(fd, block, 65536, 0), 65536);
     }
     keel_seam.fault = NULL;
@@ -374,49 +342,32 @@ static int a_link_is_made_read_dated_and_never_followed(void *arg)
     return 0;
 }
 
-/* ---- each body twice
- * ------------------------------------------------------------ */
+IN_BOTH(what_is_written_is_read_back)
+IN_BOTH(interrupted_and_short_transfers_are_finished)
+IN_BOTH(each_kind_reports_its_fault_without_doing_it)
+IN_BOTH(nothing_leads_out_of_the_directory)
+IN_BOTH(an_unstable_lookup_is_tried_again_but_not_for_ever)
+IN_BOTH(names_are_moved_linked_and_removed)
+IN_BOTH(a_link_is_made_read_dated_and_never_followed)
+IN_BOTH(a_lock_excludes_another_descriptor)
+IN_BOTH(a_listing_is_complete_each_time)
+IN_BOTH(a_direct_transfer_is_short_by_whole_blocks)
 
-#define TWICE(body)                                                            \
-    static void body##_in_a_thread(void **state)                               \
-    {                                                                          \
-        (void)state;                                                           \
-        assert_int_equal(body(NULL), 0);                                       \
-    }                                                                          \
-    static void body##_in_a_coroutine(void **state)                            \
-    {                                                                          \
-        (void)state;                                                           \
-        assert_int_equal(keel_run(body, NULL), 0);                             \
-    }
-
-TWICE(what_is_written_is_read_back)
-TWICE(interrupted_and_short_transfers_are_finished)
-TWICE(each_kind_reports_its_fault_without_doing_it)
-TWICE(nothing_leads_out_of_the_directory)
-TWICE(an_unstable_lookup_is_tried_again_but_not_for_ever)
-TWICE(names_are_moved_linked_and_removed)
-TWICE(a_link_is_made_read_dated_and_never_followed)
-TWICE(a_lock_excludes_another_descriptor)
-TWICE(a_listing_is_complete_each_time)
-TWICE(a_direct_transfer_is_short_by_whole_blocks)
-
-#define RUN(body)                                                              \
-    cmocka_unit_test_setup_teardown(body##_in_a_thread, begin, end),           \
-        cmocka_unit_test_setup_teardown(body##_in_a_coroutine, begin, end)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        RUN(what_is_written_is_read_back),
-        RUN(interrupted_and_short_transfers_are_finished),
-        RUN(each_kind_reports_its_fault_without_doing_it),
-        RUN(nothing_leads_out_of_the_directory),
-        RUN(an_unstable_lookup_is_tried_again_but_not_for_ever),
-        RUN(names_are_moved_linked_and_removed),
-        RUN(a_link_is_made_read_dated_and_never_followed),
-        RUN(a_lock_excludes_another_descriptor),
-        RUN(a_listing_is_complete_each_time),
-        RUN(a_direct_transfer_is_short_by_whole_blocks),
+        BOTH(what_is_written_is_read_back),
+        BOTH(interrupted_and_short_transfers_are_finished),
+        BOTH(each_kind_reports_its_fault_without_doing_it),
+        BOTH(nothing_leads_out_of_the_directory),
+        BOTH(an_unstable_lookup_is_tried_again_but_not_for_ever),
+        BOTH(names_are_moved_linked_and_removed),
+        BOTH(a_link_is_made_read_dated_and_never_followed),
+        BOTH(a_lock_excludes_another_descriptor),
+        BOTH(a_listing_is_complete_each_time),
+        BOTH(a_direct_transfer_is_short_by_whole_blocks),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,6 +25,9 @@
 #include <keel/seam.h>
 #include <keel/thread.h>
 
+#include "test/both.h"
+#include "test/fault.h"
+
 static int ends[2];
 
 static keel_ns soon(void)
@@ -64,36 +67,6 @@ static void settle(void)
 }
 
 /* ---- faults ------------------------------------------------------------------ */
-
-static struct {
-    enum keel_op op;
-    int error; /* 0: short by one byte */
-    _Atomic int nth, seen, fired;
-} order;
-
-static int fault(enum keel_op op, size_t *size)
-{
-    if (op != order.op)
-        return 0;
-    order.seen++;
-    if (--order.nth != 0)
-        return 0;
-    order.fired++;
-    if (order.error)
-        return -order.error;
-    if (size && *size > 1)
-        --*size;
-    return 0;
-}
-
-static void order_fault(enum keel_op op, int nth, int error)
-{
-    order.op = op;
-    order.nth = nth;
-    order.error = error;
-    order.seen = order.fired = 0;
-    keel_seam.fault = fault;
-}
 
 /* ---- transfers ------------------------------------------------------------------ */
 
@@ -258,40 +231,40 @@ static int faults_are_asked_once_and_eintr_is_swallowed(void *arg)
     struct msghdr back = {.msg_iov = &in, .msg_iovlen = 1};
 
     (void)arg;
-    order_fault(KEEL_OP_SEND, 1, EINTR);
+    fault_fail(KEEL_OP_SEND, 1, EINTR);
     assert_int_equal(keel_fd_write(ends[0], "abcd", 4, soon()), 4);
-    assert_int_equal(order.seen, 2);
-    order_fault(KEEL_OP_RECV, 1, EINTR);
+    assert_int_equal(fault_seen(KEEL_OP_SEND), 2);
+    fault_fail(KEEL_OP_RECV, 1, EINTR);
     assert_int_equal(keel_fd_read(ends[1], buf, 8, soon()), 4);
-    assert_int_equal(order.seen, 2);
+    assert_int_equal(fault_seen(KEEL_OP_RECV), 2);
 
-    order_fault(KEEL_OP_SEND, 1, 0);
+    fault_fail(KEEL_OP_SEND, 1, FAULT_SHORT);
     assert_int_equal(keel_fd_write(ends[0], "abcd", 4, soon()), 3);
-    assert_int_equal(order.seen, 1);
-    order_fault(KEEL_OP_RECV, 1, 0);
+    assert_int_equal(fault_seen(KEEL_OP_SEND), 1);
+    fault_fail(KEEL_OP_RECV, 1, FAULT_SHORT);
     assert_int_equal(keel_fd_read(ends[1], buf, 3, soon()), 2);
-    assert_int_equal(order.seen, 1);
+    assert_int_equal(fault_seen(KEEL_OP_RECV), 1);
     assert_int_equal(keel_fd_read(ends[1], buf, 3, soon()), 1);
 
-    order_fault(KEEL_OP_SEND, 1, 0);
+    fault_fail(KEEL_OP_SEND, 1, FAULT_SHORT);
     assert_int_equal(keel_fd_sendmsg(ends[0], &msg, 0, soon()), 3);
-    order_fault(KEEL_OP_RECV, 2, 0);
+    fault_fail(KEEL_OP_RECV, 2, FAULT_SHORT);
     assert_int_equal(keel_fd_recvmsg(ends[1], &back, 0, soon()), 3);
-    assert_int_equal(order.fired, 0);
+    assert_int_equal(fault_fired(), 0);
 
-    order_fault(KEEL_OP_RECV, 1, ECONNRESET);
+    fault_fail(KEEL_OP_RECV, 1, ECONNRESET);
     assert_int_equal(keel_fd_read(ends[1], buf, 8, soon()), -ECONNRESET);
-    order_fault(KEEL_OP_SEND, 1, EPIPE);
+    fault_fail(KEEL_OP_SEND, 1, EPIPE);
     assert_int_equal(keel_fd_write(ends[1], buf, 8, soon()), -EPIPE);
-    order_fault(KEEL_OP_POLL, 1, EIO);
+    fault_fail(KEEL_OP_POLL, 1, EIO);
     assert_int_equal(keel_fd_poll(ends[1], POLLIN, soon()), -EIO);
-    assert_int_equal(order.seen, 1);
+    assert_int_equal(fault_seen(KEEL_OP_POLL), 1);
 
     /* A wait in between is no second attempt. */
-    order_fault(KEEL_OP_RECV, 2, EIO);
+    fault_fail(KEEL_OP_RECV, 2, EIO);
     assert_int_equal(keel_fd_read(ends[1], buf, 8, keel_after(KEEL_MS)),
                      -ETIMEDOUT);
-    assert_int_equal(order.seen, 1);
+    assert_int_equal(fault_seen(KEEL_OP_RECV), 1);
     return 0;
 }
 
@@ -321,9 +294,9 @@ static int a_table_that_cannot_grow_is_an_error_of_the_call(void *arg)
 
     (void)arg;
     assert_true(high >= 700);
-    order_fault(KEEL_OP_ALLOC, 1, ENOMEM);
+    fault_fail(KEEL_OP_ALLOC, 1, ENOMEM);
     assert_int_equal(keel_fd_read(high, buf, 4, soon()), -ENOMEM);
-    assert_int_equal(order.fired, 1);
+    assert_int_equal(fault_fired(), 1);
     assert_int_equal(keel_fd_write(ends[0], "x", 1, soon()), 1);
     assert_int_equal(keel_fd_read(high, buf, 4, soon()), 1);
     keel_fd_close(high);
@@ -743,19 +716,19 @@ static int faults_of_connections_are_asked_once(void *arg)
     int fd = new_socket();
 
     (void)arg;
-    order_fault(KEEL_OP_CONNECT, 1, ETIMEDOUT);
+    fault_fail(KEEL_OP_CONNECT, 1, ETIMEDOUT);
     assert_int_equal(keel_fd_connect(fd, (void *)&addr, size, soon()),
                      -ETIMEDOUT);
-    order_fault(KEEL_OP_CONNECT, 1, EINTR);
+    fault_fail(KEEL_OP_CONNECT, 1, EINTR);
     assert_int_equal(keel_fd_connect(fd, (void *)&addr, size, soon()), 0);
-    assert_int_equal(order.seen, 2);
-    order_fault(KEEL_OP_ACCEPT, 1, EMFILE);
+    assert_int_equal(fault_seen(KEEL_OP_CONNECT), 2);
+    fault_fail(KEEL_OP_ACCEPT, 1, EMFILE);
     assert_int_equal(accept_task(&t), -EMFILE);
-    assert_int_equal(order.seen, 1);
+    assert_int_equal(fault_seen(KEEL_OP_ACCEPT), 1);
     /* Died in the queue: the next one is as good. */
-    order_fault(KEEL_OP_ACCEPT, 1, ECONNABORTED);
+    fault_fail(KEEL_OP_ACCEPT, 1, ECONNABORTED);
     assert_int_equal(accept_task(&t), 0);
-    assert_int_equal(order.seen, 2);
+    assert_int_equal(fault_seen(KEEL_OP_ACCEPT), 2);
     keel_fd_close(fd);
     keel_fd_close(t.fd);
     return 0;
@@ -783,20 +756,6 @@ static int a_full_unix_listener_is_waited_for(void *arg)
 
 /* ---- registration ---------------------------------------------------------------------- */
 
-#define IN_CO(body)                                                            \
-    static void body##_in_a_coroutine(void **state)                            \
-    {                                                                          \
-        (void)state;                                                           \
-        assert_int_equal(keel_run(body, NULL), 0);                             \
-    }
-#define IN_BOTH(body)                                                          \
-    static void body##_in_a_thread(void **state)                               \
-    {                                                                          \
-        (void)state;                                                           \
-        assert_int_equal(body(NULL), 0);                                       \
-    }                                                                          \
-    IN_CO(body)
-
 IN_BOTH(adopted_descriptors_do_not_block_and_close_on_exec)
 IN_BOTH(bytes_cross)
 IN_BOTH(messages_cross_with_their_descriptors)
@@ -820,8 +779,6 @@ IN_CO(a_number_closed_by_a_thread_is_forgotten)
 IN_CO(connections_are_made_and_accepted)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
-#define CO(body) TEST(body##_in_a_coroutine)
-#define BOTH(body) TEST(body##_in_a_thread), CO(body)
 
 int main(void)
 {

@@ -25,6 +25,9 @@
 #include <keel/net.h>
 #include <keel/seam.h>
 
+#include "test/both.h"
+#include "test/fault.h"
+
 #include "test/clock.h"
 
 static char dir[64];
@@ -731,26 +734,6 @@ static int a_listener_survives_having_no_descriptors(void *arg)
     return 0;
 }
 
-static struct {
-    enum keel_op op;
-    _Atomic int nth;
-    int error;
-} order;
-
-static int fault(enum keel_op op, size_t *size)
-{
-    (void)size;
-    return op == order.op && --order.nth == 0 ? -order.error : 0;
-}
-
-static void order_fault(enum keel_op op, int nth, int error)
-{
-    order.op = op;
-    order.nth = nth;
-    order.error = error;
-    keel_seam.fault = fault;
-}
-
 static int every_failing_call_is_reported_and_nothing_leaks(void *arg)
 {
     keel_auto(listener) struct keel_listener *l = NULL;
@@ -764,27 +747,28 @@ static int every_failing_call_is_reported_and_nothing_leaks(void *arg)
     close(fd);
     assert_int_equal(keel_listen("127.0.0.1:0", &l), 0);
     address = keel_listener_address(l);
-    order_fault(KEEL_OP_SOCKET, 1, ENFILE);
+    fault_fail(KEEL_OP_SOCKET, 1, ENFILE);
     assert_int_equal(keel_dial(address, soon(), &s), -ENFILE);
-    order_fault(KEEL_OP_SOCKET, 1, ENFILE);
+    fault_fail(KEEL_OP_SOCKET, 1, ENFILE);
     assert_int_equal(keel_listen("127.0.0.1:0", &other), -ENFILE);
-    order_fault(KEEL_OP_CONNECT, 1, ENETUNREACH);
+    fault_fail(KEEL_OP_CONNECT, 1, ENETUNREACH);
     assert_int_equal(keel_dial(address, soon(), &s), -ENETUNREACH);
-    order_fault(KEEL_OP_SOCKET, 1, EINTR);
+    fault_fail(KEEL_OP_SOCKET, 1, EINTR);
     assert_int_equal(keel_dial(address, soon(), &s), 0);
-    order_fault(KEEL_OP_SHUTDOWN, 1, EINTR);
+    fault_fail(KEEL_OP_SHUTDOWN, 1, EINTR);
     assert_int_equal(keel_stream_finish(s, soon()), 0);
-    order_fault(KEEL_OP_SHUTDOWN, 1, EIO);
+    fault_fail(KEEL_OP_SHUTDOWN, 1, EIO);
     assert_int_equal(keel_stream_finish(s, soon()), -EIO);
     keel_stream_close(s);
     s = NULL;
-    order_fault(KEEL_OP_ALLOC, 1, ENOMEM);
+    fault_fail(KEEL_OP_ALLOC, 1, ENOMEM);
     assert_int_equal(keel_accept(l, soon(), &s), -ENOMEM);
-    for (int nth = 1; nth <= 8; nth++) { /* by name: lookups, group, stacks */
+    for (unsigned nth = 1; nth <= 8;
+         nth++) { /* by name: lookups, group, stacks */
         int rc;
 
         snprintf(name, sizeof name, "localhost%s", strrchr(address, ':'));
-        order_fault(KEEL_OP_ALLOC, nth, ENOMEM);
+        fault_fail(KEEL_OP_ALLOC, nth, ENOMEM);
         rc = keel_dial(name, soon(), &s);
         assert_true(rc == 0 || rc == -ENOMEM);
         if (rc == 0)
@@ -792,9 +776,9 @@ static int every_failing_call_is_reported_and_nothing_leaks(void *arg)
         s = NULL;
         keel_seam.fault = NULL;
     }
-    for (int nth = 1; nth <= 2; nth++) {
+    for (unsigned nth = 1; nth <= 2; nth++) {
         snprintf(name, sizeof name, "unix:%s/s", dir);
-        order_fault(KEEL_OP_ALLOC, nth, ENOMEM);
+        fault_fail(KEEL_OP_ALLOC, nth, ENOMEM);
         assert_int_equal(keel_listen(name, &other), -ENOMEM);
     }
     keel_seam.fault = NULL;
@@ -810,20 +794,6 @@ static int every_failing_call_is_reported_and_nothing_leaks(void *arg)
 }
 
 /* ---- registration ---------------------------------------------------------------------- */
-
-#define IN_CO(body)                                                            \
-    static void body##_in_a_coroutine(void **state)                            \
-    {                                                                          \
-        (void)state;                                                           \
-        assert_int_equal(keel_run(body, NULL), 0);                             \
-    }
-#define IN_BOTH(body)                                                          \
-    static void body##_in_a_thread(void **state)                               \
-    {                                                                          \
-        (void)state;                                                           \
-        assert_int_equal(body(NULL), 0);                                       \
-    }                                                                          \
-    IN_CO(body)
 
 IN_CO(every_kind_of_address_carries_bytes)
 IN_BOTH(bad_addresses_are_refused)
@@ -844,8 +814,6 @@ IN_BOTH(a_listener_survives_having_no_descriptors)
 IN_BOTH(every_failing_call_is_reported_and_nothing_leaks)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
-#define CO(body) TEST(body##_in_a_coroutine)
-#define BOTH(body) TEST(body##_in_a_thread), CO(body)
 
 int main(void)
 {

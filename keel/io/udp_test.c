@@ -20,6 +20,7 @@
 #include <keel/net.h>
 #include <keel/udp.h>
 
+#include "test/both.h"
 #include "test/fault.h"
 
 static keel_ns soon(void)
@@ -635,20 +636,6 @@ static int every_failing_call_is_reported_and_nothing_leaks(void *arg)
     return 0;
 }
 
-#define IN_CO(body)                                                            \
-    static void body##_in_a_coroutine(void **state)                            \
-    {                                                                          \
-        (void)state;                                                           \
-        assert_int_equal(keel_run(body, NULL), 0);                             \
-    }
-#define IN_BOTH(body)                                                          \
-    static void body##_in_a_thread(void **state)                               \
-    {                                                                          \
-        (void)state;                                                           \
-        assert_int_equal(body(NULL), 0);                                       \
-    }                                                                          \
-    IN_CO(body)
-
 IN_BOTH(datagrams_go_both_ways_and_stay_whole)
 IN_BOTH(a_socket_for_both_families_tells_v4_as_v4)
 IN_BOTH(a_connected_socket_hears_one_and_is_told_of_refusal)
@@ -666,8 +653,6 @@ IN_BOTH(a_socket_that_others_made_is_taken)
 IN_BOTH(every_failing_call_is_reported_and_nothing_leaks)
 
 #define TEST(name) cmocka_unit_test_teardown(name, end)
-#define CO(body) TEST(body##_in_a_coroutine)
-#define BOTH(body) TEST(body##_in_a_thread), CO(body)
 
 int main(void)
 {

@@ -440,7 +440,7 @@ def test_a_stopped_prompt_leaves_the_terminal_as_it_was(server, stop):
     if stop == "key":
         child.expect("Password of ada: ")
     else:
-        time.sleep(0.2)  # there is nothing to see: it goes on where it was
+        assert child.waitnoecho(PATIENCE)  # it goes on where it was
     child.sendline(PASSWORD)
     child.expect("Logged in as ada")
     assert PASSWORD not in child.before
