@@ -1,5 +1,16 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# keel.sh BUILD: measures keel; about two minutes.  See docs/performance.md.
+# keel.sh BUILD [OPTION]...: measures keel beside its peers; about ten minutes.
+# Installs the peers if they are missing, unless --no-peers.  keel.sh --help;
+# see docs/performance.md.
 set -eu
-exec /usr/bin/python3 -B "$(dirname "$0")/keel.py" "$1"
+root=$(cd "$(dirname "$0")/.." && pwd)
+case " $* " in
+*' --no-peers '* | *' --markdown '* | *' --help '* | *' -h '*) ;;
+*)
+    . "$root/scripts/need.sh"
+    # Without them the table says who is missing.
+    need bench-keel || echo "Measured without those that are missing." >&2
+    ;;
+esac
+exec /usr/bin/python3 -B "$root/bench/keel.py" "$@"

@@ -34,6 +34,7 @@ enum {
     YIELDS = 10000000,
     SPAWNS = 2000000,
     PARKED = 100000,
+    MILLION = 1000000,
     ITEMS = 2000000,
     PEER_TIMES = 500000,
     JOBS = 2000000,
@@ -265,6 +266,40 @@ static int parks(void *arg)
     keel_yield(); /* the last to run has not waited yet, until it has */
     printf("%.1f\n", (memory() - before) / PARKED);
     keel_event_set(&release);
+    return 0;
+}
+
+/* A million at once: bytes each while they are parked, and the seconds that
+ * all of them take from the first spawn to the last join. */
+static int million(void *arg)
+{
+    struct keel_co **co = calloc(MILLION, sizeof(struct keel_co *));
+    double before, bytes;
+    keel_ns begun, took;
+
+    (void)arg;
+    if (!co)
+        die("no memory");
+    keel_event_init(&release);
+    memset(co, 1, MILLION * sizeof(struct keel_co *)); /* its pages are there */
+    before = memory();
+    begun = keel_now();
+    for (long i = 0; i < MILLION; i++) {
+        if (keel_spawn(NULL, park, NULL, &co[i]) < 0)
+            die(keel_stack_error());
+    }
+    while (parked < MILLION)
+        keel_yield();
+    keel_yield();
+    took = keel_now() - begun;
+    bytes = (memory() - before) / MILLION;
+    begun = keel_now();
+    keel_event_set(&release);
+    for (long i = 0; i < MILLION; i++)
+        check("join", keel_join(co[i], KEEL_FOREVER, NULL));
+    took += keel_now() - begun;
+    printf("%.1f %.4f\n", bytes, (double)took / 1e9);
+    free(co);
     return 0;
 }
 
@@ -693,6 +728,7 @@ static const struct figure {
     {.name = "yield_ns", .loop = yields},
     {.name = "spawn_join_ns", .loop = spawns},
     {.name = "parked_rss_bytes", .loop = parks},
+    {.name = "million_co_bytes", .loop = million},
     {.name = "queue_local_ns", .loop = local_items},
     {.name = "queue_1p1c_ns", .run = measure_1p1c},
     {.name = "queue_4p4c_ns", .run = measure_4p4c},
