@@ -70,7 +70,7 @@ static void finish(struct keel_loop *l, struct keel_co *co, int result)
     held = handle_hold(co);
     keel_assert(held); /* else it ended twice */
     if (co->joiner)
-        waiter_wake(co->joiner);
+        waiter_wake_inline(co->joiner);
     co->joiner = NULL;
     /* The last touch: the joiner may free the handle from here on. */
     handle_drop(co, HANDLE_ENDED);
@@ -102,7 +102,25 @@ static void stack_leave(struct keel_loop *l, struct stack *s)
     }
 }
 
-static _Noreturn SAN_NO_TSAN void end(struct keel_co *co, int result)
+/* Nothing is kept of who leaves.  Its handle may be another coroutine's by
+ * now, so where it stopped is noted nowhere.  Not on this stack either: the
+ * frame of a variable whose address is taken would stay poisoned for the
+ * stack's next user. */
+ALWAYS_INLINE SAN_NO_TSAN _Noreturn void leave(struct keel_loop *l)
+{
+    static _Thread_local void *nowhere;
+    struct keel_co *to = next_to_run(l);
+
+    SAN_ASAN(
+        __sanitizer_start_switch_fiber(NULL, to->body->low, to->body->size));
+    SAN_TSAN(__tsan_switch_to_fiber(to->body->stack->fiber, 0));
+    switch_stacks(&nowhere, to->sp);
+    __builtin_unreachable();
+}
+
+/* Inline, as all that never returns: a call without its return would make the
+ * processor mispredict every return of whoever runs next. */
+ALWAYS_INLINE SAN_NO_TSAN _Noreturn void end(struct keel_co *co, int result)
 {
     struct keel_loop *l = co->loop;
     struct body *b = co->body;
@@ -118,7 +136,7 @@ static _Noreturn SAN_NO_TSAN void end(struct keel_co *co, int result)
     finish(l, co, result);
     /* From here on only the thread's own next steps may use the stack. */
     stack_leave(l, s);
-    co_leave(l);
+    leave(l);
 }
 
 SAN_NO_TSAN void co_entry(void)
@@ -131,13 +149,18 @@ SAN_NO_TSAN void co_entry(void)
 
 /* ---- spawning ---- */
 
-static void name_copy(char *to, size_t size, const char *from)
+static inline void name_copy(struct body *b, const char *from)
 {
+    static const char usual[sizeof b->name] = "co";
     size_t n = 0;
 
-    for (; n < size - 1 && from[n]; n++)
-        to[n] = from[n];
-    to[n] = '\0';
+    if (!from) {
+        memcpy(b->name, usual, sizeof usual);
+        return;
+    }
+    for (; n < sizeof b->name - 1 && from[n]; n++)
+        b->name[n] = from[n];
+    b->name[n] = '\0';
 }
 
 /* Field by field: clearing it all first would cost as much as the rest of the
@@ -160,7 +183,7 @@ static void body_init(struct keel_co *co, struct stack *s,
     b->shields = 0;
     b->listed = b->foreign = b->paused = false;
     b->kin = 0;
-    name_copy(b->name, sizeof b->name, how->name ? how->name : "co");
+    name_copy(b, how->name);
     co->body = b;
     co->sp = switch_prepare(s->low, b, co_entry);
 }
@@ -279,13 +302,13 @@ int keel_spawn(const struct keel_spawn *how, int (*fn)(void *arg), void *arg,
 
 /* ---- joining ---- */
 
-static inline int join_sleep(struct keel_co *co, keel_ns deadline)
+ALWAYS_INLINE int join_sleep(struct keel_co *co, keel_ns deadline)
 {
     struct waiter w;
     int rc;
 
     /* The word is held, and dropped here. */
-    waiter_arm(&w, "join");
+    waiter_arm_inline(&w, "join");
     w.on = co;
     co->joiner = &w;
     co->joining = true;

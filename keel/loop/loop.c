@@ -40,7 +40,6 @@
  * wait. */
 #define BLOCKED_NS ((uint64_t)(10 * KEEL_MS))
 #define RELOOK_NS (5 * KEEL_MS) /* while others keep virtual time still */
-#define HANDLES_MOST 1024u
 #define HANDLES_A_BLOCK 64u
 
 _Thread_local struct keel_loop *loop_here;
@@ -79,16 +78,10 @@ static int handle_block_new(void)
     return 0;
 }
 
-struct keel_co *handle_get(struct keel_loop *l)
+struct keel_co *handle_fetch(void)
 {
     struct keel_co *co;
 
-    if (l && l->handles) {
-        co = l->handles;
-        l->handles = co->next;
-        l->handle_count--;
-        return co;
-    }
     pthread_mutex_lock(&handle_lock);
     if (!handles_free && handle_block_new() < 0) {
         pthread_mutex_unlock(&handle_lock);
@@ -100,14 +93,8 @@ struct keel_co *handle_get(struct keel_loop *l)
     return co;
 }
 
-void handle_put(struct keel_loop *l, struct keel_co *co)
+void handle_return(struct keel_co *co)
 {
-    if (l && l->handle_count < HANDLES_MOST) {
-        co->next = l->handles;
-        l->handles = co;
-        l->handle_count++;
-        return;
-    }
     pthread_mutex_lock(&handle_lock);
     co->next = handles_free;
     handles_free = co;
@@ -126,28 +113,6 @@ static void handles_empty(struct keel_loop *l)
     }
     l->handle_count = 0;
     pthread_mutex_unlock(&handle_lock);
-}
-
-/* ---- switching ---- */
-
-/* The end of a coroutine: nothing of it is kept.  Its handle may be another
- * coroutine's by now, so where it stopped is noted nowhere.  Not on this stack
- * either: the frame of a variable whose address is taken would stay poisoned
- * for the stack's next user. */
-static _Noreturn SAN_NO_TSAN void jump_last(struct keel_co *to)
-{
-    static _Thread_local void *nowhere;
-
-    SAN_ASAN(
-        __sanitizer_start_switch_fiber(NULL, to->body->low, to->body->size));
-    SAN_TSAN(__tsan_switch_to_fiber(to->body->stack->fiber, 0));
-    switch_stacks(&nowhere, to->sp);
-    abort();
-}
-
-SAN_NO_TSAN _Noreturn void co_leave(struct keel_loop *l)
-{
-    jump_last(next_to_run(l));
 }
 
 /* ---- from other threads ---- */
@@ -241,24 +206,6 @@ bool loop_has_news(struct keel_loop *l)
 {
     return atomic_load(&l->inbox) || atomic_load(&l->cancels) ||
            (atomic_load(&l->stop) && !l->stopping) || atomic_load(&l->request);
-}
-
-void loop_adopt(struct keel_loop *l, struct keel_co *co)
-{
-    struct body *b = co->body;
-
-    b->listed = true;
-    b->prev = NULL;
-    b->next = l->bodies;
-    if (b->next)
-        b->next->prev = b;
-    l->bodies = b;
-    if (b->foreign)
-        atomic_fetch_sub_explicit(&l->incoming, 1, memory_order_relaxed);
-    alive_add(l, 1);
-    count_add(&l->counts.spawned, 1);
-    if (l->stopping)
-        atomic_store_explicit(&co->cancelled, 1, memory_order_relaxed);
 }
 
 void loop_wind_up(struct keel_loop *l)

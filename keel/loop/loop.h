@@ -216,10 +216,6 @@ void co_entry(void);
 void switch_adopt(struct keel_loop *l, struct keel_co *co);
 /* A coroutine with kin ends. */
 void switch_ended(struct keel_loop *l, struct body *b);
-/* The end of a coroutine; it has given its stack and handle back. */
-_Noreturn void co_leave(struct keel_loop *l);
-/* Enters a new coroutine in the list of its loop, which this is. */
-void loop_adopt(struct keel_loop *l, struct keel_co *co);
 /* Cancels what is there; nothing new is taken. */
 void loop_wind_up(struct keel_loop *l);
 
@@ -229,6 +225,25 @@ static inline void alive_add(struct keel_loop *l, size_t n)
     size_t alive = atomic_load_explicit(&l->alive, memory_order_relaxed);
 
     atomic_store_explicit(&l->alive, alive + n, memory_order_relaxed);
+}
+
+/* Enters a new coroutine in the list of its loop, which this is. */
+static inline void loop_adopt(struct keel_loop *l, struct keel_co *co)
+{
+    struct body *b = co->body;
+
+    b->listed = true;
+    b->prev = NULL;
+    b->next = l->bodies;
+    if (b->next)
+        b->next->prev = b;
+    l->bodies = b;
+    if (b->foreign)
+        atomic_fetch_sub_explicit(&l->incoming, 1, memory_order_relaxed);
+    alive_add(l, 1);
+    count_add(&l->counts.spawned, 1);
+    if (__builtin_expect(l->stopping, 0))
+        atomic_store_explicit(&co->cancelled, 1, memory_order_relaxed);
 }
 
 static inline void parked_add(struct keel_loop *l, size_t n)
@@ -351,9 +366,33 @@ bool loop_may_spin(void);
 /* Processors the process could use when it began. */
 unsigned loop_cpus(void);
 
-/* ---- handles ---- */
-struct keel_co *handle_get(struct keel_loop *l);
-void handle_put(struct keel_loop *l, struct keel_co *co);
+/* ---- handles ----
+ * A loop keeps some of its own; the others are the process's. */
+#define HANDLES_MOST 1024u
+struct keel_co *handle_fetch(void);
+void handle_return(struct keel_co *co);
+
+static inline struct keel_co *handle_get(struct keel_loop *l)
+{
+    struct keel_co *co = l ? l->handles : NULL;
+
+    if (!co)
+        return handle_fetch();
+    l->handles = co->next;
+    l->handle_count--;
+    return co;
+}
+
+static inline void handle_put(struct keel_loop *l, struct keel_co *co)
+{
+    if (!l || l->handle_count >= HANDLES_MOST) {
+        handle_return(co);
+        return;
+    }
+    co->next = l->handles;
+    l->handles = co;
+    l->handle_count++;
+}
 
 /* ---- groups ---- */
 int group_enter(struct keel_group *g); /* waits while full */

@@ -15,8 +15,9 @@
 #include "switch.h"
 
 #define STEPS 1024u /* operations between two hidden yields */
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
 
-static inline void jump(struct keel_co *from, struct keel_co *to)
+ALWAYS_INLINE void jump(struct keel_co *from, struct keel_co *to)
 {
     SAN_ASAN(__sanitizer_start_switch_fiber(&from->body->fake, to->body->low,
                                             to->body->size));
@@ -61,7 +62,7 @@ static inline struct keel_co *next_to_run(struct keel_loop *l)
 }
 
 /* The current coroutine stops here until it is posted. */
-static inline void co_park(struct keel_loop *l, struct keel_co *self)
+ALWAYS_INLINE void co_park(struct keel_loop *l, struct keel_co *self)
 {
     struct keel_co *to;
 
@@ -88,7 +89,7 @@ static inline void waiter_arm_inline(struct waiter *w, const char *what)
     w->proxy = false;
 }
 
-static inline void waiter_park(struct waiter *w, keel_ns deadline)
+ALWAYS_INLINE void waiter_park(struct waiter *w, keel_ns deadline)
 {
     struct keel_co *co = w->co;
     struct keel_loop *l = co->loop;
@@ -104,6 +105,18 @@ static inline void waiter_park(struct waiter *w, keel_ns deadline)
     b->waits = NULL;
     if (w->timed)
         timer_drop(l, w);
+}
+
+/* waiter_wake of one of this thread's loop costs no call. */
+static inline bool waiter_wake_inline(struct waiter *w)
+{
+    if (!waiter_leave(w, WOKEN))
+        return false;
+    if (w->co && w->co->loop == loop_here)
+        run_push(loop_here, w->co);
+    else
+        waiter_post(w);
+    return true;
 }
 
 static inline int waiter_outcome(struct waiter *w)
@@ -130,7 +143,7 @@ static inline bool is_past(struct keel_loop *l, keel_ns deadline)
     return deadline <= l->now;
 }
 
-static inline int waiter_sleep_in_co(struct waiter *w, keel_ns deadline)
+ALWAYS_INLINE int waiter_sleep_in_co(struct waiter *w, keel_ns deadline)
 {
     struct body *b = w->co->body;
 

@@ -216,18 +216,10 @@ static int stack_single(size_t bytes, struct stack **ret)
     return 0;
 }
 
-int stack_get(struct stack_cache *cache, size_t bytes, struct stack **ret)
+int stack_fetch(struct stack_cache *cache, size_t bytes, struct stack **ret)
 {
-    struct stack *s;
     int rc = 0;
 
-    if (bytes <= STACK_BYTES && cache && cache->head) {
-        s = cache->head;
-        cache->head = s->next;
-        cache->count--;
-        *ret = s;
-        return 0;
-    }
     pthread_once(&settled, settle);
     if (cache)
         cache->fetched++;

@@ -33,8 +33,19 @@ struct stack_cache {
     _Atomic uint64_t fetched; /* that it did not have: a counter */
 };
 
-/* -ENOMEM, and stack_error() says why. `cache` may be NULL. */
-int stack_get(struct stack_cache *cache, size_t bytes, struct stack **ret);
+/* What a cache has not got.  -ENOMEM, and stack_error() says why. */
+int stack_fetch(struct stack_cache *cache, size_t bytes, struct stack **ret);
+/* `cache` may be NULL. */
+static inline int stack_get(struct stack_cache *cache, size_t bytes,
+                            struct stack **ret)
+{
+    if (bytes > STACK_BYTES || !cache || !cache->head)
+        return stack_fetch(cache, bytes, ret);
+    *ret = cache->head;
+    cache->head = (*ret)->next;
+    cache->count--;
+    return 0;
+}
 /* Keeps the stack in the cache.  The caller may still be running on it, as
  * long as its thread does not get or trim before it has left it; singles are
  * not for this, but for stack_drop from another stack. */
