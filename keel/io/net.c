@@ -152,6 +152,10 @@ static int lookup_run(void *arg)
     struct lookup *l = arg;
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
 
+    if (!keel_seam.net->kernel) {
+        l->rc = -ENOENT; /* a world without names */
+        return 0;
+    }
     switch (getaddrinfo(l->host, NULL, &hints, &l->found)) {
     case 0:
         l->rc = 0;
@@ -384,7 +388,7 @@ static int socket_finish(struct keel_stream *s, keel_ns deadline)
     (void)deadline; /* the kernel has the bytes: there is nothing to wait for */
     if (rc < 0)
         return rc;
-    return shutdown(socket_of(s)->fd, SHUT_WR) < 0 ? -errno : 0;
+    return keel_seam.net->shutdown(socket_of(s)->fd, SHUT_WR);
 }
 
 static void socket_close(struct keel_stream *s)
@@ -431,8 +435,9 @@ int keel_stream_from_fd(int fd, struct keel_stream **ret)
 
     if (rc < 0)
         return rc;
-    if (getpeername(fd, (struct sockaddr *)&peer, &size) < 0)
-        return -errno;
+    rc = keel_seam.net->getpeername(fd, (struct sockaddr *)&peer, &size);
+    if (rc < 0)
+        return rc;
     return socket_new(fd, (struct sockaddr *)&peer, size, ret);
 }
 
@@ -492,7 +497,7 @@ int keel_stream_peer(struct keel_stream *s, char ret[KEEL_ADDRESS_BYTES])
 {
     struct sockaddr_storage peer = {0};
     socklen_t size = sizeof peer;
-    int fd;
+    int fd, rc;
 
     if (s->is == &socket_class) {
         if (socket_of(s)->peer.family)
@@ -505,8 +510,9 @@ int keel_stream_peer(struct keel_stream *s, char ret[KEEL_ADDRESS_BYTES])
     fd = keel_stream_fd(s);
     if (fd < 0)
         return -ENOTSOCK;
-    if (getpeername(fd, (struct sockaddr *)&peer, &size) < 0)
-        return -errno;
+    rc = keel_seam.net->getpeername(fd, (struct sockaddr *)&peer, &size);
+    if (rc < 0)
+        return rc;
     print_address((struct sockaddr *)&peer, size, ret);
     return 0;
 }
@@ -531,8 +537,9 @@ static void set_options(int fd, int family)
         return;
     /* A kernel that refuses one of them still carries the bytes. */
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)
-        (void)setsockopt(fd, options[i].level, options[i].name,
-                         &options[i].value, sizeof options[i].value);
+        (void)keel_seam.net->setsockopt(fd, options[i].level, options[i].name,
+                                        &options[i].value,
+                                        sizeof options[i].value);
 }
 
 static int set_option(struct keel_stream *s, int level, int name, int value)
@@ -541,7 +548,7 @@ static int set_option(struct keel_stream *s, int level, int name, int value)
 
     if (fd < 0)
         return -ENOTSOCK;
-    return setsockopt(fd, level, name, &value, sizeof value) < 0 ? -errno : 0;
+    return keel_seam.net->setsockopt(fd, level, name, &value, sizeof value);
 }
 
 int keel_stream_nodelay(struct keel_stream *s, bool on)
@@ -799,9 +806,11 @@ static int listener_name(struct keel_listener *l)
 {
     struct sockaddr_storage own = {0};
     socklen_t size = sizeof own;
+    int rc;
 
-    if (getsockname(l->fd, (struct sockaddr *)&own, &size) < 0)
-        return -errno;
+    rc = keel_seam.net->getsockname(l->fd, (struct sockaddr *)&own, &size);
+    if (rc < 0)
+        return rc;
     print_address((struct sockaddr *)&own, size, l->address);
     return 0;
 }
@@ -825,12 +834,15 @@ static bool is_dead(const struct target *t)
 static int bind_unix(struct keel_listener *l, const struct target *t)
 {
     const char *path = t->addr.un.sun_path;
-    int rc = bind(l->fd, &t->addr.any, t->size) < 0 ? -errno : 0;
+    int rc = keel_seam.net->bind(l->fd, &t->addr.any, t->size);
     struct stat st;
+
+    if (!keel_seam.net->kernel)
+        return rc; /* its names are in no file system */
 
     if (rc == -EADDRINUSE && is_dead(t)) {
         (void)unlink(path);
-        rc = bind(l->fd, &t->addr.any, t->size) < 0 ? -errno : 0;
+        rc = keel_seam.net->bind(l->fd, &t->addr.any, t->size);
     }
     if (rc < 0)
         return rc;
@@ -852,11 +864,12 @@ static int bind_ip(struct keel_listener *l, const struct target *t)
     const int on = 1;
     int v6_only = !IN6_IS_ADDR_UNSPECIFIED(&t->addr.v6.sin6_addr);
 
-    (void)setsockopt(l->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    (void)keel_seam.net->setsockopt(l->fd, SOL_SOCKET, SO_REUSEADDR, &on,
+                                    sizeof on);
     if (t->addr.any.sa_family == AF_INET6)
-        (void)setsockopt(l->fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6_only,
-                         sizeof v6_only);
-    return bind(l->fd, &t->addr.any, t->size) < 0 ? -errno : 0;
+        (void)keel_seam.net->setsockopt(l->fd, IPPROTO_IPV6, IPV6_V6ONLY,
+                                        &v6_only, sizeof v6_only);
+    return keel_seam.net->bind(l->fd, &t->addr.any, t->size);
 }
 
 static int listener_open(struct keel_listener *l, const struct target *t)
@@ -869,8 +882,9 @@ static int listener_open(struct keel_listener *l, const struct target *t)
     rc = t->addr.any.sa_family == AF_UNIX ? bind_unix(l, t) : bind_ip(l, t);
     if (rc < 0)
         return rc;
-    if (listen(l->fd, BACKLOG) < 0)
-        return -errno;
+    rc = keel_seam.net->listen(l->fd, BACKLOG);
+    if (rc < 0)
+        return rc;
     return listener_name(l);
 }
 
@@ -917,8 +931,10 @@ int keel_listener_adopt(int fd, struct keel_listener **ret)
     socklen_t size = sizeof listens;
     int rc;
 
-    if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) < 0)
-        return -errno;
+    rc = keel_seam.net->getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens,
+                                   &size);
+    if (rc < 0)
+        return rc;
     if (!listens)
         return -EINVAL;
     rc = keel_fd_adopt(fd);
@@ -928,8 +944,9 @@ int keel_listener_adopt(int fd, struct keel_listener **ret)
     if (rc < 0)
         return rc;
     size = sizeof domain;
-    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0)
-        return -errno;
+    rc = keel_seam.net->getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size);
+    if (rc < 0)
+        return rc;
     set_options(fd, domain);
     l->fd = fd;
     rc = listener_name(l);
