@@ -8,6 +8,7 @@
 #include <keel/thread.h>
 
 #include "park.h"
+#include "worker.h"
 
 /* ---- the handle's word ---- */
 
@@ -470,7 +471,7 @@ void keel_yield(void)
     struct keel_loop *l = loop_here;
 
     if (!l) {
-        sched_yield();
+        worker_yield();
         return;
     }
     keel_assert(l->current);

@@ -292,6 +292,14 @@ struct thread_mark {
 };
 extern _Thread_local struct thread_mark thread_mark
     __attribute__((tls_model("initial-exec")));
+/* In place of its own, in a simulation: see worker.h. */
+extern _Thread_local struct thread_mark *thread_mark_lent
+    __attribute__((tls_model("initial-exec")));
+
+static inline const void *thread_mark_here(void)
+{
+    return thread_mark_lent ? &thread_mark_lent->odd : &thread_mark.odd;
+}
 
 static inline struct owner owner_here(void)
 {
@@ -301,7 +309,7 @@ static inline struct owner owner_here(void)
         return (struct owner){
             l->current,
             atomic_load_explicit(&l->current->serial, memory_order_relaxed)};
-    return (struct owner){&thread_mark.odd, 0};
+    return (struct owner){thread_mark_here(), 0};
 }
 
 static inline bool owner_is_thread(struct owner o)

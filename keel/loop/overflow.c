@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 
 #include "loop.h"
+#include "worker.h"
 
 #define ALT_BYTES ((size_t)65536)
 
@@ -86,6 +87,8 @@ int overflow_watch(struct keel_loop *l)
 {
     stack_t alt = {.ss_size = ALT_BYTES};
 
+    if (worker_is_simulated())
+        return 0; /* one stack of the kernel's for many loops */
     alt.ss_sp = mmap(NULL, ALT_BYTES, PROT_READ | PROT_WRITE,
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (alt.ss_sp == MAP_FAILED)
@@ -101,6 +104,8 @@ int overflow_watch(struct keel_loop *l)
 
 void overflow_unwatch(struct keel_loop *l)
 {
+    if (!l->alt_stack)
+        return;
     sigaltstack(&l->alt_before, NULL);
     munmap(l->alt_stack, ALT_BYTES);
     l->alt_stack = NULL;

@@ -48,6 +48,8 @@
 
 #include "job.h"
 #include "loop/loop.h"
+#include "loop/worker.h"
+#include "pool_inside.h"
 
 enum {
     SIZE_MOST = 1024,
@@ -106,7 +108,8 @@ struct keel_pool {
     struct worker worker[];
 };
 
-static _Thread_local struct worker *me;
+_Thread_local struct worker *pool_worker;
+#define me pool_worker
 
 /* ---- the queue ---- */
 
@@ -335,7 +338,7 @@ static struct job *look(struct keel_pool *p, struct worker *w)
             if (job)
                 return job;
             if (n % SPINS_YIELD == SPINS_YIELD - 1)
-                sched_yield();
+                worker_yield();
         } else if (n >= spins || is_over(p)) {
             return NULL;
         }
@@ -460,7 +463,7 @@ static void refuse_all(struct keel_pool *p, int result)
             turns_add(&p->turns, job);
         } else { /* somebody has appended and not linked yet */
             spin_drop(&p->hold);
-            sched_yield();
+            worker_yield();
             spin_hold(&p->hold);
         }
     }
@@ -595,7 +598,7 @@ static int worker_main(void *arg)
     return 0;
 }
 
-static int worker_start(struct keel_pool *p, unsigned number)
+static int worker_begin(struct keel_pool *p, unsigned number)
 {
     char name[32];
     const struct keel_thread_how how = {.name = name,
@@ -697,7 +700,7 @@ int keel_pool_new(const struct keel_pool_how *how, struct keel_pool **ret)
     atomic_init(&p->refs, 1 + p->size);
     for (unsigned i = 0; i < p->size; i++) {
         if (rc == 0)
-            rc = worker_start(p, i);
+            rc = worker_begin(p, i);
         if (rc < 0)
             leave(p);
     }

@@ -21,6 +21,7 @@
 #include <keel/seam.h>
 
 #include "loop/park.h"
+#include "loop/worker.h"
 #include "queue_inside.h"
 
 #define SPINS 100 /* about a microsecond */
@@ -605,7 +606,7 @@ static bool drain_one(struct keel_queue *q, void **ret)
         return false;
     /* What a put claimed before the close is written in a moment. */
     while ((o = ring_get(q, ret)) == NOT_YET)
-        sched_yield();
+        worker_yield();
     return o == DONE;
 }
 
