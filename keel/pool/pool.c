@@ -478,8 +478,9 @@ static void refuse_all(struct keel_pool *p, int result)
         for (unsigned k = 0; k < SLOTS; k++)
             if ((job = slot_empty(&p->worker[i].slot[k])))
                 job_refuse(p, job, result);
-    if (is_over(p))
-        wake_all(p);
+    /* Also while jobs that have begun wait for their turn: who takes the last
+     * of them wakes nobody. */
+    wake_all(p);
 }
 
 /* Nothing is taken from now on. */
