@@ -6,5 +6,8 @@
 #include "test/scenario.h"
 
 int queue_program(void *arg);
+int pool_program(void *arg);
+int server_program(void *arg);
+void server_world(struct keel_sim_how *how);
 
 #endif

@@ -69,7 +69,11 @@ int trace_open(const struct keel_sim_how *how)
     if (!path || !*path)
         return 0;
     out.file = fopen(path, "we");
-    return out.file ? 0 : -errno;
+    if (!out.file)
+        return -errno;
+    /* A program that dies is what one reads it for. */
+    (void)setvbuf(out.file, NULL, _IOLBF, 0);
+    return 0;
 }
 
 uint64_t trace_close(void)

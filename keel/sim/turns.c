@@ -410,7 +410,9 @@ static void turns_detach(pthread_t thread)
 {
     struct fiber *f = (struct fiber *)(uintptr_t)thread;
 
-    f->detached = true; /* the scheduler frees it */
+    f->detached = true;
+    if (f->state == ENDED)
+        fiber_free(f); /* else the scheduler does, when it ends */
 }
 
 static unsigned turns_budget(unsigned most)
