@@ -48,7 +48,8 @@ static void report(const struct body *b, uintptr_t where)
     n = put(text, n, size, b->name);
     n = put(text, n, size, "' overflowed its stack of ");
     n = put_number(text, n, size,
-                   (uintptr_t)(b->stack->top - b->stack->low) / 1024, 10);
+                   (uintptr_t)((char *)(b->stack + 1) - b->stack->low) / 1024,
+                   10);
     n = put(text, n, size, " KiB at 0x");
     n = put_number(text, n, size, where, 16);
     n = put(text, n, size, "\n");

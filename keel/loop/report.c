@@ -184,12 +184,6 @@ static void page_co(struct page *p, const struct keel_co *co,
         page_print(p, "'%s' [%s]", co->body->name, of->name);
 }
 
-static bool has_ended(const struct keel_co *co)
-{
-    return atomic_load_explicit(&co->word, memory_order_acquire) >=
-           HANDLE_ENDED;
-}
-
 static void page_thread(struct page *p, const void *worker)
 {
     const struct presence *t;
@@ -216,7 +210,7 @@ static void page_owner(struct page *p, struct owner o,
     if (owner_is_thread(o))
         page_thread(p, o.who);
     else if (atomic_load_explicit(&co->serial, memory_order_relaxed) != o.age ||
-             has_ended(co))
+             handle_is_over(co))
         page_print(p, "a coroutine that has ended");
     else
         page_co(p, co, l);
@@ -262,7 +256,7 @@ void page_what(struct page *p, const struct waiter *w,
         return;
     if (strcmp(w->what, "join") == 0) {
         page_print(p, " of ");
-        if (has_ended(on))
+        if (handle_is_over(on))
             page_print(p, "one that has ended");
         else
             page_co(p, on, l);
