@@ -308,11 +308,25 @@ static int resolve(const struct address *a, keel_ns deadline,
 struct socket {
     struct keel_stream stream;
     int fd;
-    int family;
-    /* Kept because a connection that is gone cannot be asked; none of a unix
-     * peer. */
-    struct keel_address peer;
+    sa_family_t family;
+    /* The peer's, kept because a connection that is gone cannot be asked, in as
+     * many bytes as it has: there are many of these.  A unix peer has none. */
+    uint16_t port;
+    uint32_t zone;
+    uint8_t bytes[];
 };
+
+static uint8_t address_family(sa_family_t family)
+{
+    return family == AF_INET    ? KEEL_V4
+           : family == AF_INET6 ? KEEL_V6
+                                : KEEL_NO_ADDRESS;
+}
+
+static size_t address_bytes(uint8_t family)
+{
+    return family == KEEL_V4 ? 4 : family == KEEL_V6 ? 16 : 0;
+}
 
 static struct socket *socket_of(struct keel_stream *s)
 {
@@ -411,18 +425,32 @@ static const struct keel_stream_class socket_class = {
     .fd = socket_fd,
 };
 
+static struct keel_address socket_peer(const struct socket *s)
+{
+    struct keel_address a = {.port = s->port, .zone = s->zone};
+
+    a.family = address_family(s->family);
+    memcpy(a.bytes, s->bytes, address_bytes(a.family));
+    return a;
+}
+
 /* Takes the descriptor on success. */
 static int socket_new(int fd, const struct sockaddr *peer, socklen_t size,
                       struct keel_stream **ret)
 {
-    struct socket *s = keel_calloc(1, sizeof *s);
+    struct keel_address ip = {0};
+    struct socket *s;
 
+    (void)keel_address_from_sockaddr(peer, size, &ip);
+    s = keel_alloc(offsetof(struct socket, bytes) + address_bytes(ip.family));
     if (!s)
         return -ENOMEM;
     s->stream.is = &socket_class;
     s->fd = fd;
     s->family = peer->sa_family;
-    (void)keel_address_from_sockaddr(peer, size, &s->peer);
+    s->port = ip.port;
+    s->zone = ip.zone;
+    memcpy(s->bytes, ip.bytes, address_bytes(ip.family));
     *ret = &s->stream;
     return 0;
 }
@@ -500,8 +528,10 @@ int keel_stream_peer(struct keel_stream *s, char ret[KEEL_ADDRESS_BYTES])
     int fd, rc;
 
     if (s->is == &socket_class) {
-        if (socket_of(s)->peer.family)
-            keel_address_print(&socket_of(s)->peer, ret);
+        struct keel_address ip = socket_peer(socket_of(s));
+
+        if (ip.family)
+            keel_address_print(&ip, ret);
         else
             (void)snprintf(ret, KEEL_ADDRESS_BYTES, "%s",
                            socket_of(s)->family == AF_UNIX ? "unix:" : "?");
