@@ -349,7 +349,7 @@ int keel_join(struct keel_co *co, keel_ns deadline, int *ret_result)
     int rc = 0;
 
     if (co == keel_current())
-        return -EDEADLK;
+        return mistake("keel_join", co, "it is the caller itself", -EDEADLK);
     if (handle_hold(co)) {
         if (co->joining) {
             handle_drop(co, HANDLE_OPEN);

@@ -436,6 +436,8 @@ extern _Atomic unsigned blocking_under_way;
 
 /* ---- overflow report ---- */
 int overflow_watch(struct keel_loop *l);
+/* The handler alone. */
+void faults_watch(void);
 void overflow_unwatch(struct keel_loop *l);
 
 /* ---- counters ---- */

@@ -12,6 +12,7 @@
 #include <sys/mman.h>
 
 #include "loop.h"
+#include "seam/quarantine.h"
 #include "worker.h"
 
 #define ALT_BYTES ((size_t)65536)
@@ -63,7 +64,7 @@ static void on_fault(int signal, siginfo_t *info, void *context)
     struct keel_loop *l = loop_here;
     uintptr_t at = (uintptr_t)info->si_addr;
 
-    (void)context;
+    quarantine_fault(at, context);
     if (l && l->current && l->current->body) {
         const struct body *b = l->current->body;
         uintptr_t low = (uintptr_t)b->stack->low;
@@ -84,6 +85,11 @@ static void install(void)
     sigaction(SIGBUS, &sa, &bus_before);
 }
 
+void faults_watch(void)
+{
+    pthread_once(&once, install);
+}
+
 int overflow_watch(struct keel_loop *l)
 {
     stack_t alt = {.ss_size = ALT_BYTES};
@@ -99,7 +105,7 @@ int overflow_watch(struct keel_loop *l)
         return -ENOMEM;
     }
     l->alt_stack = alt.ss_sp;
-    pthread_once(&once, install);
+    faults_watch();
     return 0;
 }
 

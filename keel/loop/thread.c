@@ -212,7 +212,7 @@ int keel_thread_begin(struct keel_thread *t)
     if (rc < 0)
         return rc;
     if (!atomic_compare_exchange_strong(&t->state, &new, ALIVE))
-        return -EALREADY;
+        return mistake("keel_thread_begin", t, "it began before", -EALREADY);
     pthread_once(&once, registry_open);
     /* Before it runs, so that an exit that comes now waits for it. */
     registry_add(t);
@@ -248,7 +248,8 @@ int keel_thread_join(struct keel_thread *t, keel_ns deadline, int *ret_result)
     int rc;
 
     if (t == thread_self)
-        return -EDEADLK;
+        return mistake("keel_thread_join", t, "it is the caller itself",
+                       -EDEADLK);
     if (atomic_load(&t->state) == NEW)
         return -ESRCH;
     if (atomic_exchange(&t->joining, true))

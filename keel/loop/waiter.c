@@ -25,6 +25,7 @@
 
 #include "census.h"
 #include "park.h"
+#include "seam/quarantine.h"
 #include "worker.h"
 
 #define THREAD_SPINS 200
@@ -310,9 +311,21 @@ static _Atomic uint32_t *spin_of(struct keel_waitlist *l)
     return (_Atomic uint32_t *)&l->spin;
 }
 
+/* The tail of a list whose object has ended, in programs compiled with
+ * KEEL_DEBUG. */
+static struct waiter ended;
+
 void waitlist_hold(struct keel_waitlist *l)
 {
     spin_hold(spin_of(l));
+    if (__builtin_expect(l->tail == &ended, 0))
+        misuse_here(l, "it has ended (_fini or _free)");
+}
+
+void waitlist_end(struct keel_waitlist *l)
+{
+    if (debug_program())
+        l->tail = &ended;
 }
 
 void waitlist_drop(struct keel_waitlist *l)

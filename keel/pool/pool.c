@@ -50,6 +50,7 @@
 #include "loop/loop.h"
 #include "loop/worker.h"
 #include "pool_inside.h"
+#include "seam/quarantine.h"
 
 enum {
     SIZE_MOST = 1024,
@@ -556,7 +557,7 @@ static void unref(struct keel_pool *p)
     if (atomic_fetch_sub(&p->refs, 1) > 1)
         return;
     job_store_free(p->store);
-    free(p);
+    keel_free(p);
 }
 
 static void serve(struct keel_pool *p, struct worker *w)
@@ -644,17 +645,15 @@ static int pool_make(const struct keel_pool_how *how, unsigned size,
                      struct keel_pool **ret)
 {
     size_t bytes = sizeof **ret + size * sizeof *(*ret)->worker;
-    struct keel_pool *p = NULL;
+    struct keel_pool *p = lines_alloc(bytes);
     int rc;
 
-    if (keel_seam_enter(KEEL_OP_ALLOC, NULL) == 0)
-        p = aligned_alloc(64, bytes);
     if (!p)
         return -ENOMEM;
     memset(p, 0, bytes);
     rc = job_store_new(&p->store);
     if (rc < 0) {
-        free(p);
+        keel_free(p);
         return rc;
     }
     p->size = size;
