@@ -35,6 +35,9 @@ enum {
     /* So many times `owed` filled up with answers while not one byte of data
      * came: each costs us a key derivation and the peer next to nothing. */
     FLOOD = 16,
+    /* So many tickets in a row are no server's need. */
+    TICKETS_IN_A_ROW = 64,
+    EXPORT_MOST = 255 * 32, /* with SHA-256 */
 };
 
 /* 2^21 records, 32 GiB when they are full, with one key.  AES-GCM's limit is
@@ -297,12 +300,16 @@ int tls_fill(struct tls_session *t, keel_ns deadline)
 
 /* What OpenSSL's last error means for a stream that was sound.  It is forgotten
  * then: others on this thread may look into the queue as well. */
-static int broken(void)
+static int broken(struct tls_session *t)
 {
-    int reason = ERR_GET_REASON(ERR_peek_error());
+    struct tls_words w;
+    int rc = tls_refusal(ERR_peek_error(), t->config, X509_V_OK, &w);
 
     ERR_clear_error();
-    return reason == ERR_R_MALLOC_FAILURE ? -ENOMEM : -EPROTO;
+    tls_error_set(w.text);
+    tls_session_distrust(t);
+    /* A server is nobody's to let in. */
+    return rc == -EACCES && SSL_is_server(t->ssl) ? -EPROTO : rc;
 }
 
 /* After SSL_read said no: true when more input may help. */
@@ -315,7 +322,7 @@ static bool read_goes_on(struct tls_session *t, int rc)
         t->read_end = 0;
         return false;
     default:
-        t->read_end = broken();
+        t->read_end = broken(t);
         return false;
     }
 }
@@ -323,6 +330,16 @@ static bool read_goes_on(struct tls_session *t, int rc)
 static int size_as_int(size_t size)
 {
     return size > INT_MAX ? INT_MAX : (int)size;
+}
+
+static bool flooded(struct tls_session *t)
+{
+    if (t->tickets <= TICKETS_IN_A_ROW)
+        return false;
+    tls_session_distrust(t);
+    tls_error_set("the server floods us with tickets");
+    t->read_end = -EPROTO;
+    return true;
 }
 
 /* Decrypts into `buf` all that is at hand and fits. */
@@ -335,10 +352,13 @@ static size_t read_burst(struct tls_session *t, uint8_t *buf, size_t size)
 
         ERR_clear_error();
         rc = SSL_read(t->ssl, buf + got, size_as_int(size - got));
+        if (flooded(t))
+            break;
         if (rc <= 0) {
             read_goes_on(t, rc);
             break;
         }
+        t->tickets = 0;
         got += (size_t)rc;
         if (t->in_at == t->in_bytes && SSL_pending(t->ssl) == 0)
             break;
@@ -474,7 +494,7 @@ static int seal(struct tls_session *t, const uint8_t *from, size_t size,
             return 0;
         }
         why = SSL_get_error(t->ssl, rc);
-        rc = why == SSL_ERROR_WANT_READ ? want_input(t, deadline) : broken();
+        rc = why == SSL_ERROR_WANT_READ ? want_input(t, deadline) : broken(t);
         if (rc < 0)
             return rc;
     }
@@ -533,7 +553,7 @@ static int seal_end(struct tls_session *t, keel_ns deadline)
         ERR_clear_error();
         if (SSL_shutdown(t->ssl) >= 0)
             return 0;
-        rc = broken();
+        rc = broken(t);
         if (!SSL_in_init(t->ssl))
             return rc;
         /* As in seal: first the rest of the half received message. */
@@ -585,7 +605,13 @@ void tls_session_free(struct tls_session *t)
 {
     if (!t)
         return;
+    /* Else OpenSSL takes a session whose stream was cut for a bad one: a rule
+     * that went with TLS 1.0. */
+    if (t->ssl)
+        SSL_set_shutdown(t->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
     SSL_free(t->ssl);
+    keel_tls_config_free(t->config);
+    keel_free(t->name);
     tls_buffer_return(t->in);
     tls_buffer_return(t->out);
     keel_event_fini(&t->received);
@@ -616,7 +642,7 @@ static const struct keel_stream_class tls_class = {
     .fd = tls_fd,
 };
 
-int tls_session_new(const struct keel_tls_config *c, struct keel_stream *below,
+int tls_session_new(struct keel_tls_config *c, struct keel_stream *below,
                     struct tls_session **ret)
 {
     struct tls_session *t = keel_calloc(1, sizeof *t);
@@ -626,6 +652,7 @@ int tls_session_new(const struct keel_tls_config *c, struct keel_stream *below,
         return -ENOMEM;
     t->stream.is = &tls_class;
     t->below = below;
+    t->config = tls_config_hold(c);
     t->read_end = 1;
     keel_event_init(&t->received);
     keel_lock_init(&t->sending);
@@ -637,42 +664,64 @@ int tls_session_new(const struct keel_tls_config *c, struct keel_stream *below,
         return -ENOMEM;
     }
     SSL_set_bio(t->ssl, b, b);
+    if (SSL_set_app_data(t->ssl, t) != 1) {
+        tls_session_free(t);
+        return -ENOMEM;
+    }
     *ret = t;
     return 0;
 }
 
 /* ---- what a session knows ------------------------------------------------------------------- */
 
-int keel_tls_peer_pin(struct keel_stream *s, struct keel_tls_pin *ret)
+SSL *tls_ssl_of(struct keel_stream *s)
 {
-    X509 *cert;
+    return s->is == &tls_class ? session_of(s)->ssl : NULL;
+}
 
-    if (s->is != &tls_class)
+struct tls_session *tls_session_of(SSL *ssl)
+{
+    return SSL_get_app_data(ssl);
+}
+
+int keel_tls_export(struct keel_stream *s, const char *label,
+                    const void *context, size_t context_size, void *ret,
+                    size_t size)
+{
+    SSL *ssl = tls_ssl_of(s);
+    size_t label_size = strlen(label);
+    int ok;
+
+    if (!ssl)
         return -ENOTSUP;
-    cert = SSL_get0_peer_certificate(session_of(s)->ssl);
-    return cert ? tls_cert_pin(cert, ret) : -ENOENT;
+    /* RFC 8446 7.1: "tls13 " and the label in 255 bytes; HKDF's most. */
+    if (label_size == 0 || label_size > 249 || context_size > UINT16_MAX ||
+        size == 0 || size > EXPORT_MOST)
+        return -EINVAL;
+    ERR_clear_error();
+    ok = SSL_export_keying_material(ssl, ret, size, label, label_size,
+                                    context_size ? context : "", context_size,
+                                    1);
+    return ok == 1 ? 0 : broken(session_of(s));
 }
 
 int keel_tls_exporter(struct keel_stream *s, uint8_t ret[32])
 {
-    static const char label[] = "EXPORTER-Channel-Binding";
-    int ok;
-
-    if (s->is != &tls_class)
-        return -ENOTSUP;
-    ERR_clear_error();
-    ok = SSL_export_keying_material(session_of(s)->ssl, ret, 32, label,
-                                    sizeof label - 1, (const unsigned char *)"",
-                                    0, 1);
-    return ok == 1 ? 0 : broken();
+    return keel_tls_export(s, "EXPORTER-Channel-Binding", NULL, 0, ret, 32);
 }
 
 const char *keel_tls_cipher(struct keel_stream *s)
 {
-    return s->is == &tls_class ? SSL_get_cipher_name(session_of(s)->ssl) : NULL;
+    SSL *ssl = tls_ssl_of(s);
+
+    return ssl ? SSL_get_cipher_name(ssl) : NULL;
 }
 
-SSL *tls_ssl(struct keel_stream *s)
+const char *keel_tls_server_name(struct keel_stream *s)
 {
-    return session_of(s)->ssl;
+    SSL *ssl = tls_ssl_of(s);
+
+    return ssl && SSL_is_server(ssl)
+               ? SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name)
+               : NULL;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The config: keys, trust, what is offered, and words for what went wrong. */
+/* The config: its parts, what is offered, and words for what went wrong. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,14 +10,10 @@
 #endif
 
 #include <openssl/err.h>
-#include <openssl/pem.h>
 
 #include "tls_inside.h"
 
 KEEL_AUTO(config_draft, struct keel_tls_config *, keel_tls_config_free)
-KEEL_AUTO(bio, BIO *, BIO_vfree)
-KEEL_AUTO(pkey, EVP_PKEY *, EVP_PKEY_free)
-KEEL_AUTO(cert, X509 *, X509_free)
 
 /* ---- words -------------------------------------------------------------------- */
 
@@ -36,40 +32,6 @@ void tls_error_set(const char *words)
 const char *keel_tls_error(void)
 {
     return words_now[0] ? words_now : "no handshake has failed";
-}
-
-/* ---- pins ---------------------------------------------------------------------- */
-
-int tls_cert_pin(X509 *cert, struct keel_tls_pin *ret)
-{
-    unsigned char *der = NULL;
-    int size = i2d_X509_PUBKEY(X509_get_X509_PUBKEY(cert), &der);
-    unsigned n = 0;
-    int ok;
-
-    if (size <= 0)
-        return -ENOMEM;
-    ok = EVP_Digest(der, (size_t)size, ret->sha256, &n, EVP_sha256(), NULL);
-    OPENSSL_free(der);
-    return ok == 1 && n == sizeof ret->sha256 ? 0 : -ENOMEM;
-}
-
-/* In place of the chain's verification: X509_V_OK lets the handshake go on,
- * which then proves that the peer holds the key. */
-static int verify_pin(X509_STORE_CTX *x, void *arg)
-{
-    const struct keel_tls_config *c = arg;
-    X509 *cert = X509_STORE_CTX_get0_cert(x);
-    struct keel_tls_pin pin;
-
-    if (c->trust != TRUST_ANY &&
-        (!cert || tls_cert_pin(cert, &pin) < 0 ||
-         !keel_same(pin.sha256, c->pin.sha256, sizeof pin.sha256))) {
-        X509_STORE_CTX_set_error(x, X509_V_ERR_CERT_REJECTED);
-        return 0;
-    }
-    X509_STORE_CTX_set_error(x, X509_V_OK);
-    return 1;
 }
 
 /* ---- ALPN (RFC 7301) -------------------------------------------------------------- */
@@ -124,135 +86,6 @@ static int alpn_init(struct keel_tls_config *c, const char *name)
     return 0;
 }
 
-/* ---- key and chain -------------------------------------------------------------- */
-
-/* OpenSSL's own would ask on the terminal. */
-static int no_password(char *buf, int size, int rw, void *arg)
-{
-    (void)buf, (void)size, (void)rw, (void)arg;
-    return -1;
-}
-
-static BIO *text_open(const char *text)
-{
-    return BIO_new_mem_buf(text, -1);
-}
-
-/* After a certificate that could not be read: 0 when there was none. */
-static int text_ended(void)
-{
-    if (ERR_GET_REASON(ERR_peek_last_error()) != PEM_R_NO_START_LINE)
-        return -EINVAL;
-    ERR_clear_error();
-    return 0;
-}
-
-static int key_init(struct keel_tls_config *c, const char *pem)
-{
-    keel_auto(bio) BIO *b = text_open(pem);
-    keel_auto(pkey) EVP_PKEY *key = NULL;
-
-    if (!b)
-        return -ENOMEM;
-    key = PEM_read_bio_PrivateKey(b, NULL, no_password, NULL);
-    if (!key) {
-        tls_error_set("the key is no private key in PEM");
-        return -EINVAL;
-    }
-    /* The one sees a key of the chain's kind, the other one of another kind,
-     * which would be kept beside the chain. */
-    if (SSL_CTX_use_PrivateKey(c->ctx, key) != 1 ||
-        SSL_CTX_check_private_key(c->ctx) != 1) {
-        tls_error_set("the key is not that of the chain's first certificate");
-        return -EINVAL;
-    }
-    return 0;
-}
-
-static int chain_init(struct keel_tls_config *c, const char *pem)
-{
-    keel_auto(bio) BIO *b = text_open(pem);
-    keel_auto(cert) X509 *leaf = NULL;
-    int rc;
-
-    if (!b)
-        return -ENOMEM;
-    leaf = PEM_read_bio_X509(b, NULL, no_password, NULL);
-    if (!leaf || SSL_CTX_use_certificate(c->ctx, leaf) != 1) {
-        tls_error_set("the chain does not begin with a certificate in PEM");
-        return -EINVAL;
-    }
-    rc = tls_cert_pin(leaf, &c->own);
-    if (rc < 0)
-        return rc;
-
-    for (;;) {
-        keel_auto(cert) X509 *x = PEM_read_bio_X509(b, NULL, no_password, NULL);
-
-        if (!x) {
-            rc = text_ended();
-            if (rc < 0)
-                tls_error_set(NULL);
-            return rc;
-        }
-        if (SSL_CTX_add0_chain_cert(c->ctx, x) != 1)
-            return -ENOMEM;
-        keel_take(x);
-    }
-}
-
-/* ---- trust ------------------------------------------------------------------------ */
-
-static int ca_init(struct keel_tls_config *c, const char *pem)
-{
-    X509_STORE *store = SSL_CTX_get_cert_store(c->ctx);
-    keel_auto(bio) BIO *b = NULL;
-    size_t count = 0;
-
-    if (!*pem)
-        return SSL_CTX_set_default_verify_paths(c->ctx) == 1 ? 0 : -ENOMEM;
-
-    b = text_open(pem);
-    if (!b)
-        return -ENOMEM;
-    for (;; count++) {
-        keel_auto(cert) X509 *x = PEM_read_bio_X509(b, NULL, no_password, NULL);
-
-        if (!x)
-            return count > 0 ? text_ended() : -EINVAL;
-        if (X509_STORE_add_cert(store, x) != 1)
-            return -ENOMEM;
-    }
-}
-
-static int trust_init(struct keel_tls_config *c,
-                      const struct keel_tls_options *o)
-{
-    int given = (o->pin != NULL) + (o->ca_pem != NULL) + o->any;
-
-    if (given > 1 || (given == 0 && !o->key_pem)) {
-        tls_error_set("give one of pin, ca and any");
-        return -EINVAL;
-    }
-    if (o->ca_pem) {
-        int rc = ca_init(c, o->ca_pem);
-
-        if (rc < 0)
-            tls_error_set(NULL);
-        c->trust = TRUST_CA;
-        return rc;
-    }
-    if (o->pin) {
-        c->trust = TRUST_PIN;
-        c->pin = *o->pin;
-    } else if (o->any) {
-        c->trust = TRUST_ANY;
-    }
-    if (c->trust != TRUST_NOBODY)
-        SSL_CTX_set_cert_verify_callback(c->ctx, verify_pin, c);
-    return 0;
-}
-
 /* ---- ciphers ----------------------------------------------------------------------- */
 
 /* GCM in software is slow and hard to make even in time; ChaCha20 is not. */
@@ -287,12 +120,9 @@ static int ctx_init(struct keel_tls_config *c)
 
     /* A server chooses, but lets a client without AES have ChaCha20. */
     SSL_CTX_set_options(c->ctx, SSL_OP_CIPHER_SERVER_PREFERENCE |
-                                    SSL_OP_PRIORITIZE_CHACHA |
-                                    SSL_OP_NO_TICKET);
-    /* No tickets: nobody resumes here, and one that lies unread when a client
-     * closes turns its last bytes into a reset. */
-    SSL_CTX_set_num_tickets(c->ctx, 0);
-    SSL_CTX_set_session_cache_mode(c->ctx, SSL_SESS_CACHE_OFF);
+                                    SSL_OP_PRIORITIZE_CHACHA);
+    SSL_CTX_set_max_cert_list(c->ctx, TLS_CERTS_MOST);
+    SSL_CTX_set_verify_depth(c->ctx, TLS_DEPTH_MOST);
     SSL_CTX_set_mode(c->ctx, SSL_MODE_RELEASE_BUFFERS |
                                  SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     return 0;
@@ -307,19 +137,11 @@ static int config_fill(struct keel_tls_config *c,
 
     if (rc < 0)
         return rc;
-    if (!o->key_pem != !o->chain_pem) {
-        tls_error_set("a key and its chain go together");
-        return -EINVAL;
-    }
-    if (o->key_pem) {
-        rc = chain_init(c, o->chain_pem);
-        if (rc == 0)
-            rc = key_init(c, o->key_pem);
-        if (rc < 0)
-            return rc;
-        c->has_key = true;
-    }
-    rc = trust_init(c, o);
+    rc = tls_identities_init(c, o);
+    if (rc == 0)
+        rc = tls_trust_init(c, o);
+    if (rc == 0)
+        rc = tls_resume_init(c, o);
     if (rc == 0 && o->alpn)
         rc = alpn_init(c, o->alpn);
     return rc;
@@ -355,13 +177,8 @@ void keel_tls_config_free(struct keel_tls_config *c)
     if (!c || atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) > 1)
         return;
     SSL_CTX_free(c->ctx);
+    tls_resume_free(c);
+    tls_identities_free(c);
+    keel_free(c->pins);
     keel_free(c);
-}
-
-int keel_tls_own_pin(struct keel_tls_config *c, struct keel_tls_pin *ret)
-{
-    if (!c->has_key)
-        return -ENOENT;
-    *ret = c->own;
-    return 0;
 }

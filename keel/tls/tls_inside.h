@@ -4,6 +4,7 @@
 #ifndef KEEL_TLS_INSIDE_H
 #define KEEL_TLS_INSIDE_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include <openssl/ssl.h>
@@ -19,6 +20,9 @@ enum {
      * send (answers to key updates, alerts) while a send is under way. */
     TLS_OUT = TLS_BURST + TLS_RECORD + 4096,
     TLS_OUT_FILL = TLS_OUT - 2048,
+    /* Of a peer: its certificates, and those above its own in the chain. */
+    TLS_CERTS_MOST = 32 * 1024,
+    TLS_DEPTH_MOST = 8,
 };
 
 /* ---- lent buffers --------------------------------------------------------- */
@@ -41,30 +45,71 @@ size_t tls_buffers_lent(void);
 /* ---- the config ------------------------------------------------------------ */
 enum tls_trust { TRUST_NOBODY, TRUST_PIN, TRUST_CA, TRUST_ANY };
 
-/* Never changed once made.  The owner and each handshake under way count as
- * references, so that a reload may free it at any time. */
+/* A key, its certificate, and the chain above that. */
+struct tls_identity {
+    X509 *leaf;
+    EVP_PKEY *key;
+    STACK_OF(X509) * chain; /* NULL: nothing above */
+};
+
+struct tls_tickets;
+struct tls_store;
+
+/* Never changed once made, but for tickets and store, which have locks.  The
+ * owner and each session count as references: a reload may free it at any
+ * time. */
 struct keel_tls_config {
     atomic_uint refs;
     SSL_CTX *ctx;
-    bool has_key;
+    struct tls_identity *identities; /* `identity_count`, the first one ours */
+    size_t identity_count;
+    struct keel_tls_pin own; /* of the first */
     enum tls_trust trust;
-    struct keel_tls_pin pin; /* TRUST_PIN */
-    struct keel_tls_pin own; /* has_key */
-    uint8_t alpn[1 + 255];   /* length and name, as on the wire */
-    size_t alpn_bytes;       /* 0: none wanted */
+    struct keel_tls_pin *pins; /* TRUST_PIN: `pin_count` of them */
+    size_t pin_count;
+    enum keel_tls_clients clients;
+    struct tls_tickets *tickets; /* NULL: a server that gives none */
+    struct tls_store *store;     /* NULL: a client that keeps none */
+    uint8_t alpn[1 + 255];       /* length and name, as on the wire */
+    size_t alpn_bytes;           /* 0: none wanted */
 };
 
 /* Adds a reference, which keel_tls_config_free drops; returns `c`. */
 struct keel_tls_config *tls_config_hold(struct keel_tls_config *c);
+
+/* ---- its parts --------------------------------------------------------------- */
+/* Each leaves to keel_tls_config_free what it had when it failed, and words. */
+int tls_identities_init(struct keel_tls_config *c,
+                        const struct keel_tls_options *o);
+void tls_identities_free(struct keel_tls_config *c);
+int tls_trust_init(struct keel_tls_config *c, const struct keel_tls_options *o);
+int tls_resume_init(struct keel_tls_config *c,
+                    const struct keel_tls_options *o);
+void tls_resume_free(struct keel_tls_config *c);
+
+/* A copy of `pem` or what is in `file`: one of them is given. */
+int tls_text_load(const char *pem, const char *file, char **ret);
+/* Wipes it. */
+void tls_text_free(char *text);
+KEEL_AUTO(text, char *, tls_text_free)
+/* Calls `each` with the certificates of a text; a negative value ends that.
+ * Returns how many there were; -EINVAL: and then one that cannot be read. */
+int tls_certs_read(const char *pem, int (*each)(X509 *cert, void *arg),
+                   void *arg);
+
 int tls_cert_pin(X509 *cert, struct keel_tls_pin *ret);
+/* By the date of keel's clock. */
+bool tls_cert_is_over(const X509 *cert);
 
 /* What keel_tls_error says next on this thread: the words, or with NULL those
  * of OpenSSL's oldest queued error. */
 void tls_error_set(const char *words);
 
+/* NULL: the stream is not TLS. */
+SSL *tls_ssl_of(struct keel_stream *s);
+
 /* ---- for tests -------------------------------------------------------------- */
 /* Records sealed with one key before the next is asked for. */
 extern uint64_t tls_key_records;
-SSL *tls_ssl(struct keel_stream *s);
 
 #endif

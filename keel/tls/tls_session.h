@@ -10,6 +10,10 @@
 
 enum { TLS_OWED = 256 };
 
+struct tls_words {
+    char text[160];
+};
+
 /* Invariants between calls of OpenSSL:
  *   in_at <= in_bytes; those between are received and not yet decrypted
  *   sent <= out_bytes; those between must leave before anything newer
@@ -21,7 +25,10 @@ enum { TLS_OWED = 256 };
 struct tls_session {
     struct keel_stream stream;
     struct keel_stream *below;
+    struct keel_tls_config *config; /* held */
     SSL *ssl;
+    char *name;       /* under which its tickets are kept; NULL: they are not */
+    unsigned tickets; /* that came since the last byte of data */
 
     struct tls_buffer *in;  /* NULL between bursts */
     const uint8_t *in_from; /* in->bytes or first */
@@ -43,11 +50,24 @@ struct tls_session {
 };
 
 /* Borrows `below`. */
-int tls_session_new(const struct keel_tls_config *c, struct keel_stream *below,
+int tls_session_new(struct keel_tls_config *c, struct keel_stream *below,
                     struct tls_session **ret);
+/* Of an SSL that tls_session_new made. */
+struct tls_session *tls_session_of(SSL *ssl);
 /* Leaves `below` to the caller. */
 void tls_session_free(struct tls_session *t);
 KEEL_AUTO(tls_session, struct tls_session *, tls_session_free)
+
+/* A client's: a session with that server (NULL: the only one) is offered if
+ * there is one, and what comes is kept. */
+int tls_session_offer(struct tls_session *t, const char *name);
+/* After a fatal alert, ours or theirs: what is kept of that server goes (RFC
+ * 8446 6.2). */
+void tls_session_distrust(struct tls_session *t);
+/* What OpenSSL's error `e` means, with words for it.  `judged`: the peer's
+ * certificate has been found wanting for that reason. */
+int tls_refusal(unsigned long e, const struct keel_tls_config *c, long judged,
+                struct tls_words *ret);
 
 /* Makes sure that `out` is lent, with what was owed at its front. */
 int tls_out_lend(struct tls_session *t);

@@ -18,7 +18,7 @@ static void updates_watch(struct talk *t)
 {
     memset(key_updates, 0, sizeof key_updates);
     for (int i = 0; i < 2; i++)
-        SSL_set_msg_callback(tls_ssl(t->tls[i]), count_updates);
+        SSL_set_msg_callback(tls_ssl_of(t->tls[i]), count_updates);
 }
 
 static int key_updates_in(void *arg)
