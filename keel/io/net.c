@@ -152,10 +152,6 @@ static int lookup_run(void *arg)
     struct lookup *l = arg;
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
 
-    if (!keel_seam.net->kernel) {
-        l->rc = -ENOENT; /* a world without names */
-        return 0;
-    }
     switch (getaddrinfo(l->host, NULL, &hints, &l->found)) {
     case 0:
         l->rc = 0;
@@ -308,25 +304,11 @@ static int resolve(const struct address *a, keel_ns deadline,
 struct socket {
     struct keel_stream stream;
     int fd;
-    sa_family_t family;
-    /* The peer's, kept because a connection that is gone cannot be asked, in as
-     * many bytes as it has: there are many of these.  A unix peer has none. */
-    uint16_t port;
-    uint32_t zone;
-    uint8_t bytes[];
+    int family;
+    /* Kept because a connection that is gone cannot be asked; none of a unix
+     * peer. */
+    struct keel_address peer;
 };
-
-static uint8_t address_family(sa_family_t family)
-{
-    return family == AF_INET    ? KEEL_V4
-           : family == AF_INET6 ? KEEL_V6
-                                : KEEL_NO_ADDRESS;
-}
-
-static size_t address_bytes(uint8_t family)
-{
-    return family == KEEL_V4 ? 4 : family == KEEL_V6 ? 16 : 0;
-}
 
 static struct socket *socket_of(struct keel_stream *s)
 {
@@ -402,7 +384,7 @@ static int socket_finish(struct keel_stream *s, keel_ns deadline)
     (void)deadline; /* the kernel has the bytes: there is nothing to wait for */
     if (rc < 0)
         return rc;
-    return keel_seam.net->shutdown(socket_of(s)->fd, SHUT_WR);
+    return shutdown(socket_of(s)->fd, SHUT_WR) < 0 ? -errno : 0;
 }
 
 static void socket_close(struct keel_stream *s)
@@ -425,32 +407,18 @@ static const struct keel_stream_class socket_class = {
     .fd = socket_fd,
 };
 
-static struct keel_address socket_peer(const struct socket *s)
-{
-    struct keel_address a = {.port = s->port, .zone = s->zone};
-
-    a.family = address_family(s->family);
-    memcpy(a.bytes, s->bytes, address_bytes(a.family));
-    return a;
-}
-
 /* Takes the descriptor on success. */
 static int socket_new(int fd, const struct sockaddr *peer, socklen_t size,
                       struct keel_stream **ret)
 {
-    struct keel_address ip = {0};
-    struct socket *s;
+    struct socket *s = keel_calloc(1, sizeof *s);
 
-    (void)keel_address_from_sockaddr(peer, size, &ip);
-    s = keel_alloc(offsetof(struct socket, bytes) + address_bytes(ip.family));
     if (!s)
         return -ENOMEM;
     s->stream.is = &socket_class;
     s->fd = fd;
     s->family = peer->sa_family;
-    s->port = ip.port;
-    s->zone = ip.zone;
-    memcpy(s->bytes, ip.bytes, address_bytes(ip.family));
+    (void)keel_address_from_sockaddr(peer, size, &s->peer);
     *ret = &s->stream;
     return 0;
 }
@@ -463,9 +431,8 @@ int keel_stream_from_fd(int fd, struct keel_stream **ret)
 
     if (rc < 0)
         return rc;
-    rc = keel_seam.net->getpeername(fd, (struct sockaddr *)&peer, &size);
-    if (rc < 0)
-        return rc;
+    if (getpeername(fd, (struct sockaddr *)&peer, &size) < 0)
+        return -errno;
     return socket_new(fd, (struct sockaddr *)&peer, size, ret);
 }
 
@@ -525,13 +492,11 @@ int keel_stream_peer(struct keel_stream *s, char ret[KEEL_ADDRESS_BYTES])
 {
     struct sockaddr_storage peer = {0};
     socklen_t size = sizeof peer;
-    int fd, rc;
+    int fd;
 
     if (s->is == &socket_class) {
-        struct keel_address ip = socket_peer(socket_of(s));
-
-        if (ip.family)
-            keel_address_print(&ip, ret);
+        if (socket_of(s)->peer.family)
+            keel_address_print(&socket_of(s)->peer, ret);
         else
             (void)snprintf(ret, KEEL_ADDRESS_BYTES, "%s",
                            socket_of(s)->family == AF_UNIX ? "unix:" : "?");
@@ -540,9 +505,8 @@ int keel_stream_peer(struct keel_stream *s, char ret[KEEL_ADDRESS_BYTES])
     fd = keel_stream_fd(s);
     if (fd < 0)
         return -ENOTSOCK;
-    rc = keel_seam.net->getpeername(fd, (struct sockaddr *)&peer, &size);
-    if (rc < 0)
-        return rc;
+    if (getpeername(fd, (struct sockaddr *)&peer, &size) < 0)
+        return -errno;
     print_address((struct sockaddr *)&peer, size, ret);
     return 0;
 }
@@ -567,9 +531,8 @@ static void set_options(int fd, int family)
         return;
     /* A kernel that refuses one of them still carries the bytes. */
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)
-        (void)keel_seam.net->setsockopt(fd, options[i].level, options[i].name,
-                                        &options[i].value,
-                                        sizeof options[i].value);
+        (void)setsockopt(fd, options[i].level, options[i].name,
+                         &options[i].value, sizeof options[i].value);
 }
 
 static int set_option(struct keel_stream *s, int level, int name, int value)
@@ -578,7 +541,7 @@ static int set_option(struct keel_stream *s, int level, int name, int value)
 
     if (fd < 0)
         return -ENOTSOCK;
-    return keel_seam.net->setsockopt(fd, level, name, &value, sizeof value);
+    return setsockopt(fd, level, name, &value, sizeof value) < 0 ? -errno : 0;
 }
 
 int keel_stream_nodelay(struct keel_stream *s, bool on)
@@ -836,11 +799,9 @@ static int listener_name(struct keel_listener *l)
 {
     struct sockaddr_storage own = {0};
     socklen_t size = sizeof own;
-    int rc;
 
-    rc = keel_seam.net->getsockname(l->fd, (struct sockaddr *)&own, &size);
-    if (rc < 0)
-        return rc;
+    if (getsockname(l->fd, (struct sockaddr *)&own, &size) < 0)
+        return -errno;
     print_address((struct sockaddr *)&own, size, l->address);
     return 0;
 }
@@ -864,15 +825,12 @@ static bool is_dead(const struct target *t)
 static int bind_unix(struct keel_listener *l, const struct target *t)
 {
     const char *path = t->addr.un.sun_path;
-    int rc = keel_seam.net->bind(l->fd, &t->addr.any, t->size);
+    int rc = bind(l->fd, &t->addr.any, t->size) < 0 ? -errno : 0;
     struct stat st;
-
-    if (!keel_seam.net->kernel)
-        return rc; /* its names are in no file system */
 
     if (rc == -EADDRINUSE && is_dead(t)) {
         (void)unlink(path);
-        rc = keel_seam.net->bind(l->fd, &t->addr.any, t->size);
+        rc = bind(l->fd, &t->addr.any, t->size) < 0 ? -errno : 0;
     }
     if (rc < 0)
         return rc;
@@ -894,12 +852,11 @@ static int bind_ip(struct keel_listener *l, const struct target *t)
     const int on = 1;
     int v6_only = !IN6_IS_ADDR_UNSPECIFIED(&t->addr.v6.sin6_addr);
 
-    (void)keel_seam.net->setsockopt(l->fd, SOL_SOCKET, SO_REUSEADDR, &on,
-                                    sizeof on);
+    (void)setsockopt(l->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (t->addr.any.sa_family == AF_INET6)
-        (void)keel_seam.net->setsockopt(l->fd, IPPROTO_IPV6, IPV6_V6ONLY,
-                                        &v6_only, sizeof v6_only);
-    return keel_seam.net->bind(l->fd, &t->addr.any, t->size);
+        (void)setsockopt(l->fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6_only,
+                         sizeof v6_only);
+    return bind(l->fd, &t->addr.any, t->size) < 0 ? -errno : 0;
 }
 
 static int listener_open(struct keel_listener *l, const struct target *t)
@@ -912,9 +869,8 @@ static int listener_open(struct keel_listener *l, const struct target *t)
     rc = t->addr.any.sa_family == AF_UNIX ? bind_unix(l, t) : bind_ip(l, t);
     if (rc < 0)
         return rc;
-    rc = keel_seam.net->listen(l->fd, BACKLOG);
-    if (rc < 0)
-        return rc;
+    if (listen(l->fd, BACKLOG) < 0)
+        return -errno;
     return listener_name(l);
 }
 
@@ -961,10 +917,8 @@ int keel_listener_adopt(int fd, struct keel_listener **ret)
     socklen_t size = sizeof listens;
     int rc;
 
-    rc = keel_seam.net->getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens,
-                                   &size);
-    if (rc < 0)
-        return rc;
+    if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) < 0)
+        return -errno;
     if (!listens)
         return -EINVAL;
     rc = keel_fd_adopt(fd);
@@ -974,9 +928,8 @@ int keel_listener_adopt(int fd, struct keel_listener **ret)
     if (rc < 0)
         return rc;
     size = sizeof domain;
-    rc = keel_seam.net->getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size);
-    if (rc < 0)
-        return rc;
+    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0)
+        return -errno;
     set_options(fd, domain);
     l->fd = fd;
     rc = listener_name(l);

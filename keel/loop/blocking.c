@@ -15,7 +15,6 @@
 #include <keel/seam.h>
 
 #include "census.h"
-#include "worker.h"
 
 #define THREADS_USUAL 16u
 #define IDLE (10 * KEEL_SECOND)
@@ -131,7 +130,7 @@ static void *worker(void *arg)
     return NULL;
 }
 
-static int start_thread(void)
+static int worker_start(void)
 {
     pthread_attr_t attr;
     pthread_t thread;
@@ -152,7 +151,7 @@ static int start_thread(void)
     sigdelset(&all, SIGFPE);
     sigdelset(&all, SIGILL);
     pthread_sigmask(SIG_BLOCK, &all, &before);
-    rc = worker_start("blocking", &attr, worker, NULL, &thread);
+    rc = pthread_create(&thread, &attr, worker, NULL);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attr);
     return rc == 0 ? 0 : -EAGAIN;
@@ -198,7 +197,7 @@ static int submit(struct job *job)
         pool.threads++;
     drop();
     waiter_post(w);
-    if (!start || start_thread() == 0)
+    if (!start || worker_start() == 0)
         return 0;
 
     hold();

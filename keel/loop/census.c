@@ -4,21 +4,17 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "worker.h"
-
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct presence *first;
 static pthread_key_t ends;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static _Thread_local struct presence own;
-static _Thread_local struct presence *lent; /* a simulated thread's */
-#define here (*(lent ? lent : &own))
+static _Thread_local struct presence here;
 
 /* As the thread ends, before its thread-locals do. */
-void presence_leave(struct presence *gone)
+static void leave(void *p)
 {
-    if (!gone->listed)
-        return;
+    struct presence *gone = p;
+
     pthread_mutex_lock(&lock);
     if (gone->prev)
         gone->prev->next = gone->next;
@@ -28,19 +24,6 @@ void presence_leave(struct presence *gone)
         gone->next->prev = gone->prev;
     gone->listed = false;
     pthread_mutex_unlock(&lock);
-}
-
-static void leave(void *p)
-{
-    presence_leave(p);
-}
-
-struct presence *presence_exchange(struct presence *next)
-{
-    struct presence *before = lent;
-
-    lent = next;
-    return before;
 }
 
 static void before_fork(void)
@@ -89,8 +72,7 @@ static void enter(const char *name, bool service)
     first = &here;
     here.listed = true;
     pthread_mutex_unlock(&lock);
-    if (!lent)
-        pthread_setspecific(ends, &own);
+    pthread_setspecific(ends, &here);
 }
 
 void presence_enter(const char *name)

@@ -308,6 +308,24 @@ static void a_bad_descriptor_is_an_error_of_the_op(void **state)
     }
 }
 
+static void pairs_make(int (*fds)[2], int count)
+{
+    for (int i = 0; i < count; i++) {
+        assert_int_equal(
+            socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds[i]), 0);
+        adopt(fds[i][0]);
+        adopt(fds[i][1]);
+    }
+}
+
+static void pairs_shut(int (*fds)[2], int count)
+{
+    for (int i = 0; i < count; i++) {
+        shut(&fds[i][0]);
+        shut(&fds[i][1]);
+    }
+}
+
 static void more_ops_than_the_queue_holds_are_all_done(void **state)
 {
     enum { PAIRS = 400, ROUNDS = 4 };
@@ -317,12 +335,7 @@ static void more_ops_than_the_queue_holds_are_all_done(void **state)
 
     (void)state;
     NEEDS_POLLER;
-    for (int i = 0; i < PAIRS; i++) {
-        assert_int_equal(
-            socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds[i]), 0);
-        adopt(fds[i][0]);
-        adopt(fds[i][1]);
-    }
+    pairs_make(fds, PAIRS);
     for (int round = 0; round < ROUNDS; round++) {
         for (int i = 0; i < PAIRS; i++) {
             r[i] = op_of(POLLER_RECV, fds[i][0], &buf[i], 1);
@@ -342,10 +355,100 @@ static void more_ops_than_the_queue_holds_are_all_done(void **state)
             assert_int_equal(buf[i], (char)i);
         }
     }
+    pairs_shut(fds, PAIRS);
+}
+
+static void who_is_served_again_and_again_does_not_starve_the_rest(void **state)
+{
+    enum { QUIET = 100, BUSY = 48, PAIRS = QUIET + BUSY, WAITS = 60 };
+    static int fds[PAIRS][2];
+    static struct counted r[PAIRS];
+    static char buf[PAIRS];
+    int quiet = 0;
+
+    (void)state;
+    NEEDS_POLLER;
+    pairs_make(fds, PAIRS);
     for (int i = 0; i < PAIRS; i++) {
-        shut(&fds[i][0]);
-        shut(&fds[i][1]);
+        assert_int_equal(write(fds[i][1], "q", 1), 1);
+        r[i] = op_of(POLLER_RECV, fds[i][0], &buf[i], 1);
+        p->is->submit(p, &r[i].op);
     }
+    for (int wait = 0; quiet < QUIET && wait < WAITS; wait++) {
+        (void)p->is->wait(p, keel_after(KEEL_SECOND));
+        for (int i = QUIET; i < PAIRS; i++)
+            if (r[i].done) {
+                assert_int_equal(write(fds[i][1], "b", 1), 1);
+                r[i] = op_of(POLLER_RECV, fds[i][0], &buf[i], 1);
+                p->is->submit(p, &r[i].op);
+            }
+        quiet = 0;
+        for (int i = 0; i < QUIET; i++)
+            quiet += r[i].done;
+    }
+    assert_int_equal(quiet, QUIET);
+    for (int i = QUIET; i < PAIRS; i++)
+        assert_int_equal(finish(&r[i]), 1);
+    pairs_shut(fds, PAIRS);
+}
+
+static void who_comes_later_does_not_overtake(void **state)
+{
+    enum { PAIRS = 100 };
+    static int fds[PAIRS][2];
+    static struct counted r[PAIRS];
+    static char buf[PAIRS], first, second;
+    struct counted c = op_of(POLLER_RECV, ends[0], &first, 1);
+    struct counted d = op_of(POLLER_RECV, ends[0], &second, 1);
+
+    (void)state;
+    NEEDS_POLLER;
+    pairs_make(fds, PAIRS);
+    assert_int_equal(write(ends[1], "12", 2), 2);
+    p->is->submit(p, &c.op);
+    for (int i = 0; i < PAIRS; i++) {
+        r[i] = op_of(POLLER_RECV, fds[i][0], &buf[i], 1);
+        p->is->submit(p, &r[i].op);
+    }
+    p->is->submit(p, &d.op);
+    assert_int_equal(finish(&d), 1);
+    assert_int_equal(finish(&c), 1);
+    assert_int_equal(first, '1');
+    assert_int_equal(second, '2');
+    pairs_shut(fds, PAIRS);
+    for (int i = 0; i < PAIRS; i++)
+        assert_int_equal(finish(&r[i]), -EBADF);
+}
+
+static void
+what_is_submitted_and_taken_back_among_others_is_done_once(void **state)
+{
+    enum { PAIRS = 100 };
+    static int fds[PAIRS][2];
+    static struct counted r[PAIRS];
+    static char buf[PAIRS];
+
+    (void)state;
+    NEEDS_POLLER;
+    pairs_make(fds, PAIRS);
+    for (int i = 0; i < PAIRS; i++) {
+        r[i] = op_of(POLLER_RECV, fds[i][0], &buf[i], 1);
+        p->is->submit(p, &r[i].op);
+    }
+    for (int i = 0; i < PAIRS; i += 3)
+        p->is->cancel(p, &r[i].op);
+    for (int i = 1; i < PAIRS; i += 3)
+        shut(&fds[i][0]);
+    for (int i = 2; i < PAIRS; i += 3)
+        assert_int_equal(write(fds[i][1], "x", 1), 1);
+    for (int i = 0; i < PAIRS; i++)
+        assert_int_equal(finish(&r[i]), i % 3 == 0   ? -ECANCELED
+                                        : i % 3 == 1 ? -EBADF
+                                                     : 1);
+    settle();
+    for (int i = 0; i < PAIRS; i++)
+        assert_int_equal(r[i].done, 1);
+    pairs_shut(fds, PAIRS);
 }
 
 /* ---- cancelling and closing ---------------------------------------------------- */
@@ -654,6 +757,9 @@ int main(void)
         BOTH(datagrams_that_queue_up_are_all_received),
         BOTH(a_bad_descriptor_is_an_error_of_the_op),
         BOTH(more_ops_than_the_queue_holds_are_all_done),
+        BOTH(who_is_served_again_and_again_does_not_starve_the_rest),
+        BOTH(who_comes_later_does_not_overtake),
+        BOTH(what_is_submitted_and_taken_back_among_others_is_done_once),
         BOTH(a_cancelled_op_completes_once_with_ecanceled),
         BOTH(bytes_that_came_before_the_cancel_are_not_lost),
         BOTH(closing_ends_what_waits_with_ebadf),

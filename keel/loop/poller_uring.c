@@ -2,11 +2,13 @@
 /* The poller by io_uring.
  *
  * Operations are one-shot: the kernel tries at once and, when it would block,
- * waits by itself and finishes the work.  What was queued since the last wait
- * goes to the kernel in the call that also waits, at most HANDFUL at a time:
- * among a thousand busy sockets a message is then answered while what belongs
- * to its socket is still in the caches, which the rest would push out.  For
- * the same reason a send is tried at once. */
+ * waits by itself and finishes the work.  What was submitted goes to the
+ * kernel in the call that also waits, at most HANDFUL at a time: among a
+ * thousand busy sockets a message is then answered while what belongs to its
+ * socket is still in the caches, which the rest would push out.  For the same
+ * reason a send is tried at once, and who was just served goes first for a few
+ * rounds: a peer that answers promptly finds its connection warm.  After ROUNDS
+ * of them the handful is the oldest, so that nobody waits for ever. */
 #include "poller.h"
 
 #include <errno.h>
@@ -20,11 +22,12 @@
 #include "sched.h"
 
 enum {
-    /* Queued operations between two system calls; more are handed over in
+    /* A handful, cancels and what goes round again; more are handed over in
      * several calls.  Completions beyond the ring's wait in the kernel. */
-    ENTRIES = 1024,
+    ENTRIES = 128,
     COMPLETIONS = 8192,
     HANDFUL = 24,
+    ROUNDS = 4,
     AT_ONCE_BYTES = 16384, /* a send of more goes by the ring */
     AHEAD = 4,
     FETCH_BYTES = 256, /* an op and the waiter behind it */
@@ -32,8 +35,9 @@ enum {
 
 /* op->private[0]: what the operation is doing.  WAITS_THEN_TRIES: the kernel
  * said EAGAIN, as some do for a descriptor with O_NONBLOCK; a poll is out, and
- * the operation follows it. */
-enum { FINISHED, WORKS, WAITS_THEN_TRIES };
+ * the operation follows it.  QUEUED: the kernel has not seen it; its place in
+ * the queue is in the bits above. */
+enum { FINISHED, WORKS, WAITS_THEN_TRIES, QUEUED, STATE_BITS = 2 };
 /* op->private[1]: how it was interrupted. */
 enum { NOT, CANCELLED, FORGOTTEN };
 
@@ -48,9 +52,21 @@ struct entry {
     bool no_socket; /* recv and send said ENOTSOCK: read and write */
 };
 
+/* What was submitted and not yet handed over, by age: the places `head` ..
+ * `tail` - 1, modulo `room`, a power of two.  A place whose op was taken back
+ * is NULL.  Those from `fresh` on came since the last hand-over.  Those before
+ * `in_order` go oldest first: one of them has the same descriptor as another,
+ * and who comes later does not overtake. */
+struct queue {
+    struct poller_op **ops;
+    size_t room, head, tail, fresh, in_order;
+    unsigned rounds; /* in which fresh ones went first */
+};
+
 struct uring {
     struct poller base;
     struct io_uring ring;
+    struct queue queue;
     int wake_fd;
     uint64_t wake_count;
     bool deaf;             /* the read of wake_fd is not queued */
@@ -176,9 +192,9 @@ static void unlink_op(struct uring *u, struct poller_op *op)
     *link = op->next;
 }
 
-/* Queues the op, or the poll that goes before it.  False: the kernel takes
+/* Hands over the op, or the poll that goes before it.  False: the kernel takes
  * nothing more. */
-static bool queue(struct uring *u, struct poller_op *op, bool poll_first)
+static bool hand_over(struct uring *u, struct poller_op *op, bool poll_first)
 {
     struct io_uring_sqe *sqe = sqe_get(u);
 
@@ -216,6 +232,40 @@ static bool uring_attempt(struct poller *p, struct poller_op *op)
     return true;
 }
 
+static bool queue_grow(struct queue *q)
+{
+    size_t room = q->room ? 2 * q->room : 64;
+    struct poller_op **ops = keel_alloc(room * sizeof(struct poller_op *));
+
+    if (!ops)
+        return false;
+    for (size_t at = q->head; at < q->tail; at++)
+        ops[at & (room - 1)] = q->ops[at & (q->room - 1)];
+    keel_free(q->ops);
+    q->ops = ops;
+    q->room = room;
+    return true;
+}
+
+static struct poller_op **queue_at(struct queue *q, size_t place)
+{
+    return &q->ops[place & (q->room - 1)];
+}
+
+static bool queue_put(struct queue *q, struct poller_op *op)
+{
+    if (q->tail - q->head == q->room && !queue_grow(q))
+        return false;
+    op->private[0] = QUEUED | (uint64_t)q->tail << STATE_BITS;
+    *queue_at(q, q->tail++) = op;
+    return true;
+}
+
+static bool is_queued(const struct poller_op *op)
+{
+    return (op->private[0] & ((1 << STATE_BITS) - 1)) == QUEUED;
+}
+
 static void uring_submit(struct poller *p, struct poller_op *op)
 {
     struct uring *u = self(p);
@@ -230,14 +280,34 @@ static void uring_submit(struct poller *p, struct poller_op *op)
             return;
         }
     }
-    if (!queue(u, op, false)) {
+    if (!queue_put(&u->queue, op)) {
         finish_later(u, op, -ENOMEM);
         return;
     }
-    if (en) {
-        op->next = en->ops;
-        en->ops = op;
+    if (!en)
+        return;
+    for (const struct poller_op *o = en->ops; o; o = o->next)
+        if (is_queued(o))
+            u->queue.in_order = u->queue.tail;
+    op->next = en->ops;
+    en->ops = op;
+}
+
+/* An op of the queue goes into the ring. */
+static void give(struct uring *u, struct poller_op *op)
+{
+    if (!hand_over(u, op, false)) {
+        if (!of_file(op))
+            unlink_op(u, op);
+        finish_later(u, op, -ENOMEM);
     }
+}
+
+/* Out of the queue: it is nobody's then. */
+static struct poller_op *unqueue(struct uring *u, struct poller_op *op)
+{
+    *queue_at(&u->queue, op->private[0] >> STATE_BITS) = NULL;
+    return op;
 }
 
 /* Asks the kernel to give `op` back. */
@@ -257,8 +327,14 @@ static void interrupt(struct uring *u, struct poller_op *op, uint64_t how)
 
 static void uring_cancel(struct poller *p, struct poller_op *op)
 {
+    struct uring *u = self(p);
+
+    /* The kernel tries it before it sees the cancel: what is at hand is not
+     * lost. */
+    if (is_queued(op))
+        give(u, unqueue(u, op));
     if (op->private[0] != FINISHED && op->private[1] == NOT)
-        interrupt(self(p), op, CANCELLED);
+        interrupt(u, op, CANCELLED);
 }
 
 static void uring_forget(struct poller *p, int fd)
@@ -267,10 +343,17 @@ static void uring_forget(struct poller *p, int fd)
 
     if (fd < 0 || (size_t)fd >= u->entry_count || !u->entries[fd].ops)
         return;
-    for (struct poller_op *op = u->entries[fd].ops; op; op = op->next)
-        interrupt(u, op, FORGOTTEN);
-    /* What is queued names the descriptor by its number, which may be another
-     * one's after the close: the kernel must see it now. */
+    for (struct poller_op *op = u->entries[fd].ops, *next; op; op = next) {
+        next = op->next;
+        if (is_queued(op)) {
+            unlink_op(u, unqueue(u, op));
+            finish_later(u, op, -EBADF);
+        } else {
+            interrupt(u, op, FORGOTTEN);
+        }
+    }
+    /* What is handed over names the descriptor by its number, which may be
+     * another one's after the close: the kernel must see it now. */
     (void)io_uring_submit(&u->ring);
 }
 
@@ -296,12 +379,12 @@ static bool again(struct uring *u, struct poller_op *op, int res)
     if (op->private[1] != NOT || of_file(op))
         return false;
     if (op->private[0] == WAITS_THEN_TRIES)
-        return res >= 0 && queue(u, op, false);
+        return res >= 0 && hand_over(u, op, false);
     if (res == -ENOTSOCK && transfer && !u->entries[op->fd].no_socket) {
         u->entries[op->fd].no_socket = true;
-        return queue(u, op, false);
+        return hand_over(u, op, false);
     }
-    return res == -EAGAIN && queue(u, op, true);
+    return res == -EAGAIN && hand_over(u, op, true);
 }
 
 static int complete(struct uring *u, struct poller_op *op, int res)
@@ -329,10 +412,9 @@ static void fetch_ahead(const struct uring *u, unsigned head)
 {
     const struct io_uring_cqe *cqe =
         &u->ring.cq.cqes[(head + AHEAD) & u->ring.cq.ring_mask];
-    const char *op = (const char *)(uintptr_t)cqe->user_data;
 
-    for (size_t at = 0; at < FETCH_BYTES; at += 64)
-        __builtin_prefetch(op + at);
+    for (uintptr_t at = 0; at < FETCH_BYTES; at += 64)
+        __builtin_prefetch((const void *)((uintptr_t)cqe->user_data + at));
 }
 
 static int reap(struct uring *u)
@@ -387,28 +469,59 @@ static void took(int rc)
                 rc == -EBUSY || rc == -ENOMEM);
 }
 
-/* Hands over the oldest of what is queued.  The kernel sees all of it and is
- * told to take that many, which liburing has no call for. */
-static void hand_over(struct uring *u)
+/* Hands over the youngest, in the order in which they came; returns how
+ * many. */
+static unsigned give_fresh(struct uring *u, unsigned most)
 {
-    struct io_uring_sq *sq = &u->ring.sq;
-    unsigned count = io_uring_sq_ready(&u->ring);
+    struct queue *q = &u->queue;
+    size_t from = q->tail, tail = q->tail;
+    unsigned count = 0;
 
-    if (count > HANDFUL)
-        count = HANDFUL;
-    sq->sqe_head = sq->sqe_tail;
-    io_uring_smp_store_release(sq->ktail, sq->sqe_tail);
-    took(io_uring_enter((unsigned)u->ring.ring_fd, count, 0,
-                        IORING_ENTER_GETEVENTS, NULL));
+    while (from > q->fresh && from > q->head && count < most)
+        count += *queue_at(q, --from) != NULL;
+    for (size_t at = from; at < tail; at++)
+        if (*queue_at(q, at))
+            give(u, *queue_at(q, at));
+    q->tail = from;
+    return count;
 }
 
-/* Hands over some of what is queued; runs what the kernel put off for us. */
+static void give_oldest(struct uring *u, unsigned most)
+{
+    struct queue *q = &u->queue;
+
+    for (unsigned count = 0; count < most && q->head < q->tail; q->head++)
+        if (*queue_at(q, q->head)) {
+            give(u, *queue_at(q, q->head));
+            count++;
+        }
+}
+
+/* A handful of the queue goes into the ring. */
+static void give_some(struct uring *u)
+{
+    struct queue *q = &u->queue;
+    unsigned count = 0;
+
+    if (q->head == q->tail)
+        return;
+    if (q->head >= q->in_order && q->rounds < ROUNDS) {
+        count = give_fresh(u, HANDFUL);
+        q->rounds++;
+    } else {
+        q->rounds = 0;
+    }
+    give_oldest(u, HANDFUL - count);
+    q->fresh = q->tail;
+}
+
+/* Hands over what is in the ring; runs what the kernel put off for us. */
 static void look(struct uring *u)
 {
     const unsigned put_off = IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW;
 
     if (io_uring_sq_ready(&u->ring))
-        hand_over(u);
+        took(io_uring_submit_and_get_events(&u->ring));
     else if (IO_URING_READ_ONCE(*u->ring.sq.kflags) & put_off)
         took(io_uring_get_events(&u->ring));
 }
@@ -419,12 +532,6 @@ static void sleep_until(struct uring *u, keel_ns deadline)
     struct __kernel_timespec ts;
     keel_ns span;
 
-    /* All is handed over before a sleep, and nobody sleeps over an answer. */
-    if (io_uring_sq_ready(&u->ring) > HANDFUL) {
-        hand_over(u);
-        if (io_uring_cq_ready(&u->ring))
-            return;
-    }
     if (deadline == KEEL_FOREVER) {
         took(io_uring_submit_and_wait(&u->ring, 1));
         return;
@@ -439,6 +546,7 @@ static void sleep_until(struct uring *u, keel_ns deadline)
     took(io_uring_submit_and_wait_timeout(&u->ring, &cqe, 1, &ts, NULL));
 }
 
+/* All is handed over before a sleep, and nobody sleeps over an answer. */
 static int uring_wait(struct poller *p, keel_ns deadline)
 {
     struct uring *u = self(p);
@@ -446,7 +554,15 @@ static int uring_wait(struct poller *p, keel_ns deadline)
 
     if (u->deaf)
         arm_wake(u);
-    if (count || u->deaf || deadline == KEEL_NOW || io_uring_cq_ready(&u->ring))
+    give_some(u);
+    while (u->queue.head < u->queue.tail && !io_uring_cq_ready(&u->ring)) {
+        look(u);
+        if (io_uring_cq_ready(&u->ring))
+            return count + reap(u);
+        give_some(u);
+    }
+    if (count || u->deaf || u->finished || deadline == KEEL_NOW ||
+        io_uring_cq_ready(&u->ring))
         look(u);
     else
         sleep_until(u, deadline);
@@ -473,6 +589,7 @@ static void uring_close(struct poller *p)
         io_uring_queue_exit(&u->ring);
     if (u->wake_fd >= 0)
         (void)close(u->wake_fd);
+    keel_free(u->queue.ops);
     keel_free(u->entries);
     keel_free(u);
 }

@@ -15,7 +15,6 @@
 #include <keel/seam.h>
 
 #include "loop/loop.h"
-#include "seam/quarantine.h"
 
 enum { JOBS_A_BLOCK = 64 };
 
@@ -36,9 +35,16 @@ struct job_store {
 
 static struct job closed; /* its address, in `back` */
 
+static void *aligned_new(size_t size)
+{
+    if (keel_seam_enter(KEEL_OP_ALLOC, NULL) < 0)
+        return NULL;
+    return aligned_alloc(64, size);
+}
+
 int job_store_new(struct job_store **ret)
 {
-    struct job_store *s = lines_alloc(sizeof *s);
+    struct job_store *s = aligned_new(sizeof *s);
 
     if (!s)
         return -ENOMEM;
@@ -53,9 +59,9 @@ static void store_release(struct job_store *s)
 
     for (struct block *b = s->blocks; b; b = older) {
         older = b->older;
-        keel_free(b);
+        free(b);
     }
-    keel_free(s);
+    free(s);
 }
 
 static size_t length(const struct job *job)
@@ -102,7 +108,7 @@ static bool grow(struct job_store *s)
     struct block *b;
 
     spin_drop(&s->hold);
-    b = lines_alloc(sizeof *b);
+    b = aligned_new(sizeof *b);
     spin_hold(&s->hold);
     if (!b)
         return false;

@@ -48,9 +48,6 @@
 
 #include "job.h"
 #include "loop/loop.h"
-#include "loop/worker.h"
-#include "pool_inside.h"
-#include "seam/quarantine.h"
 
 enum {
     SIZE_MOST = 1024,
@@ -109,8 +106,7 @@ struct keel_pool {
     struct worker worker[];
 };
 
-_Thread_local struct worker *pool_worker;
-#define me pool_worker
+static _Thread_local struct worker *me;
 
 /* ---- the queue ---- */
 
@@ -339,7 +335,7 @@ static struct job *look(struct keel_pool *p, struct worker *w)
             if (job)
                 return job;
             if (n % SPINS_YIELD == SPINS_YIELD - 1)
-                worker_yield();
+                sched_yield();
         } else if (n >= spins || is_over(p)) {
             return NULL;
         }
@@ -464,7 +460,7 @@ static void refuse_all(struct keel_pool *p, int result)
             turns_add(&p->turns, job);
         } else { /* somebody has appended and not linked yet */
             spin_drop(&p->hold);
-            worker_yield();
+            sched_yield();
             spin_hold(&p->hold);
         }
     }
@@ -479,9 +475,8 @@ static void refuse_all(struct keel_pool *p, int result)
         for (unsigned k = 0; k < SLOTS; k++)
             if ((job = slot_empty(&p->worker[i].slot[k])))
                 job_refuse(p, job, result);
-    /* Also while jobs that have begun wait for their turn: who takes the last
-     * of them wakes nobody. */
-    wake_all(p);
+    if (is_over(p))
+        wake_all(p);
 }
 
 /* Nothing is taken from now on. */
@@ -557,7 +552,7 @@ static void unref(struct keel_pool *p)
     if (atomic_fetch_sub(&p->refs, 1) > 1)
         return;
     job_store_free(p->store);
-    keel_free(p);
+    free(p);
 }
 
 static void serve(struct keel_pool *p, struct worker *w)
@@ -600,7 +595,7 @@ static int worker_main(void *arg)
     return 0;
 }
 
-static int worker_begin(struct keel_pool *p, unsigned number)
+static int worker_start(struct keel_pool *p, unsigned number)
 {
     char name[32];
     const struct keel_thread_how how = {.name = name,
@@ -645,15 +640,17 @@ static int pool_make(const struct keel_pool_how *how, unsigned size,
                      struct keel_pool **ret)
 {
     size_t bytes = sizeof **ret + size * sizeof *(*ret)->worker;
-    struct keel_pool *p = lines_alloc(bytes);
+    struct keel_pool *p = NULL;
     int rc;
 
+    if (keel_seam_enter(KEEL_OP_ALLOC, NULL) == 0)
+        p = aligned_alloc(64, bytes);
     if (!p)
         return -ENOMEM;
     memset(p, 0, bytes);
     rc = job_store_new(&p->store);
     if (rc < 0) {
-        keel_free(p);
+        free(p);
         return rc;
     }
     p->size = size;
@@ -700,7 +697,7 @@ int keel_pool_new(const struct keel_pool_how *how, struct keel_pool **ret)
     atomic_init(&p->refs, 1 + p->size);
     for (unsigned i = 0; i < p->size; i++) {
         if (rc == 0)
-            rc = worker_begin(p, i);
+            rc = worker_start(p, i);
         if (rc < 0)
             leave(p);
     }

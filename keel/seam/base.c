@@ -9,8 +9,6 @@
 #include <keel/co.h>
 #include <keel/seam.h>
 
-#include "quarantine.h"
-
 keel_ns keel_now(void)
 {
     return keel_seam.now();
@@ -35,65 +33,25 @@ void keel_random(void *buf, size_t size)
     keel_seam.random(buf, size);
 }
 
-_Atomic(const struct quarantine *) quarantine;
-
-static void *guarded(size_t size)
-{
-    const struct quarantine *q = quarantine_here();
-
-    return __builtin_expect(q != NULL, 0) ? q->alloc(size) : NULL;
-}
-
 void *keel_alloc(size_t size)
 {
-    void *p;
-
     if (keel_seam_enter(KEEL_OP_ALLOC, NULL) < 0)
         return NULL;
-    p = guarded(size);
-    return p ? p : malloc(size);
+    return malloc(size);
 }
 
 void *keel_calloc(size_t count, size_t size)
 {
-    size_t all;
-    void *p = NULL;
-
     if (keel_seam_enter(KEEL_OP_ALLOC, NULL) < 0)
         return NULL;
-    if (!__builtin_mul_overflow(count, size, &all))
-        p = guarded(all);
-    return p ? p : calloc(count, size);
-}
-
-void *lines_alloc(size_t size)
-{
-    void *p;
-
-    if (keel_seam_enter(KEEL_OP_ALLOC, NULL) < 0)
-        return NULL;
-    p = guarded(size);
-    return p ? p : aligned_alloc(64, (size + 63) & ~(size_t)63);
+    return calloc(count, size);
 }
 
 void *keel_realloc(void *p, size_t size)
 {
-    const struct quarantine *q = quarantine_here();
-    size_t before = q && p ? q->size(p) : 0;
-    void *moved;
-
     if (keel_seam_enter(KEEL_OP_ALLOC, NULL) < 0)
         return NULL;
-    if (before == 0)
-        return realloc(p, size);
-    moved = guarded(size);
-    if (!moved)
-        moved = malloc(size);
-    if (!moved)
-        return NULL;
-    memcpy(moved, p, before < size ? before : size);
-    q->free(p);
-    return moved;
+    return realloc(p, size);
 }
 
 char *keel_strdup(const char *s)
@@ -106,10 +64,7 @@ char *keel_strdup(const char *s)
 
 void keel_free(void *p)
 {
-    const struct quarantine *q = quarantine_here();
-
-    if (__builtin_expect(q == NULL, 1) || !q->free(p))
-        free(p);
+    free(p);
 }
 
 void keel_wipe(void *p, size_t size)

@@ -16,7 +16,7 @@
 
 #include "account/account.h"
 #include "account/scram.h"
-#include "sim/disk.h"
+#include "test/disk.h"
 
 enum { TEXT_BYTES = 4096 };
 
