@@ -106,11 +106,14 @@ static bool threads_sleep(struct look *k)
     return all;
 }
 
+_Atomic unsigned processes_under_way;
+
 static bool all_sleep(struct look *k)
 {
     *k = (struct look){0};
     return loops_sleep(k) && threads_sleep(k) &&
-           atomic_load(&blocking_under_way) == 0;
+           atomic_load(&blocking_under_way) == 0 &&
+           atomic_load(&processes_under_way) == 0;
 }
 
 /* Of the process; 0: nobody says. */

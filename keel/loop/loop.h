@@ -412,6 +412,9 @@ bool loop_has_news(struct keel_loop *l);
 extern _Atomic unsigned loops_alive;
 /* Blocking jobs under way: virtual time stands still meanwhile. */
 extern _Atomic unsigned blocking_under_way;
+/* Child processes whose end has not been told to all who wait for it: until
+ * then somebody outside may wake whoever sleeps here. */
+extern _Atomic unsigned processes_under_way;
 
 /* ---- overflow report ---- */
 int overflow_watch(struct keel_loop *l);

@@ -11,6 +11,7 @@
 
 #include <keel/io.h>
 #include <keel/lock.h>
+#include <keel/process.h>
 #include <keel/queue.h>
 #include <keel/thread.h>
 
@@ -234,9 +235,47 @@ static void threads_alone_can_deadlock_too(void **state)
     assert_said("0 coroutines and 2 threads wait");
 }
 
+KEEL_PROCESS(pass)
+{
+    (void)arg;
+    return 0;
+}
+
+KEEL_PROCESS(linger)
+{
+    (void)arg;
+    pause();
+    return 0;
+}
+
+static int wait_after_process(void *arg)
+{
+    struct keel_process *p;
+
+    (void)arg;
+    if (keel_process_start("pass", NULL, &p) < 0 ||
+        keel_process_join(p, KEEL_FOREVER) < 0)
+        _exit(4);
+    keel_process_free(p);
+    return wait_never(NULL);
+}
+
+static void after_a_process(void)
+{
+    keel_run(wait_after_process, NULL);
+}
+
+static void a_deadlock_is_seen_when_the_processes_have_ended(void **state)
+{
+    (void)state;
+    skip_under_tsan();
+    run_until_report(after_a_process);
+    assert_said("keel: deadlock: 1 coroutine and 0 threads wait");
+}
+
 /* ---- when it is silent: for longer than the first two looks take ---- */
 
-enum { LONG_ENOUGH = 2, PROGRAMS = 6 };
+enum { LONG_ENOUGH = 2, PROGRAMS = 7 };
 
 static int sleep_meant(void *arg)
 {
@@ -320,6 +359,22 @@ static void a_blocking_job(void)
     keel_run(wait_beside_job, NULL);
 }
 
+static int wait_beside_process(void *arg)
+{
+    const struct keel_process_how how = {.daemon = true};
+    struct keel_process *p;
+
+    (void)arg;
+    if (keel_process_start("linger", &how, &p) < 0)
+        _exit(4);
+    return wait_never(NULL);
+}
+
+static void a_process(void)
+{
+    keel_run(wait_beside_process, NULL);
+}
+
 static void switched_off(void)
 {
     keel_deadlock_watch(false);
@@ -329,8 +384,8 @@ static void switched_off(void)
 static void it_is_silent_while_anything_could_come(void **state)
 {
     void (*const programs[PROGRAMS])(void) = {
-        meant,          a_deadline,   a_descriptor, a_strange_thread,
-        a_blocking_job, switched_off,
+        meant,          a_deadline, a_descriptor, a_strange_thread,
+        a_blocking_job, a_process,  switched_off,
     };
     struct child children[PROGRAMS];
 
@@ -514,6 +569,7 @@ int main(void)
         cmocka_unit_test(
             a_holder_that_has_ended_is_not_mistaken_for_its_successor),
         cmocka_unit_test(threads_alone_can_deadlock_too),
+        cmocka_unit_test(a_deadlock_is_seen_when_the_processes_have_ended),
         cmocka_unit_test(it_is_silent_while_anything_could_come),
         cmocka_unit_test(watchdog_reports),
         cmocka_unit_test(

@@ -22,6 +22,7 @@
 #include <keel/seam.h>
 
 #include "family.h"
+#include "loop/census.h"
 #include "loop/loop.h"
 #include "loop/report.h"
 #include "loop/sanitize.h"
@@ -138,6 +139,14 @@ static void unref(struct keel_process *p)
     keel_free(p);
 }
 
+/* Out of the table, and all are woken that wait for it: nothing more comes from
+ * there, as far as a deadlock is concerned. */
+static void gone(struct keel_process *p)
+{
+    atomic_fetch_sub(&processes_under_way, 1);
+    unref(p);
+}
+
 static struct keel_process *table_find(uint64_t id, bool take)
 {
     struct keel_process **at, *p;
@@ -161,12 +170,9 @@ static void on_started(const struct spawn_note *n, int pidfd)
     p->pid = n->pid;
     p->pidfd = pidfd;
     p->error = n->error;
-    if (n->error < 0) {
-        keel_event_set(&p->started);
-        unref(p);
-        return;
-    }
     keel_event_set(&p->started);
+    if (n->error < 0)
+        gone(p);
 }
 
 static void on_ended(const struct spawn_note *n)
@@ -177,7 +183,7 @@ static void on_ended(const struct spawn_note *n)
     p->status = n->status;
     p->usage = n->usage;
     keel_event_set(&p->ended);
-    unref(p);
+    gone(p);
 }
 
 /* The spawner is gone: nobody will tell of its processes. */
@@ -203,7 +209,7 @@ static void all_lost(void)
             p->error = -ECHILD;
         keel_event_set(&p->started);
         keel_event_set(&p->ended);
-        unref(p);
+        gone(p);
     }
     family_bury();
 }
@@ -216,6 +222,7 @@ static void *reader(void *arg)
     size_t count;
 
     (void)pthread_setname_np(pthread_self(), "keel-processes");
+    presence_serve("keel-processes");
     while (spawn_receive(socket, &n, sizeof(n), fds, &count) ==
            (ssize_t)sizeof(n)) {
         if (n.kind == NOTE_STARTED)
@@ -284,6 +291,7 @@ static void forked(void)
         (void)close(here.socket);
     here.socket = -1;
     here.table = NULL;
+    atomic_store(&processes_under_way, 0);
     keel_lock_init(&preparing);
 }
 
@@ -529,6 +537,7 @@ static int process_new(const char *name, bool daemon, struct keel_process **ret)
     keel_event_init(&p->started);
     keel_event_init(&p->ended);
     atomic_init(&p->references, 2);
+    atomic_fetch_add(&processes_under_way, 1);
     (void)pthread_mutex_lock(&here.lock);
     p->id = ++here.last_id;
     p->next = here.table;
@@ -559,7 +568,7 @@ int keel_process_start(const char *entry, const struct keel_process_how *how,
     rc = request(p, entry, how);
     if (rc < 0) {
         if (table_find(p->id, true))
-            unref(p);
+            gone(p);
         unref(p);
         return rc;
     }

@@ -53,8 +53,8 @@ KEEL_API void keel_on_report(keel_report_fn *fn, void *arg);
  *     deadline, or is one of keel's own that has no work;
  *   nobody waits by keel_sleep(KEEL_FOREVER), which says that it is meant.
  * So it is silent while there is any thread that keel does not know or that
- * runs or waits elsewhere (in read(2), pthread_join(3); the one that watches the
- * processes of process.h), while anything may come from outside, and where
+ * runs or waits elsewhere (in read(2), pthread_join(3)), while a process of
+ * process.h lives or anything else may come from outside, and where
  * /proc is out of reach.  Somebody whom only a signal handler would wake is not
  * foreseen.  Half a second after the last one fell asleep it is looked for, then
  * after 1, 2, 4 and 8 more; a program that is busy pays nothing.
