@@ -8,7 +8,7 @@
 #include <stdatomic.h>
 #include <sys/syscall.h>
 
-#include "inside.h"
+#include "patch_inside.h"
 
 /* ---- keels ------------------------------------------------------------------------ */
 

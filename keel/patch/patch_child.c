@@ -5,7 +5,7 @@
 #include <signal.h>
 #include <sys/syscall.h>
 
-#include "inside.h"
+#include "patch_inside.h"
 
 #define PAUSE_MOST (50 * KEEL_MS)
 

@@ -10,7 +10,7 @@
 #include <limits.h>
 #include <sys/stat.h>
 
-#include "inside.h"
+#include "patch_inside.h"
 
 /* A call on its way: what it moves, how long it may wait.  `msg` or, without
  * one, the single buffer with an address. */

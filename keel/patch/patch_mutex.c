@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "inside.h"
+#include "patch_inside.h"
 
 enum { HELD_MOST = 32, PLACES_MOST = 256 };
 

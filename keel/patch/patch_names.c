@@ -3,7 +3,7 @@
  * goes to a thread of keel's pool.  Addresses are looked up on the spot. */
 #include <string.h>
 
-#include "inside.h"
+#include "patch_inside.h"
 
 /* A call, for the thread; errno and h_errno are the thread's, and are brought
  * back. */

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "inside.h"
+#include "patch_inside.h"
 
 #define LOOK_FOR_SIGNALS (50 * KEEL_MS)
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Sleeping.  By keel's clock, so that a test's clock moves these too. */
-#include "inside.h"
+#include "patch_inside.h"
 
 /* 0, or a negative errno, with what was left. */
 static int sleep_until(const struct patched *k, keel_ns deadline,
