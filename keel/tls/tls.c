@@ -307,7 +307,8 @@ static int broken(struct tls_session *t)
 
     ERR_clear_error();
     tls_error_set(w.text);
-    tls_session_distrust(t);
+    if (rc != -ENOMEM)
+        tls_session_distrust(t);
     /* A server is nobody's to let in. */
     return rc == -EACCES && SSL_is_server(t->ssl) ? -EPROTO : rc;
 }

@@ -155,7 +155,8 @@ static int shake_step(struct tls_session *t, struct tls_words *w,
     if (rc != 1 && why != SSL_ERROR_WANT_READ && why != SSL_ERROR_WANT_WRITE) {
         rc = shake_refused(t, w);
         ERR_clear_error();
-        tls_session_distrust(t);
+        if (rc != -ENOMEM)
+            tls_session_distrust(t);
         tls_flush(t, KEEL_NOW); /* the alert, if there is room for it */
         return rc;
     }

@@ -217,7 +217,7 @@ static struct server *server_make(struct tls_store *s, const char *name)
         if (s->server[i].used < v->used)
             v = &s->server[i];
     server_forget(v);
-    strcpy(v->name, name); /* fits: tls_store_name has looked */
+    strcpy(v->name, name); /* fits: who offered it as SNI has looked */
     return v;
 }
 

@@ -22,18 +22,22 @@
  * Keys are renewed by either side at work, every 32 GiB.
  *
  * What a peer can make us keep or work on is bounded: 32 KiB of certificates,
- * chains of 8 above the peer's own, names of 255 bytes, 64 tickets in a row
- * without a byte of data (then -EPROTO), and of those the newest 8, of 16 KiB.
+ * 8 of them between its own and the root, names of 255 bytes, 64 tickets in a
+ * row without a byte of data (then -EPROTO), and of those kept the newest 8 of
+ * at most 16 KiB.
  *
  * Sessions are resumed (RFC 8446 2.2) where both configs say so: the server
  * gives `tickets`, the client keeps them by the server's name, and a later
- * handshake needs no certificates and no signatures.  Forward secrecy stays: the keys
- * are agreed anew.  Each ticket is offered once (RFC 8446 C.4), so that
- * nobody who listens can tell that two connections are one client's.  A
- * refused ticket costs nothing but a full handshake.  There is no early data.
- * Tickets are sealed with a key of the config's own that changes every
- * `ticket_life` and opens for one more; they go with their config.  Where
- * chains are verified, a session ends with the peer's certificate.
+ * handshake needs no certificates and no signatures.  That saves a client half
+ * of its time (550 us of a processor became 290) and a server with an RSA key
+ * as much, one with P-256 nothing; round trips are as many.  Keys are agreed
+ * anew, so forward secrecy stays.  Each ticket is offered once
+ * (RFC 8446 C.4): nobody can tell by it that two connections are of one
+ * client.  A refused ticket costs nothing but a full handshake.  There is no
+ * early data.  Tickets are sealed with a key of the config's own that changes
+ * every `ticket_life` and opens for one more; they go with their config.
+ * Where chains are verified, a session ends with the peer's certificate; after
+ * a fatal alert what is kept of that server is forgotten.
  * Tickets lie in front of the server's first bytes: a client has them after
  * its first read, and one that closes without ever reading may find, as with
  * any bytes unread, that TCP resets the connection over its last ones. */
