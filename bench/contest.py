@@ -117,7 +117,7 @@ def table(rows):
             row["peer"] or "keel",
             spread(row),
             row["unit"],
-            f"{row['ours_is']:.3g} x" if "ours_is" in row else "",
+            f"{number(row['ours_is'])} x" if "ours_is" in row else "",
             bounds.get("floor", ""),
             bounds.get("moonshot", ""),
         ))
@@ -131,7 +131,7 @@ def markdown(rows):
     peers = {}
     for row in rows:
         if row["peer"]:
-            times = f" ({row['ours_is']:.3g} x)" if "ours_is" in row else ""
+            times = f" ({number(row['ours_is'])} x)" if "ours_is" in row else ""
             peers.setdefault(row["name"].split("/")[0], []).append(
                 f"{row['peer']} {number(row['value'])}{times}")
     yield "| figure | keel: median (min .. max) | floor | moonshot | beside it |"

@@ -25,7 +25,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 PYTHON = "/usr/bin/python3"
 ROUNDS = 7
 MEMORY_ROUNDS = 2  # what hardly differs from round to round
-ECHO_SECONDS = "0.6"
+ECHO_SECONDS = "0.8"
 IDLE = 10000  # connections
 
 # name: unit, floor, moonshot

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# keel.sh BUILD [OPTION]...: measures keel beside its peers; about ten minutes.
+# keel.sh BUILD [OPTION]...: measures keel beside its peers; about seven minutes.
 # Installs the peers if they are missing, unless --no-peers.  keel.sh --help;
 # see docs/performance.md.
 set -eu

@@ -16,8 +16,9 @@
 #   aarch64   keel for aarch64, and the tests of its switch and loops under
 #             qemu-user
 #   fuzz      each parser's harness from its seeds, FUZZ_SECONDS each (60)
-#   soak      eight clients for SOAK_SECONDS (120): memory, descriptors and
-#             drafts may not grow
+#   soak      everything of keel at once for SOAK_SECONDS (600): memory,
+#             descriptors and threads may not grow; ferryd under eight clients
+#             for SOAK_SECONDS (120), nor may its drafts
 #
 # Without a STEP all of them.  At the end a line for each step with its numbers
 # and seconds, and the last line is "N passed, N failed".
@@ -126,8 +127,10 @@ for step in "$@"; do
         add_one fuzz $?
         ;;
     soak)
-        FERRY_BUILD=$full /usr/bin/python3 tests/soak.py "${SOAK_SECONDS:-120}"
-        add_one soak $?
+        "$full/obj/tests/soak/keel_soak" "${SOAK_SECONDS:-600}"
+        add_one "soak of keel" $?
+        FERRY_BUILD=$full /usr/bin/python3 tests/soak/ferryd.py "${SOAK_SECONDS:-120}"
+        add_one "soak of ferryd" $?
         ;;
     *)
         echo "check-long.sh: no step '$step'" >&2

@@ -58,13 +58,13 @@ while read -r dir above; do
             fail "$dir includes $up"
     done
 done <<LAYERS
-keel/seam loop sync pool io process patch server
-keel/loop sync pool io process patch server
-keel/sync pool io process patch server
-keel/pool io process patch server
-keel/io pool process patch server
-keel/process patch server
-keel/patch seam sync pool io process
+keel/seam loop sync pool io process patch server sim
+keel/loop sync pool io process patch server sim
+keel/sync pool io process patch server sim
+keel/pool io process patch server sim
+keel/io pool process patch server sim
+keel/process patch server sim
+keel/patch seam sync pool io process sim
 ferry/base chunk wire transfer ledger account vault native daemon client
 ferry/chunk wire transfer ledger account vault native daemon client
 ferry/wire chunk transfer ledger account vault native daemon client

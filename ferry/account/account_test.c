@@ -22,7 +22,7 @@
 #include "account/scram_keys.h"
 #include "base/base64.h"
 #include "test/clock.h"
-#include "test/disk.h"
+#include "sim/disk.h"
 #include "test/fault.h"
 
 #define HERE "192.0.2.1:4711"

@@ -17,7 +17,7 @@
 #include "account/account.h"
 #include "account/scram.h"
 #include "test/clock.h"
-#include "test/disk.h"
+#include "sim/disk.h"
 #include "test/fault.h"
 
 /* Ada owns the space "team"; Bob and Cy are guests; Root is an admin. */

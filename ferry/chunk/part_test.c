@@ -23,7 +23,7 @@
 #include <keel/thread.h>
 
 #include "chunk/part.h"
-#include "test/disk.h"
+#include "sim/disk.h"
 #include "test/fault.h"
 
 static char place[] = "/tmp/ferry-part-XXXXXX";

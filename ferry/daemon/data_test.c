@@ -23,7 +23,7 @@
 
 #include "base/log.h"
 #include "daemon/data.h"
-#include "test/disk.h"
+#include "sim/disk.h"
 
 static const char invite[] = "ferry://localhost:9001/#secret";
 

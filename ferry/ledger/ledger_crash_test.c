@@ -23,7 +23,7 @@
 
 #include "ledger/ledger_inside.h"
 #include "test/clock.h"
-#include "test/disk.h"
+#include "sim/disk.h"
 #include "test/fault.h"
 
 enum { DISK_BYTES = 16 << 20, VIEW_BYTES = 8192, PATHS = 5 };

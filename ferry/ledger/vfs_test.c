@@ -19,7 +19,7 @@
 #include <keel/seam.h>
 
 #include "ledger/vfs.h"
-#include "test/disk.h"
+#include "sim/disk.h"
 #include "test/fault.h"
 
 enum {

@@ -16,7 +16,7 @@
 #include <keel/lock.h>
 
 #include "test/clock.h"
-#include "test/disk.h"
+#include "sim/disk.h"
 #include "test/fault.h"
 
 #define FRAME WIRE_DATA_BYTES

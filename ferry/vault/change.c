@@ -521,21 +521,10 @@ static int link_make(struct change *c, int dir, const char *name)
     return rc;
 }
 
-/* Where nothing is, it is made in its place; else aside. */
-static int link_prepare(void *arg)
+static int link_aside(struct change *c)
 {
-    struct change *c = arg;
-    int rc = look(c);
+    int rc;
 
-    if (rc < 0)
-        return rc;
-    if (!c->exists) {
-        rc = link_make(c, c->dir, leaf_of(c->path));
-        return rc < 0 ? failed(c, rc) : 0;
-    }
-    rc = link_may_replace(c);
-    if (rc < 0)
-        return rc;
     trash_name(c->vault, c->temp);
     rc = link_make(c, store_trash(c->vault->store), c->temp);
     if (rc < 0)
@@ -543,16 +532,40 @@ static int link_prepare(void *arg)
     return rc < 0 ? failed(c, rc) : 0;
 }
 
-static int link_replace(void *arg)
+static int link_place(struct change *c, unsigned flags)
 {
-    struct change *c = arg;
     int rc = keel_file_rename(store_trash(c->vault->store), c->temp, c->dir,
-                              leaf_of(c->path), 0);
+                              leaf_of(c->path), flags);
 
     if (rc < 0)
         return failed(c, rc);
     *c->temp = '\0';
     return 0;
+}
+
+/* Where nothing is, it is made and stands in its place; else it is made aside.
+ * One that has a time gets its name after that, so that no kill in between
+ * leaves it with another. */
+static int link_prepare(void *arg)
+{
+    struct change *c = arg;
+    int rc = look(c);
+
+    if (rc == 0 && c->exists)
+        rc = link_may_replace(c);
+    if (rc < 0)
+        return rc;
+    if (!c->exists && c->mtime_ns == INT64_MIN) {
+        rc = link_make(c, c->dir, leaf_of(c->path));
+        return rc < 0 ? failed(c, rc) : 0;
+    }
+    rc = link_aside(c);
+    return rc < 0 || c->exists ? rc : link_place(c, RENAME_NOREPLACE);
+}
+
+static int link_replace(void *arg)
+{
+    return link_place(arg, 0);
 }
 
 /* After a failure: whether what was there is not any more. */

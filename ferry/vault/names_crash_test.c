@@ -31,7 +31,7 @@
 
 #include "base/log.h"
 #include "vault_inside.h"
-#include "test/disk.h"
+#include "sim/disk.h"
 #include "test/fault.h"
 #include "world_test.h"
 
@@ -534,6 +534,49 @@ static void leaving_out_recoverys_sync_of_a_move_is_found(void **state)
     is_found(&scenarios[0], true);
 }
 
+/* The time of x/l; 0: there is none. */
+static int64_t time_of_link(struct world *w)
+{
+    struct vault_entry e;
+    struct path p;
+    int64_t t;
+
+    assert_int_equal(world_path("x/l", &p), 0);
+    if (vault_stat(w->vault, &w->who, 0, &p, &e, NULL) < 0)
+        return 0;
+    t = e.mtime_ns;
+    vault_entry_fini(&e);
+    return t;
+}
+
+static void a_kill_leaves_a_link_with_its_time_or_none(void **state)
+{
+    struct scenario link = {"a link", before_all, change_link, false};
+    struct sweep s = {.scenario = &link};
+    struct test_disk_image *base;
+    bool met = true, acked, made = false;
+
+    (void)state;
+    test_disk_install((uint64_t)64 << 20);
+    base = sweep_base(&s);
+    for (unsigned n = opening_ops(base) + 1; met; n++) {
+        struct world w;
+        int64_t t;
+
+        test_disk_load(base);
+        met = run_to(&s, n, NULL, &acked);
+        test_disk_reboot(TEST_DISK_KEEP_ALL);
+        world_must_open(&w);
+        t = time_of_link(&w);
+        world_close(&w);
+        assert_true(t == KEEL_SECOND || (t == 0 && !acked));
+        made = made || t != 0;
+    }
+    assert_true(made);
+    test_disk_image_free(base);
+    test_disk_remove();
+}
+
 static const enum keel_op ops[] = {
     KEEL_OP_OPEN, KEEL_OP_READ,   KEEL_OP_WRITE, KEEL_OP_SYNC,
     KEEL_OP_STAT, KEEL_OP_RENAME, KEEL_OP_LINK,  KEEL_OP_UNLINK,
@@ -560,6 +603,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_change_is_whole_or_absent_after_any_crash),
+        cmocka_unit_test(a_kill_leaves_a_link_with_its_time_or_none),
         cmocka_unit_test(leaving_out_the_syncs_of_directories_is_found),
         cmocka_unit_test(leaving_out_recoverys_sync_of_a_move_is_found),
         cmocka_unit_test(any_operation_may_fail_once),

@@ -44,7 +44,7 @@
 
 #include "base/log.h"
 #include "vault_inside.h"
-#include "test/disk.h"
+#include "sim/disk.h"
 #include "test/fault.h"
 #include "world_test.h"
 

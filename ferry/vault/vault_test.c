@@ -18,7 +18,7 @@
 
 #include "base/log.h"
 #include "vault_inside.h"
-#include "test/disk.h"
+#include "sim/disk.h"
 #include "world_test.h"
 
 enum { LARGE = 2 * CHUNK_BYTES + 4321 };

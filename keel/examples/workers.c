@@ -18,7 +18,7 @@
 #include <keel/pool.h>
 #include <keel/procpool.h>
 
-enum { JOBS = 32, WORKERS = 4, BELOW = 20000, PRIMES = 2262 };
+enum { JOBS = 32, WORKERS = 4, BELOW = 50000, PRIMES = 5133 };
 
 static char server[KEEL_ADDRESS_BYTES];
 

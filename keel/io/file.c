@@ -58,7 +58,8 @@ static ssize_t perform(struct job *j)
 {
     int rc;
 
-    if (keel_seam.disk != &keel_disk_real || !keel_current()) {
+    if ((keel_seam.disk != &keel_disk_real && !keel_seam.disk_waits) ||
+        !keel_current()) {
         (void)run_on_pool(j);
         return j->result;
     }

@@ -18,7 +18,6 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <keel/co.h>
@@ -26,6 +25,7 @@
 
 #include "loop/loop.h"
 #include "loop/sched.h"
+#include "loop/worker.h"
 
 enum { AT_ONCE_MOST = 32 };
 
@@ -70,10 +70,12 @@ static int bell(void)
 {
     int fd;
 
+    if (!keel_net_is_real())
+        return keel_seam.net->eventfd(); /* for this wait only */
     if (bell_plus_one)
         return bell_plus_one - 1;
     (void)pthread_once(&bell_once, bell_init);
-    fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    fd = keel_seam.net->eventfd();
     if (fd < 0)
         return -1;
     if (pthread_setspecific(bell_key, (void *)(intptr_t)(fd + 1))) {
@@ -107,6 +109,7 @@ static void thread_wait_begin(struct thread_wait *t, int fd, uint32_t age)
 static bool thread_wait_end(struct thread_wait *t)
 {
     uint64_t rings;
+    ssize_t heard;
 
     (void)pthread_mutex_lock(&lock);
     *t->link = t->next;
@@ -117,9 +120,12 @@ static bool thread_wait_end(struct thread_wait *t)
     if (thread_stop_here)
         thread_stop_bell(thread_stop_here, 0);
     /* Now nobody rings: what rang must not end the next wait. */
-    if ((t->closed || thread_stop_asked(true)) && t->bell >= 0 &&
-        read(t->bell, &rings, sizeof rings) < 0)
-        keel_assert(errno == EAGAIN);
+    if ((t->closed || thread_stop_asked(true)) && t->bell >= 0) {
+        heard = keel_seam.net->recv(t->bell, &rings, sizeof rings);
+        keel_assert(heard > 0 || heard == -EAGAIN);
+    }
+    if (!keel_net_is_real() && t->bell >= 0)
+        (void)keel_seam.net->close(t->bell);
     return t->closed;
 }
 
@@ -136,6 +142,7 @@ static bool thread_wait_closed(struct thread_wait *t)
 static void thread_waits_close(int fd)
 {
     const uint64_t one = 1;
+    ssize_t rung;
 
     if (!atomic_load(&thread_wait_count))
         return;
@@ -143,28 +150,28 @@ static void thread_waits_close(int fd)
     for (struct thread_wait *t = thread_waits; t; t = t->next)
         if (t->fd == fd) {
             t->closed = true;
-            if (t->bell >= 0 && write(t->bell, &one, sizeof one) < 0)
-                keel_assert(errno == EAGAIN);
+            if (t->bell < 0)
+                continue;
+            rung = keel_seam.net->send(t->bell, &one, sizeof one);
+            keel_assert(rung > 0 || rung == -EAGAIN);
         }
     (void)pthread_mutex_unlock(&lock);
 }
 
-/* How long poll(2) may sleep at most: for ever, except that nobody can ring
+/* Until when poll(2) may sleep at most: for ever, except that nobody can ring
  * without a bell, and that a virtual clock moves without telling. */
-static keel_ns poll_span(const struct thread_wait *t, keel_ns deadline)
+static keel_ns poll_until(const struct thread_wait *t, keel_ns deadline)
 {
-    keel_ns most = KEEL_FOREVER, span;
+    keel_ns most = KEEL_FOREVER;
 
     if (t->bell < 0)
         most = 50 * KEEL_MS;
-    if (deadline == KEEL_FOREVER)
-        return most;
-    if (keel_seam.virtual_time)
+    if (deadline != KEEL_FOREVER && keel_seam.virtual_time)
         most = KEEL_MS;
-    span = deadline - keel_now();
-    if (span < 0)
-        span = 0;
-    return span < most ? span : most;
+    if (most == KEEL_FOREVER)
+        return deadline;
+    most = keel_after(most);
+    return deadline < most ? deadline : most;
 }
 
 /* Waits for the events: returns them, or a negative errno. */
@@ -178,16 +185,14 @@ static int thread_poll(int fd, short events, uint32_t age, keel_ns deadline)
     while (!rc && !thread_wait_closed(&t)) {
         struct pollfd pfds[2] = {{.fd = fd, .events = events},
                                  {.fd = t.bell, .events = POLLIN}};
-        keel_ns span = poll_span(&t, deadline);
-        struct timespec ts = {span / KEEL_SECOND, span % KEEL_SECOND};
 
         if (thread_stop_asked(false)) {
             rc = -ECANCELED;
             break;
         }
-        rc = ppoll(pfds, 2, span == KEEL_FOREVER ? NULL : &ts, NULL);
+        rc = keel_seam.net->poll(pfds, 2, poll_until(&t, deadline));
         if (rc < 0)
-            rc = errno == EINTR ? 0 : -errno;
+            rc = rc == -EINTR ? 0 : rc;
         else if (pfds[0].revents & POLLNVAL)
             rc = -EBADF;
         else if (pfds[0].revents)
@@ -452,7 +457,7 @@ int keel_fd_accept(int fd, struct sockaddr_storage *ret_peer, keel_ns deadline)
         return (int)rc;
     renewed = poller_fd_renew((int)rc);
     if (renewed < 0) {
-        (void)close((int)rc);
+        (void)keel_seam.net->close((int)rc);
         return renewed;
     }
     if (ret_peer)
@@ -484,9 +489,8 @@ static int connect_wait(int fd, keel_ns deadline)
     while (rc == -EINTR);
     if (rc < 0)
         return (int)rc;
-    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) < 0)
-        return -errno;
-    return -error;
+    rc = keel_seam.net->getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size);
+    return rc < 0 ? (int)rc : -error;
 }
 
 int keel_fd_connect(int fd, const struct sockaddr *addr, socklen_t size,
@@ -508,7 +512,7 @@ int keel_fd_connect(int fd, const struct sockaddr *addr, socklen_t size,
     for (;;) {
         keel_ns again;
 
-        rc = connect(fd, addr, size) < 0 ? -errno : 0;
+        rc = keel_seam.net->connect(fd, addr, size);
         /* Interrupted, it goes on in the kernel as if in progress. */
         if (rc == -EINPROGRESS || rc == -EINTR)
             return connect_wait(fd, deadline);
@@ -537,7 +541,7 @@ int keel_fd_poll(int fd, short events, keel_ns deadline)
     deadline = wait_until(deadline);
     for (;;) {
         rc = (int)run(KEEL_OP_POLL, &io, 0, deadline);
-        if (rc != -EINVAL || !isatty(fd))
+        if (rc != -EINVAL || !keel_net_is_real() || !isatty(fd))
             return rc;
         /* A terminal woken for nothing, as by a change of its modes: io_uring
          * looks again, and gives up on a file with two wait queues.  Not at
@@ -567,18 +571,11 @@ void ignore_sigpipe(void)
 
 int keel_fd_adopt(int fd)
 {
-    int flags;
+    int rc;
 
     ignore_sigpipe();
-    flags = fcntl(fd, F_GETFL);
-    if (flags < 0 ||
-        (!(flags & O_NONBLOCK) && fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0))
-        return -errno;
-    flags = fcntl(fd, F_GETFD);
-    if (flags < 0 ||
-        (!(flags & FD_CLOEXEC) && fcntl(fd, F_SETFD, flags | FD_CLOEXEC) < 0))
-        return -errno;
-    return poller_fd_renew(fd);
+    rc = keel_seam.net->adopt(fd);
+    return rc < 0 ? rc : poller_fd_renew(fd);
 }
 
 void keel_fd_close(int fd)
@@ -593,5 +590,5 @@ void keel_fd_close(int fd)
      * before the waiters are looked for: see thread_wait_begin. */
     (void)poller_fd_renew(fd);
     thread_waits_close(fd);
-    (void)close(fd);
+    (void)keel_seam.net->close(fd);
 }

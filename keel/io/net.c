@@ -152,6 +152,10 @@ static int lookup_run(void *arg)
     struct lookup *l = arg;
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
 
+    if (!keel_seam.net->kernel) {
+        l->rc = -ENOENT; /* a world without names */
+        return 0;
+    }
     switch (getaddrinfo(l->host, NULL, &hints, &l->found)) {
     case 0:
         l->rc = 0;
@@ -304,11 +308,25 @@ static int resolve(const struct address *a, keel_ns deadline,
 struct socket {
     struct keel_stream stream;
     int fd;
-    int family;
-    /* Kept because a connection that is gone cannot be asked; none of a unix
-     * peer. */
-    struct keel_address peer;
+    sa_family_t family;
+    /* The peer's, kept because a connection that is gone cannot be asked, in as
+     * many bytes as it has: there are many of these.  A unix peer has none. */
+    uint16_t port;
+    uint32_t zone;
+    uint8_t bytes[];
 };
+
+static uint8_t address_family(sa_family_t family)
+{
+    return family == AF_INET    ? KEEL_V4
+           : family == AF_INET6 ? KEEL_V6
+                                : KEEL_NO_ADDRESS;
+}
+
+static size_t address_bytes(uint8_t family)
+{
+    return family == KEEL_V4 ? 4 : family == KEEL_V6 ? 16 : 0;
+}
 
 static struct socket *socket_of(struct keel_stream *s)
 {
@@ -384,7 +402,7 @@ static int socket_finish(struct keel_stream *s, keel_ns deadline)
     (void)deadline; /* the kernel has the bytes: there is nothing to wait for */
     if (rc < 0)
         return rc;
-    return shutdown(socket_of(s)->fd, SHUT_WR) < 0 ? -errno : 0;
+    return keel_seam.net->shutdown(socket_of(s)->fd, SHUT_WR);
 }
 
 static void socket_close(struct keel_stream *s)
@@ -407,18 +425,32 @@ static const struct keel_stream_class socket_class = {
     .fd = socket_fd,
 };
 
+static struct keel_address socket_peer(const struct socket *s)
+{
+    struct keel_address a = {.port = s->port, .zone = s->zone};
+
+    a.family = address_family(s->family);
+    memcpy(a.bytes, s->bytes, address_bytes(a.family));
+    return a;
+}
+
 /* Takes the descriptor on success. */
 static int socket_new(int fd, const struct sockaddr *peer, socklen_t size,
                       struct keel_stream **ret)
 {
-    struct socket *s = keel_calloc(1, sizeof *s);
+    struct keel_address ip = {0};
+    struct socket *s;
 
+    (void)keel_address_from_sockaddr(peer, size, &ip);
+    s = keel_alloc(offsetof(struct socket, bytes) + address_bytes(ip.family));
     if (!s)
         return -ENOMEM;
     s->stream.is = &socket_class;
     s->fd = fd;
     s->family = peer->sa_family;
-    (void)keel_address_from_sockaddr(peer, size, &s->peer);
+    s->port = ip.port;
+    s->zone = ip.zone;
+    memcpy(s->bytes, ip.bytes, address_bytes(ip.family));
     *ret = &s->stream;
     return 0;
 }
@@ -431,8 +463,9 @@ int keel_stream_from_fd(int fd, struct keel_stream **ret)
 
     if (rc < 0)
         return rc;
-    if (getpeername(fd, (struct sockaddr *)&peer, &size) < 0)
-        return -errno;
+    rc = keel_seam.net->getpeername(fd, (struct sockaddr *)&peer, &size);
+    if (rc < 0)
+        return rc;
     return socket_new(fd, (struct sockaddr *)&peer, size, ret);
 }
 
@@ -492,11 +525,13 @@ int keel_stream_peer(struct keel_stream *s, char ret[KEEL_ADDRESS_BYTES])
 {
     struct sockaddr_storage peer = {0};
     socklen_t size = sizeof peer;
-    int fd;
+    int fd, rc;
 
     if (s->is == &socket_class) {
-        if (socket_of(s)->peer.family)
-            keel_address_print(&socket_of(s)->peer, ret);
+        struct keel_address ip = socket_peer(socket_of(s));
+
+        if (ip.family)
+            keel_address_print(&ip, ret);
         else
             (void)snprintf(ret, KEEL_ADDRESS_BYTES, "%s",
                            socket_of(s)->family == AF_UNIX ? "unix:" : "?");
@@ -505,8 +540,9 @@ int keel_stream_peer(struct keel_stream *s, char ret[KEEL_ADDRESS_BYTES])
     fd = keel_stream_fd(s);
     if (fd < 0)
         return -ENOTSOCK;
-    if (getpeername(fd, (struct sockaddr *)&peer, &size) < 0)
-        return -errno;
+    rc = keel_seam.net->getpeername(fd, (struct sockaddr *)&peer, &size);
+    if (rc < 0)
+        return rc;
     print_address((struct sockaddr *)&peer, size, ret);
     return 0;
 }
@@ -531,8 +567,9 @@ static void set_options(int fd, int family)
         return;
     /* A kernel that refuses one of them still carries the bytes. */
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)
-        (void)setsockopt(fd, options[i].level, options[i].name,
-                         &options[i].value, sizeof options[i].value);
+        (void)keel_seam.net->setsockopt(fd, options[i].level, options[i].name,
+                                        &options[i].value,
+                                        sizeof options[i].value);
 }
 
 static int set_option(struct keel_stream *s, int level, int name, int value)
@@ -541,7 +578,7 @@ static int set_option(struct keel_stream *s, int level, int name, int value)
 
     if (fd < 0)
         return -ENOTSOCK;
-    return setsockopt(fd, level, name, &value, sizeof value) < 0 ? -errno : 0;
+    return keel_seam.net->setsockopt(fd, level, name, &value, sizeof value);
 }
 
 int keel_stream_nodelay(struct keel_stream *s, bool on)
@@ -799,9 +836,11 @@ static int listener_name(struct keel_listener *l)
 {
     struct sockaddr_storage own = {0};
     socklen_t size = sizeof own;
+    int rc;
 
-    if (getsockname(l->fd, (struct sockaddr *)&own, &size) < 0)
-        return -errno;
+    rc = keel_seam.net->getsockname(l->fd, (struct sockaddr *)&own, &size);
+    if (rc < 0)
+        return rc;
     print_address((struct sockaddr *)&own, size, l->address);
     return 0;
 }
@@ -825,12 +864,15 @@ static bool is_dead(const struct target *t)
 static int bind_unix(struct keel_listener *l, const struct target *t)
 {
     const char *path = t->addr.un.sun_path;
-    int rc = bind(l->fd, &t->addr.any, t->size) < 0 ? -errno : 0;
+    int rc = keel_seam.net->bind(l->fd, &t->addr.any, t->size);
     struct stat st;
+
+    if (!keel_seam.net->kernel)
+        return rc; /* its names are in no file system */
 
     if (rc == -EADDRINUSE && is_dead(t)) {
         (void)unlink(path);
-        rc = bind(l->fd, &t->addr.any, t->size) < 0 ? -errno : 0;
+        rc = keel_seam.net->bind(l->fd, &t->addr.any, t->size);
     }
     if (rc < 0)
         return rc;
@@ -852,11 +894,12 @@ static int bind_ip(struct keel_listener *l, const struct target *t)
     const int on = 1;
     int v6_only = !IN6_IS_ADDR_UNSPECIFIED(&t->addr.v6.sin6_addr);
 
-    (void)setsockopt(l->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    (void)keel_seam.net->setsockopt(l->fd, SOL_SOCKET, SO_REUSEADDR, &on,
+                                    sizeof on);
     if (t->addr.any.sa_family == AF_INET6)
-        (void)setsockopt(l->fd, IPPROTO_IPV6, IPV6_V6ONLY, &v6_only,
-                         sizeof v6_only);
-    return bind(l->fd, &t->addr.any, t->size) < 0 ? -errno : 0;
+        (void)keel_seam.net->setsockopt(l->fd, IPPROTO_IPV6, IPV6_V6ONLY,
+                                        &v6_only, sizeof v6_only);
+    return keel_seam.net->bind(l->fd, &t->addr.any, t->size);
 }
 
 static int listener_open(struct keel_listener *l, const struct target *t)
@@ -869,8 +912,9 @@ static int listener_open(struct keel_listener *l, const struct target *t)
     rc = t->addr.any.sa_family == AF_UNIX ? bind_unix(l, t) : bind_ip(l, t);
     if (rc < 0)
         return rc;
-    if (listen(l->fd, BACKLOG) < 0)
-        return -errno;
+    rc = keel_seam.net->listen(l->fd, BACKLOG);
+    if (rc < 0)
+        return rc;
     return listener_name(l);
 }
 
@@ -917,8 +961,10 @@ int keel_listener_adopt(int fd, struct keel_listener **ret)
     socklen_t size = sizeof listens;
     int rc;
 
-    if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) < 0)
-        return -errno;
+    rc = keel_seam.net->getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens,
+                                   &size);
+    if (rc < 0)
+        return rc;
     if (!listens)
         return -EINVAL;
     rc = keel_fd_adopt(fd);
@@ -928,8 +974,9 @@ int keel_listener_adopt(int fd, struct keel_listener **ret)
     if (rc < 0)
         return rc;
     size = sizeof domain;
-    if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0)
-        return -errno;
+    rc = keel_seam.net->getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size);
+    if (rc < 0)
+        return rc;
     set_options(fd, domain);
     l->fd = fd;
     rc = listener_name(l);

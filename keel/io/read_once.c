@@ -69,7 +69,7 @@ ssize_t keel_file_read_once(int fd, void *buf, size_t size, uint64_t at)
     struct reading r = {fd, buf, size, at, 0};
     int rc;
 
-    if (keel_seam.disk != &keel_disk_real)
+    if (keel_seam.disk != &keel_disk_real && !keel_seam.disk_waits)
         rc = read_job(&r);
     else
         rc = keel_blocking(read_job, &r);

@@ -29,9 +29,9 @@ static inline int socket_new_fd(int family, int type)
 
     if (rc < 0)
         return rc;
-    fd = socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    fd = keel_seam.net->socket(family, type, 0);
     if (fd < 0)
-        return -errno;
+        return fd;
     rc = keel_fd_adopt(fd);
     if (rc < 0) {
         keel_fd_close(fd);

@@ -45,16 +45,17 @@ int keel_udp_local(struct keel_udp *u, struct keel_address *ret)
 {
     struct sockaddr_storage own = {0};
     socklen_t size = sizeof own;
+    int rc;
 
-    if (getsockname(u->fd, (struct sockaddr *)&own, &size) < 0)
-        return -errno;
+    rc = keel_seam.net->getsockname(u->fd, (struct sockaddr *)&own, &size);
+    if (rc < 0)
+        return rc;
     return keel_address_from_sockaddr((struct sockaddr *)&own, size, ret);
 }
 
 static int set(const struct keel_udp *u, int level, int name, int value)
 {
-    return setsockopt(u->fd, level, name, &value, sizeof value) < 0 ? -errno
-                                                                    : 0;
+    return keel_seam.net->setsockopt(u->fd, level, name, &value, sizeof value);
 }
 
 /* An option of v4 and its twin of v6. */
@@ -95,7 +96,7 @@ static int bind_to(struct keel_udp *u, const struct keel_address *local)
     struct sockaddr_storage addr;
     socklen_t size = keel_address_to_sockaddr(local, &addr);
 
-    return bind(u->fd, (struct sockaddr *)&addr, size) < 0 ? -errno : 0;
+    return keel_seam.net->bind(u->fd, (struct sockaddr *)&addr, size);
 }
 
 static int open_at(const struct keel_address *local, unsigned flags,
@@ -147,9 +148,12 @@ int keel_udp_adopt(int fd, struct keel_udp **ret)
     socklen_t size = sizeof type;
     int rc;
 
-    if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) < 0 ||
-        getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) < 0)
-        return errno == EBADF ? -EBADF : -EINVAL;
+    rc = keel_seam.net->getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size);
+    if (rc == 0)
+        rc = keel_seam.net->getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain,
+                                       &size);
+    if (rc < 0)
+        return rc == -EBADF ? -EBADF : -EINVAL;
     if (type != SOCK_DGRAM || (domain != AF_INET && domain != AF_INET6))
         return -EINVAL;
     rc = keel_fd_adopt(fd);
@@ -197,8 +201,9 @@ static int disconnect(struct keel_udp *u)
     struct keel_address now;
     int rc;
 
-    if (connect(u->fd, &none, sizeof none) < 0)
-        return -errno;
+    rc = keel_seam.net->connect(u->fd, &none, sizeof none);
+    if (rc < 0)
+        return rc;
     rc = keel_udp_local(u, &now);
     if (rc == 0 && now.port == 0)
         rc = bind_to(u, &u->home);
@@ -218,9 +223,8 @@ int keel_udp_connect(struct keel_udp *u, const struct keel_address *to)
     size = target_of(u, to, &addr);
     if (size < 0)
         return size;
-    return connect(u->fd, (struct sockaddr *)&addr, (socklen_t)size) < 0
-               ? -errno
-               : 0;
+    return keel_seam.net->connect(u->fd, (struct sockaddr *)&addr,
+                                  (socklen_t)size);
 }
 
 int keel_udp_dial(const char *address, keel_ns deadline, struct keel_udp **ret)
@@ -370,8 +374,8 @@ static int change_group(struct keel_udp *u, int how,
         request.gr_interface = g.zone;
     (void)keel_address_to_sockaddr(&g, &addr);
     memcpy(&request.gr_group, &addr, sizeof request.gr_group);
-    return setsockopt(u->fd, level, how, &request, sizeof request) < 0 ? -errno
-                                                                       : 0;
+    return keel_seam.net->setsockopt(u->fd, level, how, &request,
+                                     sizeof request);
 }
 
 int keel_udp_join(struct keel_udp *u, const struct keel_address *group,
@@ -393,9 +397,11 @@ int keel_udp_multicast_by(struct keel_udp *u, unsigned interface)
 
     if (rc < 0)
         return rc;
-    if (setsockopt(u->fd, IPPROTO_IP, IP_MULTICAST_IF, &by, sizeof by) < 0)
+    rc = keel_seam.net->setsockopt(u->fd, IPPROTO_IP, IP_MULTICAST_IF, &by,
+                                   sizeof by);
+    if (rc < 0)
         /* v4 says otherwise of an interface that is not there. */
-        return errno == EADDRNOTAVAIL ? -ENODEV : -errno;
+        return rc == -EADDRNOTAVAIL ? -ENODEV : rc;
     if (u->family == AF_INET6)
         return set(u, IPPROTO_IPV6, IPV6_MULTICAST_IF, (int)interface);
     return 0;

@@ -15,6 +15,7 @@
 #include <keel/seam.h>
 
 #include "census.h"
+#include "worker.h"
 
 #define THREADS_USUAL 16u
 #define IDLE (10 * KEEL_SECOND)
@@ -130,7 +131,7 @@ static void *worker(void *arg)
     return NULL;
 }
 
-static int worker_start(void)
+static int start_thread(void)
 {
     pthread_attr_t attr;
     pthread_t thread;
@@ -151,7 +152,7 @@ static int worker_start(void)
     sigdelset(&all, SIGFPE);
     sigdelset(&all, SIGILL);
     pthread_sigmask(SIG_BLOCK, &all, &before);
-    rc = pthread_create(&thread, &attr, worker, NULL);
+    rc = worker_start("blocking", &attr, worker, NULL, &thread);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attr);
     return rc == 0 ? 0 : -EAGAIN;
@@ -197,7 +198,7 @@ static int submit(struct job *job)
         pool.threads++;
     drop();
     waiter_post(w);
-    if (!start || worker_start() == 0)
+    if (!start || start_thread() == 0)
         return 0;
 
     hold();

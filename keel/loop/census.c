@@ -4,17 +4,21 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "worker.h"
+
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct presence *first;
 static pthread_key_t ends;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
-static _Thread_local struct presence here;
+static _Thread_local struct presence own;
+static _Thread_local struct presence *lent; /* a simulated thread's */
+#define here (*(lent ? lent : &own))
 
 /* As the thread ends, before its thread-locals do. */
-static void leave(void *p)
+void presence_leave(struct presence *gone)
 {
-    struct presence *gone = p;
-
+    if (!gone->listed)
+        return;
     pthread_mutex_lock(&lock);
     if (gone->prev)
         gone->prev->next = gone->next;
@@ -24,6 +28,19 @@ static void leave(void *p)
         gone->next->prev = gone->prev;
     gone->listed = false;
     pthread_mutex_unlock(&lock);
+}
+
+static void leave(void *p)
+{
+    presence_leave(p);
+}
+
+struct presence *presence_exchange(struct presence *next)
+{
+    struct presence *before = lent;
+
+    lent = next;
+    return before;
 }
 
 static void before_fork(void)
@@ -72,7 +89,8 @@ static void enter(const char *name, bool service)
     first = &here;
     here.listed = true;
     pthread_mutex_unlock(&lock);
-    pthread_setspecific(ends, &here);
+    if (!lent)
+        pthread_setspecific(ends, &own);
 }
 
 void presence_enter(const char *name)

@@ -8,6 +8,7 @@
 #include <keel/thread.h>
 
 #include "park.h"
+#include "worker.h"
 
 /* ---- the handle's word ---- */
 
@@ -17,7 +18,7 @@ static inline bool handle_hold(struct keel_co *co)
     uint32_t open = HANDLE_OPEN;
 
     if (__libc_single_threaded) {
-        if (atomic_load_explicit(&co->word, memory_order_relaxed) >=
+        if (atomic_load_explicit(&co->word, memory_order_relaxed) <=
             HANDLE_ENDED)
             return false;
         atomic_store_explicit(&co->word, HANDLE_HELD, memory_order_relaxed);
@@ -26,7 +27,7 @@ static inline bool handle_hold(struct keel_co *co)
     while (!atomic_compare_exchange_weak_explicit(&co->word, &open, HANDLE_HELD,
                                                   memory_order_acquire,
                                                   memory_order_acquire)) {
-        if (open >= HANDLE_ENDED)
+        if (open <= HANDLE_ENDED)
             return false;
         spin_wait(&co->word, HANDLE_HELD);
         open = HANDLE_OPEN;
@@ -39,17 +40,16 @@ static void handle_drop(struct keel_co *co, uint32_t word)
     atomic_store_explicit(&co->word, word, memory_order_release);
 }
 
-/* The handle's last user lets go of it; a cancel under way still needs it. */
-static void handle_free(struct keel_co *co)
+/* The handle's last user lets go of it.  False: a cancel under way still needs
+ * it, and who takes that gives it back. */
+static inline bool handle_release(struct keel_co *co)
 {
     uint8_t sent = MESSAGE_SENT;
 
     atomic_store_explicit(&co->word, HANDLE_FREE, memory_order_relaxed);
-    if (atomic_load_explicit(&co->message, memory_order_acquire) ==
-            MESSAGE_SENT &&
-        atomic_compare_exchange_strong(&co->message, &sent, MESSAGE_ORPHAN))
-        return;
-    handle_put(loop_here, co);
+    return atomic_load_explicit(&co->message, memory_order_acquire) !=
+               MESSAGE_SENT ||
+           !atomic_compare_exchange_strong(&co->message, &sent, MESSAGE_ORPHAN);
 }
 
 /* The handle outlived the join that freed it; until a new coroutine has it that
@@ -61,9 +61,10 @@ static inline bool is_free(struct keel_co *co)
 
 /* ---- the end ---- */
 
-static void finish(struct keel_loop *l, struct keel_co *co, int result)
+/* False: the handle is the body's own, and a cancel under way still needs it. */
+static inline bool finish(struct keel_loop *l, struct keel_co *co, int result)
 {
-    bool owned = co->owned, held;
+    bool owned = co->owned, own = co->own, held;
 
     co->body = NULL;
     co->result = result;
@@ -74,9 +75,14 @@ static void finish(struct keel_loop *l, struct keel_co *co, int result)
     co->joiner = NULL;
     /* The last touch: the joiner may free the handle from here on. */
     handle_drop(co, HANDLE_ENDED);
-    if (!owned)
-        handle_free(co);
     alive_add(l, (size_t)-1);
+    if (owned)
+        return true;
+    if (!handle_release(co))
+        return !own;
+    if (!own)
+        handle_put(l, co);
+    return true;
 }
 
 static void body_unlist(struct keel_loop *l, struct body *b)
@@ -94,7 +100,7 @@ static void stack_leave(struct keel_loop *l, struct stack *s)
     /* What lies in frames that will not return must not look poisoned to the
      * stack's next user. */
     SAN_ASAN(ASAN_UNPOISON_MEMORY_REGION(s->low, (size_t)(s->top - s->low)));
-    if (s->single) {
+    if (!s->slab) {
         s->next = l->dead;
         l->dead = s;
     } else {
@@ -133,9 +139,9 @@ ALWAYS_INLINE SAN_NO_TSAN _Noreturn void end(struct keel_co *co, int result)
         group_ended(b->group, b, result);
     if (__builtin_expect(b->kin, 0))
         switch_ended(l, b);
-    finish(l, co, result);
     /* From here on only the thread's own next steps may use the stack. */
-    stack_leave(l, s);
+    if (__builtin_expect(finish(l, co, result), 1))
+        stack_leave(l, s);
     leave(l);
 }
 
@@ -163,14 +169,17 @@ static inline void name_copy(struct body *b, const char *from)
     b->name[n] = '\0';
 }
 
+static inline struct body *body_of(struct stack *s)
+{
+    return (struct body *)((uintptr_t)(s->top - sizeof(struct body)) &
+                           ~(uintptr_t)63);
+}
+
 /* Field by field: clearing it all first would cost as much as the rest of the
  * spawn.  What is not set here is set before it is read. */
-static void body_init(struct keel_co *co, struct stack *s,
-                      const struct keel_spawn *how)
+static inline void body_init(struct body *b, struct keel_co *co,
+                             struct stack *s, const struct keel_spawn *how)
 {
-    struct body *b =
-        (struct body *)((uintptr_t)(s->top - sizeof *b) & ~(uintptr_t)63);
-
     b->co = co;
     b->stack = s;
     b->waits = NULL;
@@ -188,18 +197,22 @@ static void body_init(struct keel_co *co, struct stack *s,
     co->sp = switch_prepare(s->low, b, co_entry);
 }
 
-static void co_init(struct keel_co *co, struct keel_loop *l, bool owned)
+static inline void co_init(struct keel_co *co, struct keel_loop *l, bool owned,
+                           bool own, uint32_t era)
 {
+    uint32_t serial = atomic_load_explicit(&co->serial, memory_order_relaxed);
+
+    /* New memory has forgotten how many had it. */
+    if (serial == 0)
+        serial = era;
     co->loop = l;
-    atomic_store_explicit(
-        &co->serial,
-        atomic_load_explicit(&co->serial, memory_order_relaxed) + 1,
-        memory_order_relaxed);
+    atomic_store_explicit(&co->serial, serial + 1, memory_order_relaxed);
     co->joiner = NULL;
     atomic_init(&co->word, HANDLE_OPEN);
     atomic_init(&co->cancelled, 0);
     atomic_init(&co->message, MESSAGE_NONE);
     co->owned = owned;
+    co->own = own;
     co->joining = false;
 }
 
@@ -208,18 +221,22 @@ static int co_make(struct keel_loop *l, const struct keel_spawn *how,
 {
     struct keel_co *co;
     struct stack *s;
+    struct body *b;
+    bool own;
     int rc;
 
-    co = handle_get(loop_here);
-    if (!co)
-        return -ENOMEM;
     rc = stack_get(loop_here ? &loop_here->stacks : NULL, how->stack_bytes, &s);
-    if (rc < 0) {
-        handle_put(loop_here, co);
+    if (rc < 0)
         return rc;
+    b = body_of(s);
+    own = !owned && s->slab;
+    co = own ? &b->own : handle_get(loop_here);
+    if (!co) {
+        stack_drop(s);
+        return -ENOMEM;
     }
-    co_init(co, l, owned);
-    body_init(co, s, how);
+    co_init(co, l, owned, own, s->era);
+    body_init(b, co, s, how);
     *ret = co;
     return 0;
 }
@@ -242,8 +259,11 @@ static int spawn_there(struct keel_loop *l, struct keel_co *co)
     atomic_fetch_sub_explicit(&l->incoming, 1, memory_order_relaxed);
     if (co->body->group)
         group_unlink(co->body->group, co->body);
+    if (co->own)
+        atomic_store_explicit(&co->word, HANDLE_FREE, memory_order_relaxed);
+    else
+        handle_put(loop_here, co);
     stack_drop(s);
-    handle_put(loop_here, co);
     return -EAGAIN;
 }
 
@@ -329,7 +349,7 @@ int keel_join(struct keel_co *co, keel_ns deadline, int *ret_result)
     int rc = 0;
 
     if (co == keel_current())
-        return -EDEADLK;
+        return mistake("keel_join", co, "it is the caller itself", -EDEADLK);
     if (handle_hold(co)) {
         if (co->joining) {
             handle_drop(co, HANDLE_OPEN);
@@ -343,7 +363,8 @@ int keel_join(struct keel_co *co, keel_ns deadline, int *ret_result)
         return rc;
     if (ret_result)
         *ret_result = co->result;
-    handle_free(co);
+    if (handle_release(co))
+        handle_put(loop_here, co);
     return 0;
 }
 
@@ -363,14 +384,24 @@ void co_interrupt(struct keel_co *co)
         run_push(co->loop, co);
 }
 
+static struct body *own_body(struct keel_co *co)
+{
+    return (struct body *)(void *)((char *)co - offsetof(struct body, own));
+}
+
 void co_cancel_taken(struct keel_co *co)
 {
     uint8_t sent = MESSAGE_SENT;
 
-    if (atomic_load_explicit(&co->word, memory_order_acquire) < HANDLE_ENDED)
+    if (!handle_is_over(co))
         co_interrupt(co);
-    if (!atomic_compare_exchange_strong(&co->message, &sent, MESSAGE_NONE))
-        handle_put(loop_here, co); /* orphaned meanwhile */
+    if (atomic_compare_exchange_strong(&co->message, &sent, MESSAGE_NONE))
+        return;
+    /* Orphaned meanwhile. */
+    if (co->own)
+        stack_leave(co->loop, own_body(co)->stack);
+    else
+        handle_put(loop_here, co);
 }
 
 /* Sends `co` to its loop's list of cancels, once. */
@@ -394,7 +425,7 @@ void keel_cancel(struct keel_co *co)
     if (is_free(co) && co->owned)
         misuse("keel_cancel", co, "it was joined already");
     atomic_store(&co->cancelled, 1);
-    if (atomic_load_explicit(&co->word, memory_order_acquire) >= HANDLE_ENDED)
+    if (handle_is_over(co))
         return;
     if (co->loop == loop_here)
         co_interrupt(co);
@@ -470,7 +501,7 @@ void keel_yield(void)
     struct keel_loop *l = loop_here;
 
     if (!l) {
-        sched_yield();
+        worker_yield();
         return;
     }
     keel_assert(l->current);

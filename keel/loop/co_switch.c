@@ -14,12 +14,6 @@ struct stop {
     bool ended; /* woken by the end of one it spawned */
 };
 
-static bool has_ended(struct keel_co *co)
-{
-    return atomic_load_explicit(&co->word, memory_order_acquire) >=
-           HANDLE_ENDED;
-}
-
 /* NULL: `co`, of this loop and alive, does not wait in a switch. */
 static struct stop *stop_of(struct keel_co *co)
 {
@@ -94,7 +88,7 @@ int keel_switch(struct keel_co *to, void *value, keel_ns deadline,
     if (to != l->current) {
         if (to->loop != l)
             return -EXDEV;
-        if (has_ended(to))
+        if (handle_is_over(to))
             return -ESRCH;
         rc = wait_allowed();
         if (rc < 0)
@@ -147,7 +141,7 @@ void switch_ended(struct keel_loop *l, struct body *b)
         b->co->serial++;
     /* The starter's handle may be another's by now. */
     if (!(b->kin & KIN_STARTER) || starter->serial != b->starter_serial ||
-        has_ended(starter))
+        handle_is_over(starter))
         return;
     s = stop_of(starter);
     if (!s || !waiter_leave(&s->waiter, WOKEN))

@@ -578,6 +578,104 @@ static void a_stack_is_as_large_as_asked(void **state)
     assert_int_equal(keel_run(runs_a_large_one, NULL), 3);
 }
 
+/* ---- stacks that come again ---- */
+
+enum { MANY = 3000 }; /* more than are kept warm */
+
+static int writes_and_waits(void *event)
+{
+    char deep[6000];
+
+    deepest(deep, sizeof deep);
+    return keel_event_wait(event, KEEL_FOREVER) < 0 ? -EIO : 0;
+}
+
+static void many_at_once(int round)
+{
+    keel_auto(group) struct keel_group *g = NULL;
+    struct keel_spawn how = {.name = "one of many"};
+    struct keel_event go;
+
+    keel_event_init(&go);
+    assert_int_equal(keel_group_new(0, &g), 0);
+    how.group = g;
+    for (int i = 0; i < MANY; i++)
+        assert_int_equal(keel_spawn(&how, writes_and_waits, &go, NULL), 0);
+    for (int i = 0; i < 3; i++)
+        keel_yield();
+    /* In one round they are cancelled, in the others woken. */
+    if (round == 1)
+        keel_group_cancel(g);
+    else
+        keel_event_set(&go);
+    assert_int_equal(keel_group_join(g, KEEL_FOREVER), round == 1 ? -EIO : 0);
+    keel_event_fini(&go);
+    /* Each turn gives back the pages of some. */
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(keel_sleep(keel_after(1)), 0);
+}
+
+static int many_again(void *arg)
+{
+    (void)arg;
+    for (int round = 0; round < 4; round++)
+        many_at_once(round);
+    return 5;
+}
+
+static void stacks_whose_pages_were_given_back_are_used_again(void **state)
+{
+    (void)state;
+    assert_int_equal(keel_run(many_again, NULL), 5);
+}
+
+static _Atomic(struct keel_co *) nobodys;
+static atomic_bool was_cancelled;
+
+/* Does not wait: the cancel cannot be taken before it has ended. */
+static int ends_with_a_cancel_under_way(void *arg)
+{
+    (void)arg;
+    nobodys = keel_current();
+    while (!was_cancelled)
+        ;
+    return 0;
+}
+
+static int sleeps_a_little(void *arg)
+{
+    (void)arg;
+    return keel_sleep(keel_after(KEEL_MS));
+}
+
+static void a_cancel_under_way_is_not_the_next_ones(void **state)
+{
+    const char *const names[] = {"first", "second"};
+    struct keel_loop *loop;
+    struct keel_co *co;
+    int result;
+
+    (void)state;
+    assert_int_equal(keel_loop_start("late", &loop), 0);
+    for (int round = 0; round < 50; round++) {
+        struct keel_spawn how = {.name = names[round % 2], .loop = loop};
+
+        nobodys = NULL;
+        was_cancelled = false;
+        assert_int_equal(
+            keel_spawn(&how, ends_with_a_cancel_under_way, NULL, NULL), 0);
+        while (!nobodys)
+            ;
+        keel_cancel(nobodys);
+        was_cancelled = true;
+        assert_int_equal(keel_spawn(&how, give, NULL, NULL), 0);
+        assert_int_equal(keel_spawn(&how, sleeps_a_little, NULL, &co), 0);
+        assert_int_equal(keel_join(co, KEEL_FOREVER, &result), 0);
+        assert_int_equal(result, 0);
+    }
+    keel_loop_stop(loop);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -601,6 +699,8 @@ int main(void)
         cmocka_unit_test(a_coroutine_stops_another_loop),
         cmocka_unit_test(spawn_join_and_cancel_hold_between_loops_and_threads),
         cmocka_unit_test(a_stack_is_as_large_as_asked),
+        cmocka_unit_test(stacks_whose_pages_were_given_back_are_used_again),
+        cmocka_unit_test(a_cancel_under_way_is_not_the_next_ones),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

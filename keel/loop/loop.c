@@ -27,6 +27,7 @@
 #include "census.h"
 #include "park.h"
 #include "patched.h"
+#include "worker.h"
 
 #define TURN 64u /* switches between two looks round */
 /* How old the poller's news may get while there are coroutines to run: more
@@ -140,6 +141,8 @@ bool loop_send(struct keel_loop *l, struct keel_co *co)
     } while (!atomic_compare_exchange_weak(&l->inbox, &old, co));
     /* `co` may have run and be gone by now; the loop's memory stays. */
     loop_poke(l);
+    if (worker_is_simulated())
+        worker_class->posted();
     return true;
 }
 
@@ -224,25 +227,33 @@ void loop_wind_up(struct keel_loop *l)
 
 /* Processors this process may use, looked at before the program binds its
  * threads to one each. */
-static unsigned cpus = 1;
+static unsigned cpus = 1, spin_cpus = 1;
+static unsigned simulated_cpus; /* 0: not simulated */
 
 __attribute__((constructor)) static void cpus_count(void)
 {
     cpu_set_t set;
 
     if (sched_getaffinity(0, sizeof set, &set) == 0)
-        cpus = (unsigned)CPU_COUNT(&set);
+        cpus = spin_cpus = (unsigned)CPU_COUNT(&set);
 }
 
 unsigned loop_cpus(void)
 {
-    return cpus;
+    return simulated_cpus ? simulated_cpus : cpus;
+}
+
+void loop_cpus_simulate(unsigned count)
+{
+    simulated_cpus = count;
+    spin_cpus = count ? 1 : cpus; /* whoever spins keeps all others waiting */
 }
 
 bool loop_may_spin(void)
 {
-    return !__libc_single_threaded && cpus > 1 &&
-           atomic_load_explicit(&loops_alive, memory_order_relaxed) <= cpus;
+    return !__libc_single_threaded && spin_cpus > 1 &&
+           atomic_load_explicit(&loops_alive, memory_order_relaxed) <=
+               spin_cpus;
 }
 
 /* Waking a sleeping thread costs thirty times the spin.  Spins that found
@@ -448,6 +459,8 @@ static void turn_timed(struct keel_loop *l)
 static void loop_turns(struct keel_loop *l)
 {
     for (;;) {
+        if (worker_is_simulated())
+            atomic_store(&l->budget, worker_class->budget(TURN));
         news(l);
         tidy(l);
         l->now = keel_seam.now();
@@ -514,7 +527,9 @@ static void home_init(struct keel_loop *l)
     void *low = NULL;
     size_t size = 0;
 
-    if (pthread_getattr_np(pthread_self(), &attr) == 0) {
+    if (worker_is_simulated()) {
+        worker_class->stack(&low, &size);
+    } else if (pthread_getattr_np(pthread_self(), &attr) == 0) {
         pthread_attr_getstack(&attr, &low, &size);
         pthread_attr_destroy(&attr);
     }
@@ -570,7 +585,7 @@ static void loop_close(struct keel_loop *l)
     atomic_fetch_sub(&loops_alive, 1);
     /* Who saw us asleep may be about to wake the poller: see loop_poke. */
     while (atomic_load(&l->wakers))
-        sched_yield();
+        worker_yield();
     if (atomic_load(&l->request))
         dump_answer(l);
     loop_here = NULL;
@@ -639,7 +654,7 @@ static void *thread_main(void *arg)
     /* By the thread itself: another's name is a file in /proc, out of reach
      * after keel_confine. */
     if (rc == 0) {
-        pthread_setname_np(pthread_self(), l->name);
+        worker_name(l->name);
         presence_enter(l->name);
     }
     waiter_wake(&s->waiter); /* `s` is gone after this */
@@ -668,13 +683,13 @@ static int thread_start(struct keel_loop *l, const char *name)
     sigdelset(&all, SIGILL);
     sigdelset(&all, SIGURG); /* see watchdog.c */
     pthread_sigmask(SIG_BLOCK, &all, &before);
-    rc = -pthread_create(&l->thread, NULL, thread_main, &s);
+    rc = worker_start(name ? name : "loop", NULL, thread_main, &s, &l->thread);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (rc < 0)
         return rc;
     waiter_sleep_always(&s.waiter);
     if (s.rc < 0)
-        pthread_join(l->thread, NULL);
+        worker_join(l->thread);
     return s.rc;
 }
 
@@ -698,7 +713,7 @@ static int join_thread(void *arg)
 {
     struct keel_loop *l = arg;
 
-    return -pthread_join(l->thread, NULL);
+    return worker_join(l->thread);
 }
 
 void keel_loop_stop(struct keel_loop *loop)

@@ -25,15 +25,19 @@
 enum { ARMED, WOKEN, EXPIRED, CANCELLED };
 enum { UNPOSTED, POSTED, SLEEPING };
 
-/* A coroutine is in two pieces.  The handle is what others may touch: it is
- * pooled, outlives the end of the coroutine until it is joined, and its memory
- * is never anything but a handle.  The body lies on the stack's top page,
+/* A coroutine is in two pieces.  The handle is what others may touch: it
+ * outlives the end of the coroutine until it is joined, and its memory is never
+ * anything but a handle, or zero.  The body lies on the stack's top page,
  * which a parked coroutine costs anyway, and only its loop touches it.
+ *
+ * A handle that somebody owns, who will join it, comes from a pool.  Where
+ * nobody does, it ends with the coroutine and is its body's `own`; the stack
+ * stays mapped for ever, too.  A stack that does not has a pooled one always.
  *
  * `word` is a spinlock and the end in one: OPEN and HELD alternate until the
  * finisher, holding it, leaves it ENDED, which is the last it does to it.
  * FREE: joined, or nobody's; what touches it by then has kept it too long. */
-enum { HANDLE_OPEN, HANDLE_HELD, HANDLE_ENDED, HANDLE_FREE };
+enum { HANDLE_FREE, HANDLE_ENDED, HANDLE_OPEN, HANDLE_HELD };
 /* A cancel from another thread travels as a message; whoever frees the handle
  * while it is under way leaves that to the loop. */
 enum { MESSAGE_NONE, MESSAGE_SENT, MESSAGE_ORPHAN };
@@ -51,7 +55,15 @@ struct keel_co {
     _Atomic uint8_t cancelled;
     _Atomic uint8_t message;
     bool owned, joining; /* joining: holding `word` */
+    bool own;            /* its body's */
 };
+
+/* It has ended, or nobody has it: see `word`. */
+static inline bool handle_is_over(const struct keel_co *co)
+{
+    return atomic_load_explicit(&co->word, memory_order_acquire) <=
+           HANDLE_ENDED;
+}
 
 /* What a body's `kin` says of paused coroutines: it was one, spawned by
  * `starter`; it spawned some, who may look for its handle when it has ended, and
@@ -59,7 +71,8 @@ struct keel_co {
 enum { KIN_STARTER = 1, KIN_SPAWNER = 2 };
 
 struct body {
-    struct keel_co *co;
+    struct keel_co own;
+    struct keel_co *co;       /* `own` or a pooled one */
     struct body *next, *prev; /* all of the loop */
     struct stack *stack;
     int (*fn)(void *arg);
@@ -292,6 +305,14 @@ struct thread_mark {
 };
 extern _Thread_local struct thread_mark thread_mark
     __attribute__((tls_model("initial-exec")));
+/* In place of its own, in a simulation: see worker.h. */
+extern _Thread_local struct thread_mark *thread_mark_lent
+    __attribute__((tls_model("initial-exec")));
+
+static inline const void *thread_mark_here(void)
+{
+    return thread_mark_lent ? &thread_mark_lent->odd : &thread_mark.odd;
+}
 
 static inline struct owner owner_here(void)
 {
@@ -301,7 +322,7 @@ static inline struct owner owner_here(void)
         return (struct owner){
             l->current,
             atomic_load_explicit(&l->current->serial, memory_order_relaxed)};
-    return (struct owner){&thread_mark.odd, 0};
+    return (struct owner){thread_mark_here(), 0};
 }
 
 static inline bool owner_is_thread(struct owner o)
@@ -418,6 +439,8 @@ extern _Atomic unsigned processes_under_way;
 
 /* ---- overflow report ---- */
 int overflow_watch(struct keel_loop *l);
+/* The handler alone. */
+void faults_watch(void);
 void overflow_unwatch(struct keel_loop *l);
 
 /* ---- counters ---- */

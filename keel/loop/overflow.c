@@ -12,6 +12,8 @@
 #include <sys/mman.h>
 
 #include "loop.h"
+#include "seam/quarantine.h"
+#include "worker.h"
 
 #define ALT_BYTES ((size_t)65536)
 
@@ -47,7 +49,8 @@ static void report(const struct body *b, uintptr_t where)
     n = put(text, n, size, b->name);
     n = put(text, n, size, "' overflowed its stack of ");
     n = put_number(text, n, size,
-                   (uintptr_t)(b->stack->top - b->stack->low) / 1024, 10);
+                   (uintptr_t)((char *)(b->stack + 1) - b->stack->low) / 1024,
+                   10);
     n = put(text, n, size, " KiB at 0x");
     n = put_number(text, n, size, where, 16);
     n = put(text, n, size, "\n");
@@ -61,7 +64,7 @@ static void on_fault(int signal, siginfo_t *info, void *context)
     struct keel_loop *l = loop_here;
     uintptr_t at = (uintptr_t)info->si_addr;
 
-    (void)context;
+    quarantine_fault(at, context);
     if (l && l->current && l->current->body) {
         const struct body *b = l->current->body;
         uintptr_t low = (uintptr_t)b->stack->low;
@@ -82,10 +85,17 @@ static void install(void)
     sigaction(SIGBUS, &sa, &bus_before);
 }
 
+void faults_watch(void)
+{
+    pthread_once(&once, install);
+}
+
 int overflow_watch(struct keel_loop *l)
 {
     stack_t alt = {.ss_size = ALT_BYTES};
 
+    if (worker_is_simulated())
+        return 0; /* one stack of the kernel's for many loops */
     alt.ss_sp = mmap(NULL, ALT_BYTES, PROT_READ | PROT_WRITE,
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (alt.ss_sp == MAP_FAILED)
@@ -95,12 +105,14 @@ int overflow_watch(struct keel_loop *l)
         return -ENOMEM;
     }
     l->alt_stack = alt.ss_sp;
-    pthread_once(&once, install);
+    faults_watch();
     return 0;
 }
 
 void overflow_unwatch(struct keel_loop *l)
 {
+    if (!l->alt_stack)
+        return;
     sigaltstack(&l->alt_before, NULL);
     munmap(l->alt_stack, ALT_BYTES);
     l->alt_stack = NULL;

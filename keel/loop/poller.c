@@ -10,8 +10,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <keel/seam.h>
+
 #include "sanitize.h"
 #include "sched.h"
+#include "worker.h"
 
 /* ---- the choice ----------------------------------------------------------------- */
 
@@ -42,6 +45,8 @@ int poller_open(struct poller **ret)
     const char *name = getenv("KEEL_POLLER");
     int rc = -ENOSYS;
 
+    if (worker_is_simulated())
+        return worker_class->poller->open(ret);
     if (name && *name)
         return open_forced(name, ret);
     /* io_uring may be missing, forbidden or cut down: only opening tells.
@@ -106,9 +111,40 @@ static ssize_t try_poll(struct poller_op *op)
     return pfd.revents & POLLNVAL ? -EBADF : pfd.revents;
 }
 
+/* The same on another network. */
+static int64_t try_elsewhere(struct poller_op *op)
+{
+    const struct keel_net *net = keel_seam.net;
+    struct pollfd pfd = {.fd = op->fd, .events = (short)op->flags};
+    int rc;
+
+    switch (op->verb) {
+    case POLLER_RECV:
+        return net->recv(op->fd, op->buf, op->size);
+    case POLLER_SEND:
+        return net->send(op->fd, op->buf, op->size);
+    case POLLER_RECVMSG:
+        return net->recvmsg(op->fd, op->buf, (int)op->flags);
+    case POLLER_SENDMSG:
+        return net->sendmsg(op->fd, op->buf, (int)op->flags);
+    case POLLER_ACCEPT:
+        return net->accept(op->fd, op->buf, &op->addr_size);
+    case POLLER_POLL:
+        rc = net->poll(&pfd, 1, KEEL_NOW);
+        if (rc <= 0)
+            return rc < 0 ? rc : -EAGAIN;
+        return pfd.revents & POLLNVAL ? -EBADF : pfd.revents;
+    default:
+        return -EOPNOTSUPP;
+    }
+}
+
 int64_t poller_try(struct poller_op *op)
 {
     ssize_t rc = -EOPNOTSUPP;
+
+    if (!keel_net_is_real())
+        return try_elsewhere(op);
 
     switch (op->verb) {
     case POLLER_RECV:

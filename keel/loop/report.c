@@ -13,6 +13,7 @@
 #include "sanitize.h"
 #include "switch.h"
 #include "symbol.h"
+#include "worker.h"
 
 /* ---- text ---- */
 
@@ -23,7 +24,7 @@ static bool page_grow(struct page *p)
     size_t size = p->size ? p->size * 2 : 4 * ROOM;
     char *grown;
 
-    if (size > PAGE_MOST)
+    if (p->fixed || size > PAGE_MOST)
         return false;
     /* Not the seam's: a test's faults are for the program, not for who
      * watches it. */
@@ -128,6 +129,28 @@ void frames_thread(struct frames *f, const struct presence *p)
     frames_walk(f, p->frame, (uintptr_t)low, (uintptr_t)low + size);
 }
 
+void frames_here(struct frames *f, void *frame)
+{
+    struct keel_loop *l = loop_here;
+    pthread_attr_t attr;
+    void *low = NULL;
+    size_t size = 0;
+
+    if (l && l->current && l->current->body) {
+        const struct body *b = l->current->body;
+
+        frames_walk(f, frame, (uintptr_t)b->stack->low, (uintptr_t)b);
+        return;
+    }
+    if (worker_is_simulated()) {
+        worker_class->stack(&low, &size);
+    } else if (pthread_getattr_np(pthread_self(), &attr) == 0) {
+        pthread_attr_getstack(&attr, &low, &size);
+        pthread_attr_destroy(&attr);
+    }
+    frames_walk(f, frame, (uintptr_t)low, (uintptr_t)low + size);
+}
+
 /* The call is before the address it returns to. */
 static bool symbol_of(void *pc, struct symbol *ret)
 {
@@ -153,19 +176,61 @@ void page_frames(struct page *p, const struct frames *f)
         page_frame(p, i, f->pc[i]);
 }
 
+/* The frames of keel that are innermost. */
+static int frames_of_keel(const struct frames *f)
+{
+    struct symbol s = {0};
+    int count = 0;
+
+    while (count < f->count && symbol_of(f->pc[count], &s) && s.in_keel)
+        count++;
+    return count;
+}
+
 void page_place(struct page *p, const struct frames *f)
 {
-    int caller = 0;
+    int caller = frames_of_keel(f);
     struct symbol s = {0};
 
-    while (caller < f->count && symbol_of(f->pc[caller], &s) && s.in_keel)
-        caller++;
     if (caller == 0 || caller >= f->count || !symbol_of(f->pc[caller], &s))
         return;
     if (s.name[0])
         page_print(p, ", at %s+0x%lx", s.name, (unsigned long)s.after + 1);
     else
         page_print(p, ", at %s+0x%lx", s.file, (unsigned long)s.at + 1);
+}
+
+/* What the call before `pc` calls, if it says so itself: a function that ended
+ * in a jump to another left no frame.  NULL: it does not. */
+static void *called_before(const void *pc)
+{
+#ifdef __x86_64__
+    const unsigned char *call = (const unsigned char *)pc - 5;
+    int32_t offset;
+
+    if (*call != 0xe8)
+        return NULL;
+    memcpy(&offset, call + 1, sizeof offset);
+    return (char *)(uintptr_t)pc + offset;
+#else
+    (void)pc;
+    return NULL;
+#endif
+}
+
+void page_call(struct page *p, const struct frames *f)
+{
+    int keel = frames_of_keel(f);
+    struct symbol s = {0}, called = {0};
+    void *to = keel && keel < f->count ? called_before(f->pc[keel]) : NULL;
+
+    if (to && symbol_of((char *)to + 1, &called) &&
+        strncmp(called.name, "keel_", 5) == 0)
+        page_print(p, "%s", called.name);
+    else if (f->count && symbol_of(f->pc[keel ? keel - 1 : 0], &s) && s.name[0])
+        page_print(p, "%s", s.name);
+    else
+        page_print(p, "a call in %s", s.file[0] ? s.file : "an unknown place");
 }
 
 /* ---- who ---- */
@@ -182,12 +247,6 @@ static void page_co(struct page *p, const struct keel_co *co,
         page_print(p, "a coroutine of another loop");
     else
         page_print(p, "'%s' [%s]", co->body->name, of->name);
-}
-
-static bool has_ended(const struct keel_co *co)
-{
-    return atomic_load_explicit(&co->word, memory_order_acquire) >=
-           HANDLE_ENDED;
 }
 
 static void page_thread(struct page *p, const void *worker)
@@ -216,7 +275,7 @@ static void page_owner(struct page *p, struct owner o,
     if (owner_is_thread(o))
         page_thread(p, o.who);
     else if (atomic_load_explicit(&co->serial, memory_order_relaxed) != o.age ||
-             has_ended(co))
+             handle_is_over(co))
         page_print(p, "a coroutine that has ended");
     else
         page_co(p, co, l);
@@ -262,7 +321,7 @@ void page_what(struct page *p, const struct waiter *w,
         return;
     if (strcmp(w->what, "join") == 0) {
         page_print(p, " of ");
-        if (has_ended(on))
+        if (handle_is_over(on))
             page_print(p, "one that has ended");
         else
             page_co(p, on, l);

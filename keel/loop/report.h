@@ -13,6 +13,7 @@ enum { FRAMES_MOST = 24 };
 struct page {
     char *text;
     size_t used, size;
+    bool fixed;       /* is not to grow */
     bool census_held; /* by who writes the page */
 };
 
@@ -32,6 +33,8 @@ struct frames {
 /* Follows the frame pointers from `frame` up, within [low, top): code built
  * without them ends the walk early, but never leads off the stack. */
 void frames_walk(struct frames *f, void *frame, uintptr_t low, uintptr_t top);
+/* The caller's own, from `frame` on: coroutine or thread. */
+void frames_here(struct frames *f, void *frame);
 void frames_parked(struct frames *f, const struct body *b);
 /* Of a thread of the census that sleeps, its `hold` held. */
 void frames_thread(struct frames *f, const struct presence *p);
@@ -39,6 +42,8 @@ void frames_thread(struct frames *f, const struct presence *p);
 void page_frames(struct page *p, const struct frames *f);
 /* The caller of keel: ", at serve+0x1c"; nothing where no name is known. */
 void page_place(struct page *p, const struct frames *f);
+/* The call of keel that these frames are in; or the program's own function. */
+void page_call(struct page *p, const struct frames *f);
 
 /* What `w` waits for, and who has it.  Only coroutines of `l` are looked at,
  * the caller's own; NULL: of all loops, which sleep. */

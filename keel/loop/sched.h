@@ -44,6 +44,9 @@ bool waiter_wake(struct waiter *w);
 /* Wait lists: see keel_waitlist in <keel/lock.h>. */
 void waitlist_hold(struct keel_waitlist *l);
 void waitlist_drop(struct keel_waitlist *l);
+/* Its object has ended: whoever holds it from now on is told, in programs
+ * compiled with KEEL_DEBUG. */
+void waitlist_end(struct keel_waitlist *l);
 /* Under the hold. */
 void waitlist_link(struct keel_waitlist *l, struct waiter *w);
 void waitlist_link_first(struct keel_waitlist *l, struct waiter *w);
@@ -70,6 +73,12 @@ void waiter_post(struct waiter *w);
 /* A programmer's mistake that the expression alone would not explain: what is
  * wrong with `object` in `call`. */
 _Noreturn void misuse(const char *call, const void *object, const char *what);
+
+/* The same, of the call of keel that we are in. */
+_Noreturn void misuse_here(const void *object, const char *what);
+/* A mistake that harms nothing: says so, and returns `error`; programs compiled
+ * with KEEL_DEBUG stop there. */
+int mistake(const char *call, const void *object, const char *what, int error);
 
 /* Who calls: differs between any two coroutines and threads alive. */
 const void *worker_self(void);

@@ -27,23 +27,28 @@
 #define STACKS_WARM 1024u /* free stacks that keep their pages: 4 to 64 MiB */
 #define TRIM_BATCH 32u
 #define CANARY_BYTES 64u
+#define ERA_STEP 0x9e3779b9u /* odd: 2^32 eras before one comes again */
 
 /* Invariants, under `lock`:
- *   every stack of a slab is in use, in one loop's cache, on `free_warm` or
- *     `free_cold`, or not yet carved (slab index >= carved)
+ *   every slot of a slab has a stack that is in use, in one loop's cache or on
+ *     `free_warm`, or is cold: its bit is set and its pages are given back, or
+ *     not yet carved (index >= carved)
  *   `slab` is the newest, the only one that may have uncarved slots
+ *   `cold` lists the slabs with a bit set
  *   slabs are never unmapped: their pages are given back instead */
 struct slab {
     struct slab *older; /* keeps old slabs reachable for leak checkers */
+    struct slab *next_cold;
     char *base;
-    unsigned slots, carved;
-    struct stack stack[];
+    unsigned slots, carved, cold_count;
+    uint64_t cold[SLAB_MOST / 64];
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct slab *slab;
-static struct stack *free_warm, *free_cold;
+static struct slab *slab, *cold;
+static struct stack *free_warm;
 static unsigned warm_count;
+static uint32_t eras;
 static bool guard_by_mprotect;
 
 bool stack_canary;
@@ -110,12 +115,24 @@ static int guard_install(char *at)
     return mprotect(at, STACK_GUARD_BYTES, PROT_NONE) == 0 ? 0 : no_guard();
 }
 
-static void stack_init(struct stack *s, char *slot, size_t bytes)
+/* Touches the stack's first page. */
+static struct stack *stack_new(char *slot, size_t bytes, struct slab *of,
+                               uint32_t era)
 {
-    *s = (struct stack){.low = slot + STACK_GUARD_BYTES};
-    s->top = s->low + bytes;
+    char *low = slot + STACK_GUARD_BYTES;
+    struct stack *s = (struct stack *)(void *)(low + bytes) - 1;
+
+    *s = (struct stack){.low = low, .top = (char *)s, .slab = of, .era = era};
     s->valgrind_id = VALGRIND_STACK_REGISTER(s->low, s->top);
     SAN_TSAN(s->fiber = __tsan_create_fiber(0));
+    return s;
+}
+
+/* What the tools know of it.  Its memory goes next. */
+static void stack_forget(struct stack *s)
+{
+    SAN_TSAN(__tsan_destroy_fiber(s->fiber));
+    VALGRIND_STACK_DEREGISTER(s->valgrind_id);
 }
 
 static char *map(size_t bytes)
@@ -143,10 +160,10 @@ static int slab_new(void)
 
     if (slots > SLAB_MOST)
         slots = SLAB_MOST;
-    s = keel_alloc(sizeof *s + slots * sizeof s->stack[0]);
+    s = keel_calloc(1, sizeof *s);
     if (!s) {
         errno = ENOMEM;
-        return no_memory("a slab", slots * sizeof s->stack[0]);
+        return no_memory("a slab", sizeof *s);
     }
     s->base = map(slots * SLOT_BYTES);
     if (!s->base) {
@@ -155,14 +172,13 @@ static int slab_new(void)
     }
     s->older = slab;
     s->slots = slots;
-    s->carved = 0;
     slab = s;
     return 0;
 }
 
-static int stack_carve(struct stack **ret)
+/* A slot whose guard is there and whose memory is new. */
+static int slot_carve(struct slab **ret_slab, char **ret)
 {
-    struct stack *s;
     char *slot;
     int rc;
 
@@ -171,21 +187,48 @@ static int stack_carve(struct stack **ret)
         if (rc < 0)
             return rc;
     }
-    s = &slab->stack[slab->carved];
     slot = slab->base + slab->carved * SLOT_BYTES;
     rc = guard_install(slot);
     if (rc < 0)
         return rc;
-    stack_init(s, slot, STACK_BYTES);
     slab->carved++;
-    *ret = s;
+    *ret_slab = slab;
+    *ret = slot;
     return 0;
+}
+
+/* The same, of one that was in use before; guards outlive the pages. */
+static char *slot_warm(struct slab **ret_slab)
+{
+    struct slab *s = cold;
+    unsigned word = 0, bit;
+
+    if (!s)
+        return NULL;
+    while (!s->cold[word])
+        word++;
+    bit = (unsigned)__builtin_ctzll(s->cold[word]);
+    s->cold[word] &= s->cold[word] - 1;
+    if (--s->cold_count == 0)
+        cold = s->next_cold;
+    *ret_slab = s;
+    return s->base + (word * 64 + bit) * SLOT_BYTES;
+}
+
+static void slot_cool(struct slab *s, const char *low)
+{
+    size_t index = (size_t)(low - s->base) / SLOT_BYTES;
+
+    s->cold[index / 64] |= UINT64_C(1) << index % 64;
+    if (s->cold_count++ == 0) {
+        s->next_cold = cold;
+        cold = s;
+    }
 }
 
 static int stack_single(size_t bytes, struct stack **ret)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    struct stack *s;
     char *slot;
     int rc;
 
@@ -194,30 +237,24 @@ static int stack_single(size_t bytes, struct stack **ret)
         return no_memory("a stack", bytes);
     }
     bytes = (bytes + page - 1) & ~(page - 1);
-    s = keel_alloc(sizeof *s);
-    if (!s) {
-        errno = ENOMEM;
-        return no_memory("a stack", bytes);
-    }
     slot = map(STACK_GUARD_BYTES + bytes);
-    if (!slot) {
-        keel_free(s);
+    if (!slot)
         return no_memory("a stack", bytes);
-    }
     rc = guard_install(slot);
     if (rc < 0) {
         munmap(slot, STACK_GUARD_BYTES + bytes);
-        keel_free(s);
         return rc;
     }
-    stack_init(s, slot, bytes);
-    s->single = true;
-    *ret = s;
+    *ret = stack_new(slot, bytes, NULL, 0);
     return 0;
 }
 
 int stack_fetch(struct stack_cache *cache, size_t bytes, struct stack **ret)
 {
+    struct stack *warm = NULL;
+    struct slab *of = NULL;
+    char *slot = NULL;
+    uint32_t era;
     int rc = 0;
 
     pthread_once(&settled, settle);
@@ -227,29 +264,30 @@ int stack_fetch(struct stack_cache *cache, size_t bytes, struct stack **ret)
         return stack_single(bytes, ret);
     pthread_mutex_lock(&lock);
     if (free_warm) {
-        *ret = free_warm;
-        free_warm = free_warm->next;
+        warm = free_warm;
+        free_warm = warm->next;
         warm_count--;
-    } else if (free_cold) {
-        *ret = free_cold;
-        free_cold = free_cold->next;
     } else {
-        rc = stack_carve(ret);
+        slot = slot_warm(&of);
+        if (!slot)
+            rc = slot_carve(&of, &slot);
     }
+    era = eras += ERA_STEP;
     pthread_mutex_unlock(&lock);
-    return rc;
+    if (rc < 0)
+        return rc;
+    *ret = warm ? warm : stack_new(slot, STACK_BYTES, of, era);
+    return 0;
 }
 
 void stack_drop(struct stack *s)
 {
     if (!s)
         return;
-    if (s->single) {
-        SAN_TSAN(__tsan_destroy_fiber(s->fiber));
-        VALGRIND_STACK_DEREGISTER(s->valgrind_id);
+    if (!s->slab) {
+        stack_forget(s);
         munmap(s->low - STACK_GUARD_BYTES,
-               (size_t)(s->top - s->low) + STACK_GUARD_BYTES);
-        keel_free(s);
+               (size_t)((char *)(s + 1) - s->low) + STACK_GUARD_BYTES);
         return;
     }
     pthread_mutex_lock(&lock);
@@ -287,6 +325,8 @@ static unsigned take_warm(struct stack *batch[TRIM_BATCH])
 bool stack_trim(struct stack_cache *cache)
 {
     struct stack *batch[TRIM_BATCH], *rest, *next;
+    struct slab *of[TRIM_BATCH];
+    char *low[TRIM_BATCH];
     bool more;
     unsigned n;
 
@@ -305,14 +345,15 @@ bool stack_trim(struct stack_cache *cache)
     if (n == 0)
         return false;
 
-    for (unsigned i = 0; i < n; i++)
-        madvise(batch[i]->low, (size_t)(batch[i]->top - batch[i]->low),
-                MADV_DONTNEED);
-    pthread_mutex_lock(&lock);
     for (unsigned i = 0; i < n; i++) {
-        batch[i]->next = free_cold;
-        free_cold = batch[i];
+        of[i] = batch[i]->slab;
+        low[i] = batch[i]->low;
+        stack_forget(batch[i]);
+        madvise(low[i], STACK_BYTES, MADV_DONTNEED);
     }
+    pthread_mutex_lock(&lock);
+    for (unsigned i = 0; i < n; i++)
+        slot_cool(of[i], low[i]);
     pthread_mutex_unlock(&lock);
     return more;
 }

@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /* Inside keel: stacks for coroutines.
  *
- * Stacks of the usual size lie in slabs, each above a guard as large as
- * itself, and are pooled: a list for each loop, last in first out, so that
- * the next coroutine finds its stack in the cache, and one for the process.
- * What the process keeps beyond STACKS_WARM gives its pages back.  Other sizes
- * are mapped one by one and not kept. */
+ * Stacks of the usual size lie in slabs, each above its guard, and are pooled:
+ * a list for each loop, last in first out, so that the next coroutine finds its
+ * stack in the cache, and one for the process.  What the process keeps beyond
+ * STACKS_WARM gives its pages back.  Other sizes are mapped one by one and not
+ * kept.
+ *
+ * What is known of a stack lies at its own top, in the page that whoever runs
+ * on it needs anyway: a parked coroutine shall cost that page, and little of
+ * anything else.  Page tables are eight bytes for each page of a stack and its
+ * guard, touched or not. */
 #ifndef KEEL_STACK_H
 #define KEEL_STACK_H
 
@@ -16,14 +21,16 @@
 #define STACK_BYTES ((size_t)65536)
 /* Libraries not built with -fstack-clash-protection have frames of up to
  * 16 KiB that step over a guard of one page. */
-#define STACK_GUARD_BYTES ((size_t)65536)
+#define STACK_GUARD_BYTES ((size_t)20480)
 
+struct slab;
 struct stack {
     struct stack *next;
-    char *low, *top; /* usable: [low, top) */
-    void *fiber;     /* TSan's; made once, kept with the stack */
+    char *low, *top;   /* usable: [low, top) */
+    void *fiber;       /* TSan's; kept with the stack while it is warm */
+    struct slab *slab; /* NULL: mapped alone */
     unsigned valgrind_id;
-    bool single; /* mapped alone */
+    uint32_t era; /* differs each time that the memory is new */
 };
 
 /* A loop's own free stacks. */

@@ -14,6 +14,7 @@
 #include <keel/seam.h>
 
 #include "census.h"
+#include "worker.h"
 
 enum { NAME_BYTES_MOST = 15 }; /* what the kernel keeps of a thread's name */
 
@@ -30,6 +31,7 @@ struct keel_thread {
     pthread_t thread;
     char name[NAME_BYTES_MOST + 1];
     bool daemon;
+    bool awaited; /* by the program's end: a simulation's end waits for all */
     size_t stack_bytes;
     int (*fn)(void *arg);
     void *arg;
@@ -43,7 +45,7 @@ struct keel_thread {
     struct keel_thread *next, *prev;
 };
 
-static _Thread_local struct keel_thread *self;
+_Thread_local struct keel_thread *thread_self;
 
 static void unref(struct keel_thread *t)
 {
@@ -71,7 +73,8 @@ static void registry_add(struct keel_thread *t)
         oldest = t;
     youngest = t;
     alive++;
-    awaited += !t->daemon;
+    t->awaited = !t->daemon && !worker_is_simulated();
+    awaited += t->awaited;
     pthread_mutex_unlock(&lock);
 }
 
@@ -87,7 +90,7 @@ static void registry_remove(struct keel_thread *t)
     else
         youngest = t->prev;
     alive--;
-    awaited -= !t->daemon;
+    awaited -= t->awaited;
     pthread_cond_broadcast(&changed);
     pthread_mutex_unlock(&lock);
 }
@@ -95,7 +98,7 @@ static void registry_remove(struct keel_thread *t)
 /* A thread that calls exit(3) cannot wait for itself. */
 static void wait_at_exit(void)
 {
-    size_t myself = self && !self->daemon;
+    size_t myself = thread_self && thread_self->awaited;
 
     pthread_mutex_lock(&lock);
     while (awaited > myself)
@@ -125,14 +128,14 @@ static void *thread_main(void *arg)
 {
     struct keel_thread *t = arg;
 
-    self = t;
+    thread_self = t;
     thread_stop_here = &t->stop;
-    pthread_setname_np(pthread_self(), t->name);
+    worker_name(t->name);
     presence_enter(t->name);
     atomic_store(&t->id, gettid()); /* who asks for it finds it in the dump */
     t->result = t->fn(t->arg);
     thread_stop_here = NULL;
-    self = NULL;
+    thread_self = NULL;
     registry_remove(t);
     atomic_store(&t->state, ENDED);
     keel_event_set(&t->ended);
@@ -191,7 +194,8 @@ static int create(struct keel_thread *t)
          * signal arrives in between. */
         thread_signals(&blocked);
         pthread_sigmask(SIG_SETMASK, &blocked, &before);
-        rc = -pthread_create(&t->thread, &attr, thread_main, t);
+        rc = worker_start(t->name, t->stack_bytes ? &attr : NULL, thread_main,
+                          t, &t->thread);
         pthread_sigmask(SIG_SETMASK, &before, NULL);
     }
     pthread_attr_destroy(&attr);
@@ -208,7 +212,7 @@ int keel_thread_begin(struct keel_thread *t)
     if (rc < 0)
         return rc;
     if (!atomic_compare_exchange_strong(&t->state, &new, ALIVE))
-        return -EALREADY;
+        return mistake("keel_thread_begin", t, "it began before", -EALREADY);
     pthread_once(&once, registry_open);
     /* Before it runs, so that an exit that comes now waits for it. */
     registry_add(t);
@@ -243,8 +247,9 @@ int keel_thread_join(struct keel_thread *t, keel_ns deadline, int *ret_result)
 {
     int rc;
 
-    if (t == self)
-        return -EDEADLK;
+    if (t == thread_self)
+        return mistake("keel_thread_join", t, "it is the caller itself",
+                       -EDEADLK);
     if (atomic_load(&t->state) == NEW)
         return -ESRCH;
     if (atomic_exchange(&t->joining, true))
@@ -256,7 +261,7 @@ int keel_thread_join(struct keel_thread *t, keel_ns deadline, int *ret_result)
     }
     /* The thread has a few instructions left, and the destroyers of its
      * values: this waits for nothing else. */
-    pthread_join(t->thread, NULL);
+    worker_join(t->thread);
     if (ret_result)
         *ret_result = t->result;
     unref(t);
@@ -268,7 +273,7 @@ void keel_thread_free(struct keel_thread *t)
     if (!t)
         return;
     if (atomic_load(&t->state) != NEW)
-        pthread_detach(t->thread);
+        worker_detach(t->thread);
     unref(t);
 }
 
@@ -280,14 +285,16 @@ void keel_thread_cancel(struct keel_thread *t)
 {
     struct thread_stop *s = &t->stop;
     const uint64_t one = 1;
+    ssize_t rung;
 
     waitlist_hold(&s->hold);
     s->cancelled = true;
     if (s->waits && s->shields == 0 && waiter_leave(s->waits, CANCELLED))
         waiter_post(s->waits);
-    if (s->bell && s->shields == 0)
-        keel_assert(write(s->bell - 1, &one, sizeof(one)) > 0 ||
-                    errno == EAGAIN);
+    if (s->bell && s->shields == 0) {
+        rung = keel_seam.net->send(s->bell - 1, &one, sizeof(one));
+        keel_assert(rung > 0 || rung == -EAGAIN);
+    }
     waitlist_drop(&s->hold);
 }
 
@@ -356,7 +363,7 @@ const char *keel_thread_name(const struct keel_thread *t)
     static _Thread_local char name[NAME_BYTES_MOST + 1];
 
     if (!t)
-        t = self;
+        t = thread_self;
     if (t)
         return t->name;
     pthread_getname_np(pthread_self(), name, sizeof name);
@@ -371,20 +378,20 @@ pid_t keel_thread_id(const struct keel_thread *t)
         return gettid();
     /* One that has just begun says in a moment. */
     while ((id = atomic_load(&t->id)) == 0 && atomic_load(&t->state) != NEW)
-        sched_yield();
+        worker_yield();
     return id;
 }
 
 bool keel_thread_is_daemon(const struct keel_thread *t)
 {
     if (!t)
-        t = self;
+        t = thread_self;
     return t && t->daemon;
 }
 
 struct keel_thread *keel_thread_current(void)
 {
-    return self;
+    return thread_self;
 }
 
 static struct keel_thread_info info_of(const struct keel_thread *t)
@@ -395,7 +402,7 @@ static struct keel_thread_info info_of(const struct keel_thread *t)
     /* 0 for one that has not come to say it: it is on its way, and needs
      * nothing of us. */
     while ((info.id = atomic_load(&t->id)) == 0)
-        sched_yield();
+        worker_yield();
     return info;
 }
 
@@ -420,6 +427,7 @@ size_t keel_thread_enumerate(struct keel_thread_info *ret, size_t most)
 
 struct keel_local {
     pthread_key_t key;
+    void (*destroy)(void *value);
 };
 
 int keel_local_new(void (*destroy)(void *value), struct keel_local **ret)
@@ -429,6 +437,7 @@ int keel_local_new(void (*destroy)(void *value), struct keel_local **ret)
 
     if (!l)
         return -ENOMEM;
+    l->destroy = destroy;
     rc = -pthread_key_create(&l->key, destroy);
     if (rc < 0) {
         keel_free(l);
@@ -448,10 +457,14 @@ void keel_local_free(struct keel_local *l)
 
 void *keel_local_get(const struct keel_local *l)
 {
+    if (worker_is_simulated())
+        return worker_class->local_get(l);
     return pthread_getspecific(l->key);
 }
 
 int keel_local_set(struct keel_local *l, void *value)
 {
+    if (worker_is_simulated())
+        return worker_class->local_set(l, l->destroy, value);
     return -pthread_setspecific(l->key, value);
 }

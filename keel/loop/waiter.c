@@ -25,11 +25,14 @@
 
 #include "census.h"
 #include "park.h"
+#include "seam/quarantine.h"
+#include "worker.h"
 
 #define THREAD_SPINS 200
 
 _Thread_local keel_ns thread_timeout = KEEL_FOREVER;
 _Thread_local struct thread_mark thread_mark;
+_Thread_local struct thread_mark *thread_mark_lent;
 
 static long futex(_Atomic uint32_t *word, int op, uint32_t value,
                   const struct timespec *until)
@@ -45,8 +48,8 @@ void spin_wait(_Atomic uint32_t *word, uint32_t while_it_is)
     for (int n = 1;
          atomic_load_explicit(word, memory_order_acquire) == while_it_is; n++) {
         cpu_relax();
-        if (n % 200 == 0)
-            sched_yield(); /* the holder may have lost its processor */
+        if (n % 200 == 0 || worker_is_simulated())
+            worker_yield(); /* the holder may have lost its processor */
     }
 }
 
@@ -156,6 +159,8 @@ keel_ns real_clock(void)
 {
     struct timespec t;
 
+    if (worker_is_simulated())
+        return keel_seam.now();
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (keel_ns)t.tv_sec * KEEL_SECOND + t.tv_nsec;
 }
@@ -166,8 +171,11 @@ static void thread_doze(struct waiter *w, keel_ns until)
     struct timespec at = {(time_t)(until / KEEL_SECOND),
                           (long)(until % KEEL_SECOND)};
 
-    futex(&w->posted, FUTEX_WAIT_BITSET, SLEEPING,
-          until == KEEL_FOREVER ? NULL : &at);
+    if (worker_is_simulated())
+        worker_class->doze(&w->posted, SLEEPING, until, w);
+    else
+        futex(&w->posted, FUTEX_WAIT_BITSET, SLEEPING,
+              until == KEEL_FOREVER ? NULL : &at);
 }
 
 static void doze_for_ever(struct waiter *w, unsigned *looks)
@@ -269,6 +277,14 @@ void waiter_sleep_always(struct waiter *w)
     }
 }
 
+static void rouse(_Atomic uint32_t *posted)
+{
+    if (worker_is_simulated())
+        worker_class->rouse(posted);
+    else
+        futex(posted, FUTEX_WAKE, 1, NULL);
+}
+
 void waiter_post(struct waiter *w)
 {
     if (!w)
@@ -277,7 +293,7 @@ void waiter_post(struct waiter *w)
         co_post(w->co);
     /* After this exchange `w` may be gone; only its address is woken. */
     else if (atomic_exchange(&w->posted, POSTED) == SLEEPING)
-        futex(&w->posted, FUTEX_WAKE, 1, NULL);
+        rouse(&w->posted);
 }
 
 bool waiter_wake(struct waiter *w)
@@ -295,9 +311,21 @@ static _Atomic uint32_t *spin_of(struct keel_waitlist *l)
     return (_Atomic uint32_t *)&l->spin;
 }
 
+/* The tail of a list whose object has ended, in programs compiled with
+ * KEEL_DEBUG. */
+static struct waiter ended;
+
 void waitlist_hold(struct keel_waitlist *l)
 {
     spin_hold(spin_of(l));
+    if (__builtin_expect(l->tail == &ended, 0))
+        misuse_here(l, "it has ended (_fini or _free)");
+}
+
+void waitlist_end(struct keel_waitlist *l)
+{
+    if (debug_program())
+        l->tail = &ended;
 }
 
 void waitlist_drop(struct keel_waitlist *l)
@@ -442,5 +470,5 @@ const void *worker_self(void)
 {
     struct keel_co *co = keel_current();
 
-    return co ? (const void *)co : &thread_mark.odd;
+    return co ? (const void *)co : thread_mark_here();
 }

@@ -15,6 +15,7 @@
 #include <keel/seam.h>
 
 #include "loop/loop.h"
+#include "seam/quarantine.h"
 
 enum { JOBS_A_BLOCK = 64 };
 
@@ -35,16 +36,9 @@ struct job_store {
 
 static struct job closed; /* its address, in `back` */
 
-static void *aligned_new(size_t size)
-{
-    if (keel_seam_enter(KEEL_OP_ALLOC, NULL) < 0)
-        return NULL;
-    return aligned_alloc(64, size);
-}
-
 int job_store_new(struct job_store **ret)
 {
-    struct job_store *s = aligned_new(sizeof *s);
+    struct job_store *s = lines_alloc(sizeof *s);
 
     if (!s)
         return -ENOMEM;
@@ -59,9 +53,9 @@ static void store_release(struct job_store *s)
 
     for (struct block *b = s->blocks; b; b = older) {
         older = b->older;
-        free(b);
+        keel_free(b);
     }
-    free(s);
+    keel_free(s);
 }
 
 static size_t length(const struct job *job)
@@ -108,7 +102,7 @@ static bool grow(struct job_store *s)
     struct block *b;
 
     spin_drop(&s->hold);
-    b = aligned_new(sizeof *b);
+    b = lines_alloc(sizeof *b);
     spin_hold(&s->hold);
     if (!b)
         return false;

@@ -48,6 +48,9 @@
 
 #include "job.h"
 #include "loop/loop.h"
+#include "loop/worker.h"
+#include "pool_inside.h"
+#include "seam/quarantine.h"
 
 enum {
     SIZE_MOST = 1024,
@@ -106,7 +109,8 @@ struct keel_pool {
     struct worker worker[];
 };
 
-static _Thread_local struct worker *me;
+_Thread_local struct worker *pool_worker;
+#define me pool_worker
 
 /* ---- the queue ---- */
 
@@ -335,7 +339,7 @@ static struct job *look(struct keel_pool *p, struct worker *w)
             if (job)
                 return job;
             if (n % SPINS_YIELD == SPINS_YIELD - 1)
-                sched_yield();
+                worker_yield();
         } else if (n >= spins || is_over(p)) {
             return NULL;
         }
@@ -460,7 +464,7 @@ static void refuse_all(struct keel_pool *p, int result)
             turns_add(&p->turns, job);
         } else { /* somebody has appended and not linked yet */
             spin_drop(&p->hold);
-            sched_yield();
+            worker_yield();
             spin_hold(&p->hold);
         }
     }
@@ -475,8 +479,9 @@ static void refuse_all(struct keel_pool *p, int result)
         for (unsigned k = 0; k < SLOTS; k++)
             if ((job = slot_empty(&p->worker[i].slot[k])))
                 job_refuse(p, job, result);
-    if (is_over(p))
-        wake_all(p);
+    /* Also while jobs that have begun wait for their turn: who takes the last
+     * of them wakes nobody. */
+    wake_all(p);
 }
 
 /* Nothing is taken from now on. */
@@ -552,7 +557,7 @@ static void unref(struct keel_pool *p)
     if (atomic_fetch_sub(&p->refs, 1) > 1)
         return;
     job_store_free(p->store);
-    free(p);
+    keel_free(p);
 }
 
 static void serve(struct keel_pool *p, struct worker *w)
@@ -595,7 +600,7 @@ static int worker_main(void *arg)
     return 0;
 }
 
-static int worker_start(struct keel_pool *p, unsigned number)
+static int worker_begin(struct keel_pool *p, unsigned number)
 {
     char name[32];
     const struct keel_thread_how how = {.name = name,
@@ -640,17 +645,15 @@ static int pool_make(const struct keel_pool_how *how, unsigned size,
                      struct keel_pool **ret)
 {
     size_t bytes = sizeof **ret + size * sizeof *(*ret)->worker;
-    struct keel_pool *p = NULL;
+    struct keel_pool *p = lines_alloc(bytes);
     int rc;
 
-    if (keel_seam_enter(KEEL_OP_ALLOC, NULL) == 0)
-        p = aligned_alloc(64, bytes);
     if (!p)
         return -ENOMEM;
     memset(p, 0, bytes);
     rc = job_store_new(&p->store);
     if (rc < 0) {
-        free(p);
+        keel_free(p);
         return rc;
     }
     p->size = size;
@@ -697,7 +700,7 @@ int keel_pool_new(const struct keel_pool_how *how, struct keel_pool **ret)
     atomic_init(&p->refs, 1 + p->size);
     for (unsigned i = 0; i < p->size; i++) {
         if (rc == 0)
-            rc = worker_start(p, i);
+            rc = worker_begin(p, i);
         if (rc < 0)
             leave(p);
     }

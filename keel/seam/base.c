@@ -9,6 +9,8 @@
 #include <keel/co.h>
 #include <keel/seam.h>
 
+#include "quarantine.h"
+
 keel_ns keel_now(void)
 {
     return keel_seam.now();
@@ -33,25 +35,65 @@ void keel_random(void *buf, size_t size)
     keel_seam.random(buf, size);
 }
 
+_Atomic(const struct quarantine *) quarantine;
+
+static void *guarded(size_t size)
+{
+    const struct quarantine *q = quarantine_here();
+
+    return __builtin_expect(q != NULL, 0) ? q->alloc(size) : NULL;
+}
+
 void *keel_alloc(size_t size)
 {
+    void *p;
+
     if (keel_seam_enter(KEEL_OP_ALLOC, NULL) < 0)
         return NULL;
-    return malloc(size);
+    p = guarded(size);
+    return p ? p : malloc(size);
 }
 
 void *keel_calloc(size_t count, size_t size)
 {
+    size_t all;
+    void *p = NULL;
+
     if (keel_seam_enter(KEEL_OP_ALLOC, NULL) < 0)
         return NULL;
-    return calloc(count, size);
+    if (!__builtin_mul_overflow(count, size, &all))
+        p = guarded(all);
+    return p ? p : calloc(count, size);
+}
+
+void *lines_alloc(size_t size)
+{
+    void *p;
+
+    if (keel_seam_enter(KEEL_OP_ALLOC, NULL) < 0)
+        return NULL;
+    p = guarded(size);
+    return p ? p : aligned_alloc(64, (size + 63) & ~(size_t)63);
 }
 
 void *keel_realloc(void *p, size_t size)
 {
+    const struct quarantine *q = quarantine_here();
+    size_t before = q && p ? q->size(p) : 0;
+    void *moved;
+
     if (keel_seam_enter(KEEL_OP_ALLOC, NULL) < 0)
         return NULL;
-    return realloc(p, size);
+    if (before == 0)
+        return realloc(p, size);
+    moved = guarded(size);
+    if (!moved)
+        moved = malloc(size);
+    if (!moved)
+        return NULL;
+    memcpy(moved, p, before < size ? before : size);
+    q->free(p);
+    return moved;
 }
 
 char *keel_strdup(const char *s)
@@ -64,7 +106,10 @@ char *keel_strdup(const char *s)
 
 void keel_free(void *p)
 {
-    free(p);
+    const struct quarantine *q = quarantine_here();
+
+    if (__builtin_expect(q == NULL, 1) || !q->free(p))
+        free(p);
 }
 
 void keel_wipe(void *p, size_t size)

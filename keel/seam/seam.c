@@ -43,6 +43,7 @@ struct keel_seam keel_seam = {
     .wall_ns = real_wall_ns,
     .random = real_random,
     .disk = &keel_disk_real,
+    .net = &keel_net_real,
 };
 
 const char *keel_op_name(enum keel_op op)

@@ -303,9 +303,20 @@ static void over(struct life *v, uint64_t *count)
         s->counted.now--;
         LIST_REMOVE(v, node);
     }
-    keel_free(v);
     (void)keel_semaphore_give(&s->places);
     keel_event_set(&s->ended);
+}
+
+/* From the heap onto the stack of its coroutine, which is in memory anyway. */
+static void move_in(struct life *v, struct life *from)
+{
+    keel_guard(&from->server->lock);
+
+    *v = *from;
+    v->conn.peer = v->peer;
+    LIST_INSERT_BEFORE(from, v, node);
+    LIST_REMOVE(from, node);
+    keel_free(from);
 }
 
 static int live(void *arg)
@@ -315,18 +326,22 @@ static int live(void *arg)
         [KEEL_SERVE_THREAD] = in_thread,
         [KEEL_SERVE_PROCESS] = in_process,
     };
-    struct life *v = arg;
-    struct keel_server *s = v->server;
-    uint64_t *count = &s->counted.refused;
-    int rc = verify(v);
+    struct life v;
+    struct keel_server *s;
+    uint64_t *count;
+    int rc;
 
+    move_in(&v, arg);
+    s = v.server;
+    count = &s->counted.refused;
+    rc = verify(&v);
     if (rc == 0) {
-        rc = in[s->how.mode](v);
+        rc = in[s->how.mode](&v);
         count = rc < 0 ? &s->counted.failed : &s->counted.served;
     }
     if (s->how.ended)
-        s->how.ended(&v->conn, rc);
-    over(v, count);
+        s->how.ended(&v.conn, rc);
+    over(&v, count);
     return 0;
 }
 
@@ -385,8 +400,10 @@ int life_begin(struct keel_server *s, const struct door *d,
         LIST_INSERT_HEAD(&s->lives, v, node);
     }
     rc = keel_spawn(&how, live, v, NULL);
-    if (rc < 0)
+    if (rc < 0) {
         over(v, &s->counted.failed);
+        keel_free(v);
+    }
     return rc;
 }
 

@@ -42,6 +42,7 @@ void keel_barrier_fini(struct keel_barrier *b)
     if (b->waiters.head || b->door.head)
         misuse("keel_barrier_fini", b, "somebody waits for it");
     drop(b);
+    waitlist_end(&b->waiters);
 }
 
 /* ---- the end of a round, under the hold ---- */

@@ -102,13 +102,17 @@ static void callbacks_add(struct keel_future *f, struct future_callback *c)
 void keel_future_free(struct keel_future *f)
 {
     struct future_callback *next;
+    uint32_t refs = f ? atomic_fetch_sub(&f->refs, 1) : 0;
 
-    if (!f || atomic_fetch_sub(&f->refs, 1) > 1)
+    if (f && refs == 0)
+        misuse("keel_future_free", f, "both its owners have freed it");
+    if (refs != 1)
         return;
     for (struct future_callback *c = callbacks_take(f); c; c = next) {
         next = c->next;
         keel_free(c);
     }
+    waitlist_end(&f->waiters);
     if (f->release)
         f->release(f);
     else

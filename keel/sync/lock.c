@@ -20,6 +20,7 @@ static void nobody_waits(const char *call, struct keel_waitlist *l)
     if (l->head)
         misuse(call, l, "somebody waits for it");
     waitlist_drop(l);
+    waitlist_end(l);
 }
 
 /* A waiter that was woken, and then gives up although the thing it was woken

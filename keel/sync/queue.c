@@ -21,7 +21,9 @@
 #include <keel/seam.h>
 
 #include "loop/park.h"
+#include "loop/worker.h"
 #include "queue_inside.h"
+#include "seam/quarantine.h"
 
 #define SPINS 100 /* about a microsecond */
 
@@ -390,9 +392,7 @@ int queue_alloc(enum queue_body body, size_t slots, size_t bytes,
 {
     struct keel_queue *q;
 
-    if (keel_seam_enter(KEEL_OP_ALLOC, NULL) < 0)
-        return -ENOMEM;
-    q = aligned_alloc(64, (sizeof *q + bytes + 63) & ~(size_t)63);
+    q = lines_alloc(sizeof *q + bytes);
     if (!q)
         return -ENOMEM;
     memset(q, 0, sizeof *q);
@@ -437,7 +437,7 @@ void keel_queue_free(struct keel_queue *q)
         return;
     if (q->putters.list.head || q->getters.list.head || q->joiners.list.head)
         misuse("keel_queue_free", q, "somebody waits for it");
-    free(q);
+    keel_free(q);
 }
 
 int keel_queue_put(struct keel_queue *q, void *item, keel_ns deadline)
@@ -605,7 +605,7 @@ static bool drain_one(struct keel_queue *q, void **ret)
         return false;
     /* What a put claimed before the close is written in a moment. */
     while ((o = ring_get(q, ret)) == NOT_YET)
-        sched_yield();
+        worker_yield();
     return o == DONE;
 }
 

@@ -39,6 +39,7 @@ void keel_rwlock_fini(struct keel_rwlock *l)
     if (l->readers.head || l->writers.head)
         misuse("keel_rwlock_fini", l, "somebody waits for it");
     drop(l);
+    waitlist_end(&l->readers);
     if (lock_order_watched())
         lock_order_forget(l);
 }

@@ -13,7 +13,7 @@
 
 #include <keel/file.h>
 
-#include "disk.h"
+#include "sim/disk.h"
 #include "fault.h"
 
 static int file_new(void)

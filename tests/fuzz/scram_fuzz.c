@@ -16,7 +16,7 @@
 
 #include "account/account.h"
 #include "account/scram.h"
-#include "test/disk.h"
+#include "sim/disk.h"
 
 enum { TEXT_BYTES = 4096 };
 

@@ -70,6 +70,22 @@ KEEL_API void keel_assert_failed(const char *expr, const char *file, int line,
                                  const char *function)
     __attribute__((noreturn));
 
+/* Compiled with -DKEEL_DEBUG a program finds what it uses after it freed it:
+ * memory of keel_alloc, and with it every object of keel that is made by _new,
+ * stays out of reach once it is freed, and the first touch stops the program
+ * with a message on standard error that names the call, the object and the
+ * coroutine, and who freed it where.  A lock, event or other object in the
+ * program's own storage likewise, from its _fini to its next _init.  What else
+ * KEEL_DEBUG does: lock.h.  Each piece of memory costs a page there, and a
+ * system call or two; the first 8,192 that are alive at a time are watched. */
+KEEL_API void keel_debug_program(void);
+#ifdef KEEL_DEBUG
+__attribute__((constructor)) static inline void keel_debug_begin(void)
+{
+    keel_debug_program();
+}
+#endif
+
 /* ---- release at the end of the scope ------------------------------------- */
 /*     keel_auto(queue) struct keel_queue *q = NULL;
  *

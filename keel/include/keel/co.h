@@ -47,11 +47,11 @@ struct keel_spawn {
     bool paused; /* begins by keel_switch, not by its turn; this loop only */
 };
 
-/* Below each stack lies a guard of 64 KiB; who runs into it is named on standard
- * error before the process dies (debug.h).  KEEL_GUARD=canary in the environment
- * does without guards, for kernels before 6.13 where they are limited to some
- * 32,000: there the stack's lowest words are checked when its coroutine parks
- * and ends. */
+/* Of each stack some 300 bytes are keel's.  Below it lies a guard of 20 KiB; who
+ * runs into it is named on standard error before the process dies (debug.h).
+ * KEEL_GUARD=canary in the environment does without guards, for kernels before
+ * 6.13 where they are limited to some 32,000: there the stack's lowest words are
+ * checked when its coroutine parks and ends. */
 
 /* Starts fn(arg) as a coroutine.  With `ret`, the handle must be given to
  * keel_join exactly once; without, the coroutine is nobody's and its result is

@@ -3,8 +3,9 @@
  * world.  Programs do not call it; tests put their own clock, randomness, disk
  * and faults behind it.
  *
- * The network is behind the pollers (io_uring, epoll), which ask the same
- * fault hook before each operation, so that one test runs on both. */
+ * The network's transfers are behind the pollers (io_uring, epoll), which ask
+ * the same fault hook before each operation, so that one test runs on both.
+ * <keel/sim.h> puts a whole simulated world behind all of it. */
 #ifndef KEEL_SEAM_H
 #define KEEL_SEAM_H
 
@@ -82,11 +83,51 @@ struct keel_disk {
     int (*utimensat)(int dir, const char *path, const struct timespec times[2]);
 };
 
+struct sockaddr;
+struct msghdr;
+struct pollfd;
+
+/* Sockets, as the system calls of the same names, except that they return a
+ * negative errno and never wait (-EAGAIN), `poll` excepted.  The pollers call
+ * the kernel themselves while `keel_seam.net` is `&keel_net_real`.  The
+ * descriptors of a simulated network are numbers of its own, far above the
+ * kernel's; what it is given of the kernel's it passes on. */
+struct keel_net {
+    int (*socket)(int family, int type, int protocol);
+    int (*bind)(int fd, const struct sockaddr *addr, unsigned size);
+    int (*listen)(int fd, int backlog);
+    int (*connect)(int fd, const struct sockaddr *addr, unsigned size);
+    int (*accept)(int fd, struct sockaddr *addr, unsigned *size);
+    /* of sockets, and as read and write of anything else */
+    ssize_t (*recv)(int fd, void *buf, size_t size);
+    ssize_t (*send)(int fd, const void *buf, size_t size);
+    ssize_t (*recvmsg)(int fd, struct msghdr *msg, int flags);
+    ssize_t (*sendmsg)(int fd, const struct msghdr *msg, int flags);
+    int (*shutdown)(int fd, int how);
+    int (*getsockopt)(int fd, int level, int name, void *value, unsigned *size);
+    int (*setsockopt)(int fd, int level, int name, const void *value,
+                      unsigned size);
+    int (*getsockname)(int fd, struct sockaddr *addr, unsigned *size);
+    int (*getpeername)(int fd, struct sockaddr *addr, unsigned *size);
+    /* As ppoll until `deadline`, in a thread. */
+    int (*poll)(struct pollfd *fds, unsigned count, keel_ns deadline);
+    int (*eventfd)(void);
+    int (*close)(int fd);
+    /* Non-blocking, closed by exec. */
+    int (*adopt)(int fd);
+    /* False: no names in the file system, no resolver, no credentials. */
+    bool kernel;
+};
+
 struct keel_seam {
     keel_ns (*now)(void);
     int64_t (*wall_ns)(void);
     void (*random)(void *buf, size_t size);
     const struct keel_disk *disk;
+    const struct keel_net *net;
+    /* The disk's calls take time, as the kernel's do, though it is not the
+     * kernel's: coroutines have them done on the blocking pool. */
+    bool disk_waits;
     /* NULL, or asked before each operation: 0 goes on, a negative errno is the
      * operation's result without doing it.  `size` is NULL, or the bytes the
      * operation asks for, which the hook may lower (a short read or write).
@@ -103,6 +144,12 @@ struct keel_seam {
 KEEL_API_DATA struct keel_seam keel_seam;
 /* The kernel's own disk, for a test that puts something in front of it. */
 KEEL_API_DATA const struct keel_disk keel_disk_real;
+KEEL_API_DATA const struct keel_net keel_net_real;
+
+static inline bool keel_net_is_real(void)
+{
+    return __builtin_expect(keel_seam.net == &keel_net_real, 1);
+}
 
 /* Asks the fault hook. */
 static inline int keel_seam_enter(enum keel_op op, size_t *size)

@@ -7,7 +7,7 @@
  *
  *     KEEL_HANDLER(echo)
  *     {
- *         char buf[4096];
+ *         char buf[2048];
  *         ssize_t got;
  *         int rc = 0;
  *

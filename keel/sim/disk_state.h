@@ -5,8 +5,8 @@
  * Knows no descriptors, paths or threads (disk.c), and refers to inodes and
  * names by number, so that a copy is a plain copy and a result depends on
  * nothing but the operations and the seed. */
-#ifndef KEEL_TEST_DISK_STATE_H
-#define KEEL_TEST_DISK_STATE_H
+#ifndef KEEL_SIM_DISK_STATE_H
+#define KEEL_SIM_DISK_STATE_H
 
 #include <stdbool.h>
 #include <stddef.h>

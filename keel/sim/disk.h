@@ -23,8 +23,8 @@
  * ctime and mtime come from the seam's date in ticks of 4 ms.  O_DIRECT wants
  * what ext4 wants, multiples of 512.  flock never waits.  Every operation asks
  * the seam's fault hook, as the kernel's disk does. */
-#ifndef KEEL_TEST_DISK_H
-#define KEEL_TEST_DISK_H
+#ifndef KEEL_SIM_DISK_H
+#define KEEL_SIM_DISK_H
 
 #include <keel/seam.h>
 

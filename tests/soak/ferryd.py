@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""ferryd under eight busy clients must stay as it is: soak.py [SECONDS]
+"""ferryd under eight busy clients must stay as it is: ferryd.py [SECONDS]
 
 Each client puts, gets back, compares and lists in turn.  After the first
 quarter the server's memory, descriptors and drafts may not grow; when the
@@ -14,7 +14,7 @@ import tempfile
 import threading
 import time
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent / "support"))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "support"))
 
 from ferry import PATIENCE, Server  # noqa: E402
 
