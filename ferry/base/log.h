@@ -32,6 +32,12 @@ void log_open(int fd, enum log_level most);
  * standard error.  The same path again opens it anew, as after a rotation.  At
  * any time, by one thread.  On an error all stays as it was. */
 int log_file(const char *path);
+/* From now on a thread writes, and a disk that hangs holds nobody but it; where
+ * the process confines itself, afterwards.  -ENOMEM, -EMFILE, -EAGAIN */
+#define log_start() keel_log_start(NULL, 0)
+/* Back to before, once what was logged is written; what is not by the deadline
+ * is dropped. */
+#define log_stop(deadline) ((void)keel_log_stop(NULL, (deadline)))
 /* Whether a line of that level is written, for those that cost something. */
 #define log_wanted(level) keel_log_wanted(NULL, (level))
 /* At any time. */

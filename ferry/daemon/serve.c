@@ -35,6 +35,8 @@
 #define LOOPS_MOST 64
 /* An unfinished upload outlives its time by half of it, or an hour. */
 #define EXPIRE_EVERY_S 3600
+/* For the log's last lines. */
+#define LOG_TIME (10 * KEEL_SECOND)
 
 /* Closed in the opposite order of the fields.  `conf` is what counts now,
  * `first` what counted at the start; a reload replaces `conf`, which only
@@ -543,6 +545,7 @@ static int run_second_signal(void *arg)
     while (signal == SIGHUP); /* too late for settings */
     if (signal > 0) {
         log_warn("stopped at once");
+        log_stop(keel_after(KEEL_SECOND));
         _exit(1);
     }
     return 0;
@@ -643,6 +646,11 @@ static int server_serve(struct server *s, struct problem *why)
     keel_descriptors_most();
     rc = server_prepare(s, why);
     if (rc == 0) {
+        /* A log whose disk hangs is to hold no loop; what comes before is
+         * written at once. */
+        rc = log_start();
+        if (rc < 0)
+            log_warn("the log writes for itself: %s", strerror(-rc));
         rc = keel_dump_on_signal(SIGQUIT);
         if (rc < 0)
             log_warn("SIGQUIT will show no coroutines: %s", strerror(-rc));
@@ -658,6 +666,7 @@ static int server_serve(struct server *s, struct problem *why)
     data_close(&s->data);
     if (rc == 0)
         log_info("stopped");
+    log_stop(keel_after(LOG_TIME));
     return rc;
 }
 
