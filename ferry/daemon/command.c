@@ -13,6 +13,7 @@
 #include "base/environment.h"
 #include "base/log.h"
 #include "base/name.h"
+#include "base/streams.h"
 #include "daemon/data.h"
 #include "daemon/house.h"
 #include "daemon/secret.h"
@@ -374,7 +375,7 @@ int command_run(int argc, char **argv, struct problem *why)
                       .quota_files = -1,
                       .why = why};
     struct running r = {&o, NULL};
-    int rc = order_parse(&o, argc, argv, &r.command, why);
+    int rc = order_parse(&o, argc, argv, &r.command, why), lost;
 
     if (rc != 0)
         return rc;
@@ -391,8 +392,10 @@ int command_run(int argc, char **argv, struct problem *why)
     if (rc < 0 && why->id == PROBLEM_NONE)
         run_failed(rc, "the loop", why);
     json_decref(o.scram);
-    if (rc >= 0 && (fflush(stdout) != 0 || ferror(stdout)))
-        rc = problem(why, FILE_LOCAL, .errno_ = EIO, .name = "standard output");
+    lost = rc >= 0 ? streams_end() : 0;
+    if (lost)
+        rc =
+            problem(why, FILE_LOCAL, .errno_ = lost, .name = "standard output");
     return rc;
 }
 

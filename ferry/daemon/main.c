@@ -38,7 +38,8 @@ static int say_problem(const struct problem *why, bool json)
     const char *advice = problem_advice(why);
     char words[1024];
 
-    if (json && command_print_problem(why) == 0)
+    /* On a full standard output the object is not seen. */
+    if (json && command_print_problem(why) == 0 && streams_end() == 0)
         return problem_exit_status(why);
     problem_sentence(why, words, sizeof(words));
     fprintf(stderr, "ferryd: %s\n", words);

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The daemon's log on a disk that does not answer."""
+"""What ferryd says: its log on a disk that does not answer, its answers to a
+reader who goes away."""
 import signal
 import socket
+import subprocess
 
 import pytest
 
@@ -66,3 +68,24 @@ def test_what_was_logged_before_an_orderly_end_is_written(slow):
     assert server.wait() == 0
     last = log.read_text().splitlines()[-1]
     assert "stopped" in last
+
+
+@pytest.mark.parametrize("words", [
+    "stats", "stats --json", "stats --prometheus", "user list", "sessions"])
+def test_a_reader_who_goes_away_has_read_what_he_wanted(tmp_path, words):
+    with Server(tmp_path) as server:
+        command = [str(server.program), *words.split(),
+                   "--data", str(server.data)]
+        asked = subprocess.Popen(command, env=server.env, text=True,
+                                 stdin=subprocess.DEVNULL,
+                                 stdout=subprocess.PIPE,
+                                 stderr=subprocess.PIPE)
+        asked.stdout.close()
+        assert asked.stderr.read() == ""
+        assert asked.wait(PATIENCE) == 0
+        asked.stderr.close()
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(command, env=server.env, stdout=full,
+                                  stderr=subprocess.PIPE, text=True,
+                                  check=False)
+        assert done.returncode == 1 and "No space left" in done.stderr
