@@ -62,16 +62,16 @@ int main(void)
         printf("no process: %s\n", strerror(-rc));
         return 1;
     }
-    keel_process_join(sum, KEEL_FOREVER);
+    keel_process_join(sum, KEEL_FOREVER, NULL);
     report(sum);
 
     if (keel_process_start("sleeper", NULL, &nap) < 0)
         return 1;
-    rc = keel_process_join(nap, keel_after(10 * KEEL_MS));
+    rc = keel_process_join(nap, keel_after(10 * KEEL_MS), NULL);
     printf("join for 10 ms: %s\n", rc == 0 ? "ended" : strerror(-rc));
     report(nap);
     keel_process_terminate(nap);
-    keel_process_join(nap, KEEL_FOREVER);
+    keel_process_join(nap, KEEL_FOREVER, NULL);
     printf("is it alive? %s\n", keel_process_is_alive(nap) ? "yes" : "no");
     report(nap);
 

@@ -67,7 +67,7 @@ int main(void)
     printf("in the file: %.*s\n",
            (int)pread(fileno(file), text, sizeof(text), 0), text);
     keel_pipe_free(keel_take(ours));
-    keel_process_join(child, KEEL_FOREVER);
+    keel_process_join(child, KEEL_FOREVER, NULL);
     keel_process_exitcode(child, &code);
     printf("the child saw the end and returned %d\n", code);
     fclose(file);

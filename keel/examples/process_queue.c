@@ -63,7 +63,7 @@ int main(void)
     }
 
     for (int i = 0; i < PRODUCERS; i++)
-        keel_process_join(p[i], KEEL_FOREVER);
+        keel_process_join(p[i], KEEL_FOREVER, NULL);
     keel_shqueue_join(q, KEEL_FOREVER);
     printf("all done: the sum is %d\n",
            (int)keel_shvalue_get(keel_shared_memory(memory)));
@@ -71,7 +71,7 @@ int main(void)
     for (int i = 0; i < PRODUCERS + CONSUMERS; i++) {
         int code = -1;
 
-        keel_process_join(p[i], KEEL_FOREVER);
+        keel_process_join(p[i], KEEL_FOREVER, NULL);
         keel_process_exitcode(p[i], &code);
         printf("%s returned %d\n", keel_process_name(p[i]), code);
         keel_process_free(p[i]);

@@ -99,10 +99,10 @@ int main(void)
         if (keel_process_start(i == 0 ? "unlucky" : "seller", &how, &p[i]) < 0)
             return 1;
         if (i == 0) /* dead before the others come */
-            keel_process_join(p[i], KEEL_FOREVER);
+            keel_process_join(p[i], KEEL_FOREVER, NULL);
     }
     for (int i = 0; i <= SELLERS; i++) {
-        keel_process_join(p[i], KEEL_FOREVER);
+        keel_process_join(p[i], KEEL_FOREVER, NULL);
         keel_process_free(p[i]);
     }
     printf("%d sold of %d, %d left\n", (int)keel_shvalue_get(&o->sold), TICKETS,

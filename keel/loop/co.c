@@ -420,6 +420,12 @@ static void cancel_send(struct keel_co *co)
     loop_poke(l);
 }
 
+void co_cancel_from_elsewhere(struct keel_co *co)
+{
+    atomic_store(&co->cancelled, 1);
+    cancel_send(co);
+}
+
 void keel_cancel(struct keel_co *co)
 {
     if (is_free(co) && co->owned)

@@ -601,7 +601,9 @@ static int main_run(void *arg)
 {
     struct keel_loop *l = arg;
 
+    thread_stop_first(keel_current());
     l->main_result = l->main(l->main_arg);
+    thread_stop_first(NULL);
     loop_wind_up(l);
     return 0;
 }

@@ -223,6 +223,8 @@ bool loop_send(struct keel_loop *l, struct keel_co *co);
 void loop_poke(struct keel_loop *l);
 /* On the coroutine's loop: ends its wait if that may be cancelled. */
 void co_interrupt(struct keel_co *co);
+/* As keel_cancel by another thread; safe in a signal's handler. */
+void co_cancel_from_elsewhere(struct keel_co *co);
 void co_cancel_taken(struct keel_co *co);
 void co_entry(void);
 /* Enters one that is to begin by a switch, spawned by the current one. */
@@ -344,14 +346,20 @@ keel_ns real_clock(void);
 int waiter_sleep_real(struct waiter *w, keel_ns span);
 
 /* ---- cancelling threads ---- */
-/* Of a thread that keel started; under `hold`, `waits` is what it sleeps on
- * and may be cancelled, or `bell`, less one, an eventfd that it polls. */
+/* Of a thread that keel started, and of a process's first.  `waits` is what it
+ * sleeps on and may be cancelled, or `bell`, less one, an eventfd that it polls,
+ * or `cancelled` a futex that it sleeps on; `first` is the first coroutine of
+ * the keel_run in it.  Changed under `hold`, which a cancel by another thread
+ * takes.  A process is cancelled by a signal's handler in that very thread,
+ * which cannot take it: therefore each field is one atomic word, and who is
+ * going to wait says on what before he looks whether he may. */
 struct thread_stop {
     struct keel_waitlist hold;
-    struct waiter *waits;
-    int bell;
-    unsigned shields;
-    bool cancelled;
+    struct waiter *_Atomic waits;
+    struct keel_co *_Atomic first;
+    _Atomic int bell;
+    _Atomic unsigned shields;
+    _Atomic uint32_t cancelled;
 };
 extern _Thread_local struct thread_stop *thread_stop_here
     __attribute__((tls_model("initial-exec")));
@@ -361,6 +369,10 @@ void thread_stop_end(struct thread_stop *s);
 /* The same for a poll; 0 for the bell ends it. */
 void thread_stop_bell(struct thread_stop *s, int bell_plus_one);
 bool thread_stop_asked(bool shielded_too);
+/* Cancels the calling thread; safe in a signal's handler. */
+void thread_stop_interrupt(struct thread_stop *s);
+/* The first coroutine begins, or ends (NULL). */
+void thread_stop_first(struct keel_co *co);
 void thread_stop_shield(int by);
 
 /* ---- spins ---- */

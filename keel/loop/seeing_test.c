@@ -254,7 +254,7 @@ static int wait_after_process(void *arg)
 
     (void)arg;
     if (keel_process_start("pass", NULL, &p) < 0 ||
-        keel_process_join(p, KEEL_FOREVER) < 0)
+        keel_process_join(p, KEEL_FOREVER, NULL) < 0)
         _exit(4);
     keel_process_free(p);
     return wait_never(NULL);

@@ -3,11 +3,13 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <keel/lock.h>
@@ -281,20 +283,47 @@ void keel_thread_free(struct keel_thread *t)
 
 _Thread_local struct thread_stop *thread_stop_here;
 
-void keel_thread_cancel(struct keel_thread *t)
+void thread_stop_interrupt(struct thread_stop *s)
 {
-    struct thread_stop *s = &t->stop;
     const uint64_t one = 1;
+    struct waiter *w;
     ssize_t rung;
+    int bell;
 
-    waitlist_hold(&s->hold);
-    s->cancelled = true;
-    if (s->waits && s->shields == 0 && waiter_leave(s->waits, CANCELLED))
-        waiter_post(s->waits);
-    if (s->bell && s->shields == 0) {
-        rung = keel_seam.net->send(s->bell - 1, &one, sizeof(one));
+    s->cancelled = 1;
+    if (s->first)
+        co_cancel_from_elsewhere(s->first);
+    if (s->shields)
+        return;
+    w = s->waits;
+    if (w && waiter_leave(w, CANCELLED))
+        waiter_post(w);
+    bell = s->bell;
+    if (bell) {
+        rung = keel_seam.net->send(bell - 1, &one, sizeof(one));
         keel_assert(rung > 0 || rung == -EAGAIN);
     }
+    (void)syscall(SYS_futex, &s->cancelled, FUTEX_WAKE_PRIVATE, 1, NULL, NULL,
+                  0);
+}
+
+void keel_thread_cancel(struct keel_thread *t)
+{
+    waitlist_hold(&t->stop.hold);
+    thread_stop_interrupt(&t->stop);
+    waitlist_drop(&t->stop.hold);
+}
+
+void thread_stop_first(struct keel_co *co)
+{
+    struct thread_stop *s = thread_stop_here;
+
+    if (!s)
+        return;
+    waitlist_hold(&s->hold);
+    s->first = co;
+    if (co && s->cancelled)
+        keel_cancel(co);
     waitlist_drop(&s->hold);
 }
 
@@ -310,9 +339,10 @@ int thread_stop_begin(struct thread_stop *s, struct waiter *w)
     bool cancelled;
 
     waitlist_hold(&s->hold);
+    s->waits = w;
     cancelled = s->cancelled && s->shields == 0;
-    if (!cancelled)
-        s->waits = w;
+    if (cancelled)
+        s->waits = NULL;
     waitlist_drop(&s->hold);
     return cancelled ? -ECANCELED : 0;
 }

@@ -300,6 +300,35 @@ static void a_cancel_wakes_a_thread_that_waits(void **state)
     keel_event_fini(&never);
 }
 
+static int parks_for_ever(void *arg)
+{
+    return keel_run(waits_for_ever, arg);
+}
+
+static void a_cancel_reaches_the_first_coroutine_of_a_thread(void **state)
+{
+    struct keel_event never;
+    int result;
+
+    (void)state;
+    keel_event_init(&never);
+    for (int i = 0; i < 2; i++) {
+        struct keel_thread *t;
+
+        assert_int_equal(keel_thread_new(NULL, parks_for_ever, &never, &t), 0);
+        if (i == 0) /* before there is a loop */
+            keel_thread_cancel(t);
+        assert_int_equal(keel_thread_begin(t), 0);
+        if (i == 1) {
+            keel_thread_join(t, keel_after(KEEL_MS), NULL); /* let it wait */
+            keel_thread_cancel(t);
+        }
+        assert_int_equal(keel_thread_join(t, KEEL_FOREVER, &result), 0);
+        assert_int_equal(result, -ECANCELED);
+    }
+    keel_event_fini(&never);
+}
+
 /* ---- the program's end ---- */
 
 static int ends_late(void *arg)
@@ -448,6 +477,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(joining_what_somebody_else_joins_is_an_error),
         cmocka_unit_test(a_cancelled_thread_waits_no_more_unless_shielded),
         cmocka_unit_test(a_cancel_wakes_a_thread_that_waits),
+        cmocka_unit_test(a_cancel_reaches_the_first_coroutine_of_a_thread),
         cmocka_unit_test(exit_waits_for_a_thread_that_is_no_daemon),
         cmocka_unit_test(exit_does_not_wait_for_a_daemon),
         cmocka_unit_test(a_forked_child_waits_for_no_thread_of_its_parent),

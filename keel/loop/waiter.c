@@ -176,6 +176,9 @@ static void thread_doze(struct waiter *w, keel_ns until)
     else
         futex(&w->posted, FUTEX_WAIT_BITSET, SLEEPING,
               until == KEEL_FOREVER ? NULL : &at);
+#ifdef KEEL_TSAN
+    (void)real_clock(); /* it holds signals back until the next call it knows */
+#endif
 }
 
 static void doze_for_ever(struct waiter *w, unsigned *looks)
@@ -243,7 +246,8 @@ static int sleep_unless_cancelled(struct thread_stop *s, struct waiter *w,
     if (thread_stop_begin(s, w) < 0) {
         if (waiter_leave(w, CANCELLED))
             return -ECANCELED;
-        return sleep_in_thread(w, KEEL_FOREVER, false);
+        (void)sleep_in_thread(w, KEEL_FOREVER, false);
+        return waiter_outcome(w);
     }
     rc = sleep_in_thread(w, deadline, keel_seam.virtual_time);
     thread_stop_end(s);

@@ -305,17 +305,25 @@ bool family_spin(unsigned *spins)
 }
 
 static int sleep_in_thread(_Atomic uint32_t *word, uint32_t seen,
-                           uint32_t deaths, keel_ns deadline)
+                           uint32_t deaths, keel_ns deadline, bool always)
 {
-    struct futex_waitv waits[2] = {
+    struct thread_stop *stop = thread_stop_here;
+    struct futex_waitv waits[3] = {
         wait_for(word, seen), wait_for(&atomic_load(&page)->deaths, deaths)};
+    unsigned count = 2;
     keel_ns until = real_now() + SLEEP_MOST;
+
+    /* A cancel since family_sleep looked has changed it. */
+    if (!always && stop && stop->shields == 0) {
+        waits[count] = wait_for(&stop->cancelled, 0);
+        waits[count++].flags |= FUTEX_PRIVATE_FLAG;
+    }
 
     if (keel_seam.virtual_time && deadline != KEEL_FOREVER)
         until = real_now() + KEEL_MS;
     else if (deadline < until)
         until = deadline;
-    wait_on(waits, 2, until);
+    wait_on(waits, count, until);
     return 0;
 }
 
@@ -545,5 +553,5 @@ int family_sleep(_Atomic uint32_t *word, uint32_t seen, uint32_t deaths,
         return -ETIMEDOUT;
     if (loop_here && loop_here->current)
         return sleep_in_co(word, seen, deaths, deadline, always, what);
-    return sleep_in_thread(word, seen, deaths, deadline);
+    return sleep_in_thread(word, seen, deaths, deadline, always);
 }

@@ -251,7 +251,7 @@ static void at_exit(void)
         if (p) {
             atomic_fetch_add(&p->references, 1);
             (void)pthread_mutex_unlock(&here.lock);
-            (void)keel_process_join(p, KEEL_FOREVER);
+            (void)keel_process_join(p, KEEL_FOREVER, NULL);
             unref(p);
             (void)pthread_mutex_lock(&here.lock);
         }
@@ -603,15 +603,21 @@ static bool has_ended(struct keel_process *p)
     return true;
 }
 
-/* One whose spawner was killed may still run: then its pidfd is waited for. */
-int keel_process_join(struct keel_process *p, keel_ns deadline)
+/* One whose spawner was killed may still run. */
+static bool runs_alone(const struct keel_process *p)
+{
+    struct pollfd fd = {.fd = p->pidfd, .events = POLLIN};
+
+    return p->lost && p->pidfd >= 0 && poll(&fd, 1, 0) == 0;
+}
+
+static int wait_for_end(struct keel_process *p, keel_ns deadline)
 {
     int rc = keel_event_wait(&p->ended, deadline);
-    struct pollfd fd = {.fd = p->pidfd, .events = POLLIN};
 
     if (rc == -ETIMEDOUT && has_ended(p))
         rc = 0;
-    while (rc == 0 && p->lost && p->pidfd >= 0 && poll(&fd, 1, 0) == 0) {
+    while (rc == 0 && runs_alone(p)) {
         keel_ns next = keel_after(10 * KEEL_MS);
 
         if (keel_now() >= deadline)
@@ -621,9 +627,27 @@ int keel_process_join(struct keel_process *p, keel_ns deadline)
     return rc;
 }
 
+static int result_of(const struct keel_process *p)
+{
+    return WIFSIGNALED(p->status) ? -WTERMSIG(p->status)
+                                  : WEXITSTATUS(p->status);
+}
+
+int keel_process_join(struct keel_process *p, keel_ns deadline, int *ret_result)
+{
+    int rc = wait_for_end(p, deadline);
+
+    if (rc < 0 || !ret_result)
+        return rc;
+    if (p->lost)
+        return -ECHILD;
+    *ret_result = result_of(p);
+    return 0;
+}
+
 bool keel_process_is_alive(struct keel_process *p)
 {
-    return keel_process_join(p, KEEL_NOW) < 0;
+    return !has_ended(p) || runs_alone(p);
 }
 
 static int over(struct keel_process *p)
@@ -639,8 +663,7 @@ int keel_process_exitcode(struct keel_process *p, int *ret_code)
 
     if (rc < 0)
         return rc;
-    *ret_code =
-        WIFSIGNALED(p->status) ? -WTERMSIG(p->status) : WEXITSTATUS(p->status);
+    *ret_code = result_of(p);
     return 0;
 }
 
@@ -667,6 +690,11 @@ int keel_process_signal(struct keel_process *p, int signal)
     if (errno == ENOSYS && RUNNING_ON_VALGRIND && kill(p->pid, signal) == 0)
         return 0;
     return -errno;
+}
+
+void keel_process_cancel(struct keel_process *p)
+{
+    (void)keel_process_signal(p, PROCESS_CANCEL_SIGNAL);
 }
 
 int keel_process_terminate(struct keel_process *p)

@@ -95,7 +95,7 @@ KEEL_PROCESS(has_a_child)
 
     if (rc < 0)
         return -rc;
-    rc = keel_process_join(p, keel_after(10 * KEEL_SECOND));
+    rc = keel_process_join(p, keel_after(10 * KEEL_SECOND), NULL);
     if (rc == 0)
         rc = keel_process_exitcode(p, &code);
     keel_process_free(p);
@@ -164,7 +164,7 @@ KEEL_PROCESS(program)
             return 1;
         close(fd);
         kill(atoi(strrchr(said, ')') + 4), SIGKILL);
-        if (keel_process_join(daemon, keel_after(10 * KEEL_SECOND)) < 0 ||
+        if (keel_process_join(daemon, keel_after(10 * KEEL_SECOND), NULL) < 0 ||
             keel_process_exitcode(daemon, &how) != -ECHILD)
             return 2;
         /* and a new one is made */
@@ -175,7 +175,7 @@ KEEL_PROCESS(program)
                 &(struct keel_process_how){.arg = &how, .arg_size = 4},
                 &daemon) < 0)
             return 3;
-        if (keel_process_join(daemon, keel_after(10 * KEEL_SECOND)) < 0)
+        if (keel_process_join(daemon, keel_after(10 * KEEL_SECOND), NULL) < 0)
             return 4;
     }
     keel_process_free(daemon);
@@ -183,8 +183,49 @@ KEEL_PROCESS(program)
     return 0;
 }
 
-/* ---- tests ---- */
+/* What it waits in; its first descriptor says that it is about to. */
+enum { IN_SLEEP, IN_READ, IN_LOOP, IN_SHIELD, IN_WAYS };
+static int sleeps_long(void *arg)
+{
+    (void)arg;
+    return keel_sleep(keel_after(20 * KEEL_SECOND));
+}
 
+static int wait_in(int way, int fd)
+{
+    char c;
+    int rc;
+
+    switch (way) {
+    case IN_READ:
+        if (keel_fd_adopt(fd) < 0)
+            return 1;
+        return (int)keel_fd_read(fd, &c, 1, keel_after(20 * KEEL_SECOND));
+    case IN_LOOP:
+        return keel_run(sleeps_long, NULL);
+    case IN_SHIELD:
+        keel_shield();
+        while (!keel_cancelled())
+            (void)keel_sleep(keel_after(KEEL_MS));
+        rc = keel_sleep(keel_after(KEEL_MS));
+        keel_unshield();
+        return rc ? 1 : sleeps_long(NULL);
+    default:
+        return sleeps_long(NULL);
+    }
+}
+
+KEEL_PROCESS(waits_until_cancelled)
+{
+    if (write(arg->fds[0], "x", 1) != 1)
+        return 1;
+    if (wait_in(*(const int *)arg->data, arg->fds[1]) != -ECANCELED)
+        return 2;
+    /* for good */
+    return keel_cancelled() && sleeps_long(NULL) == -ECANCELED ? 0 : 3;
+}
+
+/* ---- tests ---- */
 static struct keel_process *start(const char *entry, const void *data,
                                   size_t size, const int *fds, size_t fd_count)
 {
@@ -205,7 +246,8 @@ static int finish(struct keel_process *p)
 {
     int code = 1000;
 
-    assert_int_equal(keel_process_join(p, keel_after(20 * KEEL_SECOND)), 0);
+    assert_int_equal(keel_process_join(p, keel_after(20 * KEEL_SECOND), NULL),
+                     0);
     assert_false(keel_process_is_alive(p));
     assert_int_equal(keel_process_exitcode(p, &code), 0);
     keel_process_free(p);
@@ -248,14 +290,15 @@ static void join_that_times_out_leaves_it_running(void **state)
     (void)state;
     assert_int_equal(pipe2(p, O_CLOEXEC), 0);
     child = start("waits_for_a_byte", NULL, 0, p, 1);
-    assert_int_equal(keel_process_join(child, KEEL_NOW), -ETIMEDOUT);
-    assert_int_equal(keel_process_join(child, keel_after(KEEL_MS)), -ETIMEDOUT);
+    assert_int_equal(keel_process_join(child, KEEL_NOW, NULL), -ETIMEDOUT);
+    assert_int_equal(keel_process_join(child, keel_after(KEEL_MS), NULL),
+                     -ETIMEDOUT);
     assert_true(keel_process_is_alive(child));
     assert_int_equal(keel_process_exitcode(child, &code), -EBUSY);
     assert_int_equal(write(p[1], "\x05", 1), 1);
-    assert_int_equal(keel_process_join(child, KEEL_FOREVER), 0);
+    assert_int_equal(keel_process_join(child, KEEL_FOREVER, NULL), 0);
     /* and again: joining twice is no mistake */
-    assert_int_equal(keel_process_join(child, KEEL_NOW), 0);
+    assert_int_equal(keel_process_join(child, KEEL_NOW, NULL), 0);
     assert_int_equal(keel_process_terminate(child), -ESRCH);
     assert_int_equal(finish(child), 5);
     close(p[0]);
@@ -403,7 +446,7 @@ static void the_note_tells_what_it_used(void **state)
     struct rusage usage;
 
     (void)state;
-    assert_int_equal(keel_process_join(p, KEEL_FOREVER), 0);
+    assert_int_equal(keel_process_join(p, KEEL_FOREVER, NULL), 0);
     assert_int_equal(keel_process_usage(p, &usage), 0);
     assert_true(usage.ru_maxrss >= 32 << 10);
     assert_int_equal(finish(p), 0);
@@ -466,7 +509,7 @@ static void daemons_end_with_the_parent_however_it_ends(void **state)
             /* it waits for its other process, not for its daemon */
             assert_true(gone(p[0]));
             assert_int_equal(
-                keel_process_join(program, keel_after(20 * KEEL_MS)),
+                keel_process_join(program, keel_after(20 * KEEL_MS), NULL),
                 -ETIMEDOUT);
             assert_int_equal(write(q[1], "", 1), 1);
         }
@@ -544,7 +587,7 @@ static struct keel_process *slow;
 static int joins_slow(void *arg)
 {
     (void)arg;
-    return keel_process_join(slow, KEEL_FOREVER);
+    return keel_process_join(slow, KEEL_FOREVER, NULL);
 }
 
 CO_TEST(a_coroutine_parks_in_join_and_can_be_cancelled)
@@ -586,6 +629,50 @@ CO_TEST(a_start_is_not_cut_by_a_cancel_or_a_deadline)
     return 0;
 }
 
+static void a_cancel_ends_the_waits_of_a_process(void **state)
+{
+    int ready[2], never[2];
+    char c;
+
+    (void)state;
+    assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
+    assert_int_equal(pipe2(never, O_CLOEXEC), 0);
+    for (int i = 0; i < 3 * IN_WAYS; i++) {
+        int way = i % IN_WAYS;
+        struct keel_process *p =
+            start("waits_until_cancelled", &way, sizeof(way),
+                  (int[]){ready[1], never[0]}, 2);
+
+        /* Before it waits, as it begins to, and long after. */
+        if (i / IN_WAYS > 0)
+            assert_int_equal(read(ready[0], &c, 1), 1);
+        if (i / IN_WAYS > 1)
+            assert_int_equal(
+                keel_process_join(p, keel_after(5 * KEEL_MS), NULL),
+                -ETIMEDOUT);
+        keel_process_cancel(p);
+        assert_int_equal(finish(p), 0);
+        if (i / IN_WAYS == 0)
+            assert_int_equal(read(ready[0], &c, 1), 1);
+    }
+    for (int i = 0; i < 2; i++) {
+        close(ready[i]);
+        close(never[i]);
+    }
+}
+
+static void a_cancel_after_the_end_harms_nobody(void **state)
+{
+    int seven = 7, result = 0;
+    struct keel_process *p = start("exit_with", &seven, 4, NULL, 0);
+
+    (void)state;
+    assert_int_equal(keel_process_join(p, KEEL_FOREVER, &result), 0);
+    assert_int_equal(result, 7);
+    keel_process_cancel(p);
+    assert_int_equal(finish(p), 7);
+}
+
 int main(void)
 {
     alarm(60); /* rather than wait at the exit for what a failed test left */
@@ -606,6 +693,8 @@ int main(void)
         cmocka_unit_test(no_zombie_is_left_even_unjoined),
         cmocka_unit_test(threads_start_processes_at_the_same_time),
         cmocka_unit_test(a_coroutine_parks_in_join_and_can_be_cancelled),
+        cmocka_unit_test(a_cancel_ends_the_waits_of_a_process),
+        cmocka_unit_test(a_cancel_after_the_end_harms_nobody),
         cmocka_unit_test(a_start_is_not_cut_by_a_cancel_or_a_deadline),
     };
 

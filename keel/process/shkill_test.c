@@ -503,7 +503,7 @@ static void random_kills_block_and_lose_nothing_else(void **state)
         assert_int_equal(test_finish(p[i]), -SIGKILL);
         kills++;
     }
-    for (int i = 0; i < 5000 && !keel_shqueue_is_empty(q); i++)
+    for (int i = 0; i < 5000 && !keel_shqueue_empty(q); i++)
         keel_sleep(keel_after(KEEL_MS));
     atomic_store(&b->stop, true);
     for (int i = SIDE; i < 2 * SIDE; i++)

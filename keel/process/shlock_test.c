@@ -199,6 +199,40 @@ CO_TEST(a_coroutine_parks_and_can_be_cancelled)
 
 /* ---- condition ---- */
 
+static int waits_for_the_rlock(void *arg)
+{
+    (void)arg;
+    return keel_shrlock_take(&t->rlock, SOON);
+}
+
+/* Not when it looks next, a second later. */
+static int is_told_at_once(int (*fn)(void *arg))
+{
+    struct keel_thread *thread = NULL;
+    int result = 1000;
+    keel_ns begun;
+
+    assert_int_equal(keel_thread_start("waits", fn, NULL, &thread), 0);
+    assert_int_equal(keel_thread_join(thread, keel_after(20 * KEEL_MS), NULL),
+                     -ETIMEDOUT);
+    begun = keel_now();
+    keel_thread_cancel(thread);
+    assert_int_equal(keel_thread_join(thread, SOON, &result), 0);
+    assert_true(keel_now() - begun < 500 * KEEL_MS);
+    return result;
+}
+
+static void a_thread_that_waits_is_told_of_its_cancel_at_once(void **state)
+{
+    (void)state;
+    assert_int_equal(keel_shlock_take(&t->lock, SOON), 0);
+    assert_int_equal(keel_shrlock_take(&t->rlock, SOON), 0);
+    assert_int_equal(is_told_at_once(takes), -ECANCELED);
+    assert_int_equal(is_told_at_once(waits_for_the_rlock), -ECANCELED);
+    assert_int_equal(keel_shlock_drop(&t->lock), 0);
+    assert_int_equal(keel_shrlock_drop(&t->rlock), 0);
+}
+
 KEEL_PROCESS(raises_the_count)
 {
     t = test_opened(arg);
@@ -397,6 +431,7 @@ int main(void)
         TEST(a_lock_is_dropped_by_any_and_not_twice),
         TEST(an_rlock_has_an_owner_and_a_count),
         TEST(a_coroutine_parks_and_can_be_cancelled),
+        TEST(a_thread_that_waits_is_told_of_its_cancel_at_once),
         TEST(a_condition_waits_for_what_another_process_does),
         TEST(a_semaphore_counts_and_is_bounded),
         TEST(an_event_stays_set_until_cleared),

@@ -574,12 +574,12 @@ size_t keel_shqueue_count(struct keel_shqueue *q)
     return n;
 }
 
-bool keel_shqueue_is_empty(struct keel_shqueue *q)
+bool keel_shqueue_empty(struct keel_shqueue *q)
 {
     return keel_shqueue_count(q) == 0;
 }
 
-bool keel_shqueue_is_full(struct keel_shqueue *q)
+bool keel_shqueue_full(struct keel_shqueue *q)
 {
     return !more_room(q);
 }

@@ -97,12 +97,12 @@ static void it_is_bounded_and_first_in_is_first_out(void **state)
     size_t size = 0;
 
     (void)state;
-    assert_true(keel_shqueue_is_empty(q));
+    assert_true(keel_shqueue_empty(q));
     assert_int_equal(keel_shqueue_peek(q, buf, 8, &size), -EAGAIN);
     for (int lap = 0; lap < 3; lap++) {
         for (char i = 'a'; i < 'e'; i++)
             assert_int_equal(keel_shqueue_put(q, &i, 1, KEEL_NOW), 0);
-        assert_true(keel_shqueue_is_full(q));
+        assert_true(keel_shqueue_full(q));
         assert_int_equal(keel_shqueue_count(q), 4);
         assert_int_equal(keel_shqueue_put(q, "x", 1, KEEL_NOW), -ETIMEDOUT);
         assert_int_equal(keel_shqueue_put(q, "x", 1, keel_after(KEEL_MS)),

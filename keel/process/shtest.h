@@ -35,7 +35,7 @@ static inline int test_finish(struct keel_process *p)
 {
     int code = 1000;
 
-    assert_int_equal(keel_process_join(p, SOON), 0);
+    assert_int_equal(keel_process_join(p, SOON, NULL), 0);
     assert_int_equal(keel_process_exitcode(p, &code), 0);
     keel_process_free(p);
     return code;

@@ -24,6 +24,8 @@
 #include <unistd.h>
 
 #include "family.h"
+#include "loop/loop.h"
+#include "loop/sanitize.h"
 
 struct kid {
     uint64_t id;
@@ -46,6 +48,7 @@ static struct {
     bool started, daemon;
     pid_t parent;
     int parent_fd;
+    struct thread_stop stop;
 } self = {.parent_fd = -1};
 
 const char *keel_process_name_here(void)
@@ -129,11 +132,30 @@ ssize_t spawn_receive(int socket, void *buf, size_t size, int *ret_fds,
 
 /* ---- the process, just forked ---- */
 
+/* keel_process_cancel.  For the entry's thread, which is the process's first,
+ * whoever the kernel interrupts. */
+static void on_cancel(int signal)
+{
+    int error = errno;
+
+    if (gettid() == getpid())
+        thread_stop_interrupt(&self.stop);
+    else
+        (void)syscall(SYS_tgkill, getpid(), getpid(), signal);
+    errno = error;
+}
+
 /* A signal that came since the fork is pending, and has its effect now. */
 static void child_signals(void)
 {
+    struct sigaction sa = {.sa_handler = on_cancel};
     sigset_t none;
 
+#ifndef KEEL_TSAN /* which hands signals on between calls only */
+    sa.sa_flags = SA_RESTART;
+#endif
+    thread_stop_here = &self.stop;
+    (void)sigaction(PROCESS_CANCEL_SIGNAL, &sa, NULL);
     sigemptyset(&none);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
 }

@@ -8,6 +8,7 @@
 #ifndef KEEL_SPAWNER_H
 #define KEEL_SPAWNER_H
 
+#include <signal.h>
 #include <sys/uio.h>
 
 #include <keel/process.h>
@@ -46,6 +47,9 @@ ssize_t spawn_send(int socket, const struct iovec *parts, size_t part_count,
 /* `ret_fds` has room for SPAWN_FDS_MOST. */
 ssize_t spawn_receive(int socket, void *buf, size_t size, int *ret_fds,
                       size_t *ret_count);
+
+/* Of keel_process_cancel. */
+#define PROCESS_CANCEL_SIGNAL (SIGRTMIN + 9)
 
 keel_process_fn *process_entry(const char *name);
 /* The life of the spawner, and of its processes. */

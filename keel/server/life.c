@@ -243,9 +243,9 @@ static void process_end(struct keel_process *p)
 {
     keel_shield();
     (void)keel_process_terminate(p);
-    if (keel_process_join(p, keel_after(DIE_MOST)) < 0) {
+    if (keel_process_join(p, keel_after(DIE_MOST), NULL) < 0) {
         (void)keel_process_kill(p);
-        (void)keel_process_join(p, KEEL_FOREVER);
+        (void)keel_process_join(p, KEEL_FOREVER, NULL);
     }
     keel_unshield();
 }
@@ -260,8 +260,8 @@ static int in_process(struct life *v)
         return rc;
     /* It is the process's now, and over when that closes it. */
     keel_stream_close(keel_take(v->conn.stream));
-    rc =
-        keel_process_join(p, most ? keel_after(most + DIE_MOST) : KEEL_FOREVER);
+    rc = keel_process_join(p, most ? keel_after(most + DIE_MOST) : KEEL_FOREVER,
+                           NULL);
     if (rc < 0)
         process_end(p);
     rc = keel_process_exitcode(p, &code);

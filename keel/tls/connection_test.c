@@ -399,7 +399,7 @@ static void a_plain_thread_talks_to_a_process(void **state)
             keel_free(got);
         }
         keel_connection_close(c);
-        assert_int_equal(keel_process_join(p, SOON), 0);
+        assert_int_equal(keel_process_join(p, SOON, NULL), 0);
         assert_int_equal(keel_process_exitcode(p, &code), 0);
         assert_int_equal(code, 0);
         keel_process_free(p);

@@ -360,7 +360,7 @@ static void processes(void)
         check("get", keel_shqueue_get(q, &i, sizeof(i), soon(), &size));
         expect("a message", i, wanted);
     }
-    check("join", keel_process_join(p, soon()));
+    check("join", keel_process_join(p, soon(), NULL));
     check("exit code", keel_process_exitcode(p, &code));
     expect("exit code", code, 7);
 }

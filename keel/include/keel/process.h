@@ -115,11 +115,16 @@ KEEL_AUTO(process, struct keel_process *, keel_process_free)
 
 /* ---- what becomes of it ------------------------------------------------------- */
 
-/* Waits for its end: 0, also when it has ended long ago.
- * -ETIMEDOUT, -ECANCELED  it still runs */
-KEEL_API int keel_process_join(struct keel_process *p, keel_ns deadline);
+/* Waits for its end: 0, also when it has ended long ago, with its exit code, or
+ * minus the signal that ended it (`ret_result` may be NULL).  The handle stays:
+ * there is more to ask it.
+ * -ETIMEDOUT, -ECANCELED  it still runs
+ * -ECHILD   it has ended, its result is asked for, and the spawner was killed
+ *           before it: nobody knows */
+KEEL_API int keel_process_join(struct keel_process *p, keel_ns deadline,
+                               int *ret_result);
 KEEL_API bool keel_process_is_alive(struct keel_process *p);
-/* Its exit code, or minus the signal that ended it: 0, joined or not.
+/* The same without waiting, joined or not.
  * -EBUSY   it still runs
  * -ECHILD  the spawner was killed before it: nobody knows */
 KEEL_API int keel_process_exitcode(struct keel_process *p, int *ret_code);
@@ -127,6 +132,11 @@ KEEL_API int keel_process_exitcode(struct keel_process *p, int *ret_code);
  * keel_process_exitcode. */
 KEEL_API int keel_process_usage(struct keel_process *p, struct rusage *ret);
 
+/* Asks it to end, as keel_cancel does a coroutine: the waits by keel of its
+ * entry point return -ECANCELED from now on, and those of the first coroutine
+ * of a keel_run in it.  It is told by the signal SIGRTMIN + 9, which who blocks
+ * it for long does not hear. */
+KEEL_API void keel_process_cancel(struct keel_process *p);
 /* SIGTERM, SIGKILL, SIGINT, or any other.  Sent by its descriptor: never to
  * another process that has the number by now.  -ESRCH: it has ended. */
 KEEL_API int keel_process_terminate(struct keel_process *p);

@@ -47,8 +47,8 @@ KEEL_API int keel_shqueue_peek(struct keel_shqueue *q, void *buf, size_t room,
                                size_t *ret_size);
 /* Messages inside, about: while others put and get it is old news. */
 KEEL_API size_t keel_shqueue_count(struct keel_shqueue *q);
-KEEL_API bool keel_shqueue_is_empty(struct keel_shqueue *q);
-KEEL_API bool keel_shqueue_is_full(struct keel_shqueue *q);
+KEEL_API bool keel_shqueue_empty(struct keel_shqueue *q);
+KEEL_API bool keel_shqueue_full(struct keel_shqueue *q);
 
 /* Each message got is answered by one task_done; join waits until all that
  * were put are done.  What a thread that ended had not answered is done.

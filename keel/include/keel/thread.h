@@ -51,7 +51,8 @@ KEEL_API void keel_thread_free(struct keel_thread *t);
 KEEL_AUTO(thread, struct keel_thread *, keel_thread_free)
 
 /* Asks it to end, as keel_cancel does a coroutine: its waits by keel return
- * -ECANCELED from now on.  From any thread, also before it begins. */
+ * -ECANCELED from now on, and those of the first coroutine of a keel_run in it.
+ * From any thread, also before it begins. */
 KEEL_API void keel_thread_cancel(struct keel_thread *t);
 
 /* ---- who is who ----
