@@ -522,12 +522,16 @@ struct keel_co *keel_current(void)
     return loop_here ? loop_here->current : NULL;
 }
 
+_Thread_local const char *process_name;
+
 const char *keel_name(void)
 {
     struct keel_loop *l = loop_here;
 
     if (!l)
-        return keel_thread_current() ? keel_thread_name(NULL) : "thread";
+        return keel_thread_current() ? keel_thread_name(NULL)
+               : process_name        ? process_name
+                                     : "thread";
     return l->current && l->current->body ? l->current->body->name : l->name;
 }
 

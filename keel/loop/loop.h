@@ -363,6 +363,9 @@ struct thread_stop {
 };
 extern _Thread_local struct thread_stop *thread_stop_here
     __attribute__((tls_model("initial-exec")));
+/* In the first thread of a process that keel started. */
+extern _Thread_local const char *process_name
+    __attribute__((tls_model("initial-exec")));
 /* -ECANCELED: it was asked before. */
 int thread_stop_begin(struct thread_stop *s, struct waiter *w);
 void thread_stop_end(struct thread_stop *s);

@@ -202,6 +202,7 @@ static _Noreturn void child(struct spawner *s, const struct spawn_request *r,
     (void)prctl(PR_SET_NAME, r->name);
 
     memcpy(self.name, r->name, sizeof(self.name));
+    process_name = self.name;
     self.started = true;
     self.daemon = r->daemon;
     self.parent = s->program_pid;

@@ -115,7 +115,8 @@ KEEL_API int keel_sleep(keel_ns deadline);
 
 /* The current coroutine, borrowed; NULL in a plain thread. */
 KEEL_API struct keel_co *keel_current(void);
-/* Its name, or that of a keel_thread; else "thread". */
+/* Its name, or that of a keel_thread, or in the first thread of a keel_process
+ * the process's; else "thread". */
 KEEL_API const char *keel_name(void);
 /* Why the last keel_spawn of this thread had no stack, e.g. "vm.max_map_count
  * (65530) allows no more guard pages". */
