@@ -8,7 +8,11 @@
  *
  * A parked operation ends once.  When the wait for it ends first, by deadline
  * or cancel, the poller is asked for it back and its end is awaited: the
- * buffer is the kernel's until then.  What it brought wins over the reason. */
+ * buffer is the kernel's until then.  What it brought wins over the reason.
+ *
+ * The way from a read down to the switch is one function (INLINE): each return
+ * after a switch is mispredicted, and each frame is one more line of a stack
+ * that has left the caches. */
 #include <keel/io.h>
 
 #include <errno.h>
@@ -24,8 +28,11 @@
 #include <keel/seam.h>
 
 #include "loop/loop.h"
+#include "loop/park.h"
 #include "loop/sched.h"
 #include "loop/worker.h"
+
+#define INLINE static inline __attribute__((always_inline))
 
 enum { AT_ONCE_MOST = 32 };
 
@@ -231,23 +238,27 @@ static void io_done(struct poller_op *op)
     (void)waiter_wake(&io->waiter);
 }
 
-static int64_t park(struct poller *p, struct io *io, keel_ns deadline)
+/* The wait ended by `reason`, and the op has not. */
+static int64_t take_back(struct poller *p, struct io *io, int reason)
 {
-    int rc;
-
-    io->completed = false;
-    io->op.done = io_done;
-    waiter_arm(&io->waiter, io->what);
-    p->is->submit(p, &io->op);
-    rc = waiter_sleep(&io->waiter, deadline);
-    if (rc == 0)
-        return io->op.result;
     if (!io->completed) {
         waiter_arm(&io->waiter, io->what);
         p->is->cancel(p, &io->op);
         waiter_sleep_always(&io->waiter);
     }
-    return io->op.result == -ECANCELED ? rc : io->op.result;
+    return io->op.result == -ECANCELED ? reason : io->op.result;
+}
+
+INLINE int64_t park(struct poller *p, struct io *io, keel_ns deadline)
+{
+    int rc;
+
+    io->completed = false;
+    io->op.done = io_done;
+    waiter_arm_inline(&io->waiter, io->what);
+    p->is->submit(p, &io->op);
+    rc = waiter_sleep_in_co(&io->waiter, deadline);
+    return rc == 0 ? io->op.result : take_back(p, io, rc);
 }
 
 /* Operations of this loop that did not wait since one that did, or since the
@@ -264,7 +275,7 @@ static void had_at_once(void)
     keel_yield();
 }
 
-static int64_t run_in_co(struct poller *p, struct io *io, keel_ns deadline)
+INLINE int64_t run_in_co(struct poller *p, struct io *io, keel_ns deadline)
 {
     if (deadline == KEEL_NOW) {
         int64_t rc = poller_try(&io->op);
@@ -333,10 +344,18 @@ static void allow(struct io *io, size_t asked, size_t allowed)
     }
 }
 
-static int64_t run(enum keel_op kind, struct io *io, size_t asked,
+/* The poller of the current coroutine's loop; NULL in a thread. */
+static inline struct poller *poller_here(void)
+{
+    struct keel_loop *l = loop_here;
+
+    return l && l->current ? l->poller : NULL;
+}
+
+INLINE int64_t run(enum keel_op kind, struct io *io, size_t asked,
                    keel_ns deadline)
 {
-    struct poller *p = keel_current() ? loop_poller() : NULL;
+    struct poller *p = poller_here();
     int64_t rc;
 
     do {
@@ -468,7 +487,7 @@ int keel_fd_accept(int fd, struct sockaddr_storage *ret_peer, keel_ns deadline)
 static int64_t wait_for(int fd, short events, keel_ns deadline,
                         const char *what)
 {
-    struct poller *p = keel_current() ? loop_poller() : NULL;
+    struct poller *p = poller_here();
     struct io io = {
         .op = {.verb = POLLER_POLL, .fd = fd, .flags = (unsigned short)events},
         .what = what,
