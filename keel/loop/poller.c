@@ -183,6 +183,29 @@ unsigned poller_events(const struct poller_op *op)
     }
 }
 
+/* ---- whose turn it is ------------------------------------------------------------------- */
+
+#define WARM KEEL_MS
+#define PATIENCE (50 * KEEL_MS)
+/* A virtual clock may stand still. */
+enum { ROUNDS = 16 };
+
+bool poller_fresh_first(struct poller_rounds *r, size_t waiting)
+{
+    keel_ns most = PATIENCE / (keel_ns)(waiting / POLLER_HANDFUL + 1);
+    keel_ns now = keel_now();
+
+    if (most > WARM)
+        most = WARM;
+    if (r->count < ROUNDS && now - r->since < most) {
+        r->count++;
+        return true;
+    }
+    r->count = 0;
+    r->since = now;
+    return false;
+}
+
 /* ---- ages of descriptor numbers ------------------------------------------------------ */
 
 /* A table of tables, so that growing moves nothing that another thread reads:

@@ -4,7 +4,12 @@
  * A descriptor is registered once, edge-triggered, when something first waits
  * on it, and watched until it is closed.  What the edges said is kept in
  * `ready`, so that an attempt that is known to be vain costs no system call,
- * and an operation is tried at the moment its edge arrives. */
+ * and an operation is tried at the moment its edge arrives.
+ *
+ * Edges are taken a handful at a time.  Who was served and receives again is
+ * tried before the next ones, for some rounds (poller_fresh_first): a peer that
+ * answers promptly costs no edge.  Where that is mostly in vain it is left for a
+ * while. */
 #include "poller.h"
 
 #include <errno.h>
@@ -17,8 +22,8 @@
 #include "sched.h"
 
 enum {
-    EVENTS_A_WAIT = 256,
-    AHEAD = 4,
+    HANDFUL = POLLER_HANDFUL,
+    GLOOM = 64,        /* waits without a round, after one that was in vain */
     FETCH_BYTES = 256, /* an op and the waiter behind it */
     GONE = EPOLLERR | EPOLLHUP,
 };
@@ -47,7 +52,13 @@ struct epoll {
     size_t watch_count;
     struct poller_op *finished, **finished_tail; /* `done` is still to run */
     bool no_pwait2;
-    struct epoll_event events[EVENTS_A_WAIT];
+    /* Descriptors of streams that something waits to receive from, since the
+     * last wait; those that are too many wait for their edge. */
+    int fresh[HANDFUL];
+    unsigned fresh_count, gloom;
+    struct poller_rounds rounds;
+    size_t waiting; /* ops submitted and not finished */
+    struct epoll_event events[HANDFUL];
 };
 
 static struct epoll *self(struct poller *p)
@@ -57,6 +68,7 @@ static struct epoll *self(struct poller *p)
 
 static void finish(struct epoll *e, struct poller_op *op, int64_t result)
 {
+    e->waiting--;
     op->result = result;
     op->private[0] = FINISHED;
     op->next = NULL;
@@ -220,6 +232,7 @@ static void epoll_submit(struct poller *p, struct poller_op *op)
     int rc = 0;
 
     loop_submitted();
+    e->waiting++;
     op->private[0] = WAITING;
     if (!w) {
         finish(e, op, op->fd < 0 ? -EBADF : -ENOMEM);
@@ -240,6 +253,8 @@ static void epoll_submit(struct poller *p, struct poller_op *op)
     *link = op;
     if (w->ready & (wanted(op) | GONE))
         watch_serve(e, w);
+    else if (op->verb == POLLER_RECV && w->stream && e->fresh_count < HANDFUL)
+        e->fresh[e->fresh_count++] = op->fd;
 }
 
 static void epoll_cancel(struct poller *p, struct poller_op *op)
@@ -307,7 +322,7 @@ static int wait_events(struct epoll *e, keel_ns deadline)
     if (!e->no_pwait2) {
         ts.tv_sec = span / KEEL_SECOND;
         ts.tv_nsec = span % KEEL_SECOND;
-        rc = epoll_pwait2(e->epfd, e->events, EVENTS_A_WAIT,
+        rc = epoll_pwait2(e->epfd, e->events, HANDFUL,
                           deadline == KEEL_FOREVER ? NULL : &ts, NULL);
         if (rc >= 0 || errno != ENOSYS)
             return rc < 0 ? -errno : rc;
@@ -316,39 +331,66 @@ static int wait_events(struct epoll *e, keel_ns deadline)
     span = (span + KEEL_MS - 1) / KEEL_MS;
     if (span > 3600 * 1000)
         span = 3600 * 1000;
-    rc = epoll_wait(e->epfd, e->events, EVENTS_A_WAIT,
+    rc = epoll_wait(e->epfd, e->events, HANDFUL,
                     deadline == KEEL_FOREVER ? -1 : (int)span);
     return rc < 0 ? -errno : rc;
 }
 
-/* What an event further on needs begins its way from memory: its watch, and
- * nearer by, its op. */
-static void fetch_ahead(struct epoll *e, int i, int n)
+/* What the handful's events need begins its way from memory: the ops, and the
+ * waiters behind them. */
+static void fetch(const struct epoll *e, int n)
 {
-    if (i + 2 * AHEAD < n &&
-        (size_t)e->events[i + 2 * AHEAD].data.fd < e->watch_count)
-        __builtin_prefetch(&e->watches[e->events[i + 2 * AHEAD].data.fd]);
-    if (i + AHEAD < n &&
-        (size_t)e->events[i + AHEAD].data.fd < e->watch_count) {
-        const char *op =
-            (const void *)e->watches[e->events[i + AHEAD].data.fd].ops;
+    for (int i = 0; i < n; i++) {
+        int fd = e->events[i].data.fd;
 
-        for (size_t at = 0; at < FETCH_BYTES; at += 64)
-            __builtin_prefetch(op + at);
+        if ((size_t)fd >= e->watch_count)
+            continue;
+        for (uintptr_t at = 0; at < FETCH_BYTES; at += 64)
+            __builtin_prefetch(
+                (const void *)((uintptr_t)e->watches[fd].ops + at));
     }
+}
+
+/* Tries who was just served; true: enough for this wait. */
+static bool serve_fresh(struct epoll *e)
+{
+    unsigned count = e->fresh_count, got = 0;
+
+    e->fresh_count = 0;
+    if (e->gloom) {
+        e->gloom--;
+        return false;
+    }
+    if (count == 0 || !poller_fresh_first(&e->rounds, e->waiting))
+        return false;
+    for (unsigned i = 0; i < count; i++) {
+        struct watch *w = watch_find(e, e->fresh[i]);
+        struct poller_op **before = e->finished_tail;
+
+        if (!w || !w->mask)
+            continue; /* closed meanwhile */
+        w->ready |= EPOLLIN;
+        watch_serve(e, w);
+        got += e->finished_tail != before;
+    }
+    if (2 * got < count)
+        e->gloom = GLOOM;
+    return got > 0;
 }
 
 static int epoll_do_wait(struct poller *p, keel_ns deadline)
 {
     struct epoll *e = self(p);
     int count = run_finished(e);
-    int n = wait_events(e, count ? KEEL_NOW : deadline);
+    int n = 0;
 
+    if (!serve_fresh(e))
+        n = wait_events(e, count ? KEEL_NOW : deadline);
+    fetch(e, n);
     for (int i = 0; i < n; i++) {
         const struct epoll_event *ev = &e->events[i];
         struct watch *w;
 
-        fetch_ahead(e, i, n);
         if (ev->data.fd == e->wake_fd) {
             /* Edge-triggered: the counter need not be read. */
             atomic_store(&e->rung, 0);

@@ -3,12 +3,8 @@
  *
  * Operations are one-shot: the kernel tries at once and, when it would block,
  * waits by itself and finishes the work.  What was submitted goes to the
- * kernel in the call that also waits, at most HANDFUL at a time: among a
- * thousand busy sockets a message is then answered while what belongs to its
- * socket is still in the caches, which the rest would push out.  For the same
- * reason a send is tried at once, and who was just served goes first for a few
- * rounds: a peer that answers promptly finds its connection warm.  After ROUNDS
- * of them the handful is the oldest, so that nobody waits for ever. */
+ * kernel in the call that also waits, a handful at a time (poller_fresh_first).
+ * A send is tried at once, while what it sends is warm. */
 #include "poller.h"
 
 #include <errno.h>
@@ -26,8 +22,7 @@ enum {
      * several calls.  Completions beyond the ring's wait in the kernel. */
     ENTRIES = 128,
     COMPLETIONS = 8192,
-    HANDFUL = 24,
-    ROUNDS = 4,
+    HANDFUL = POLLER_HANDFUL,
     AT_ONCE_BYTES = 16384, /* a send of more goes by the ring */
     AHEAD = 4,
     FETCH_BYTES = 256, /* an op and the waiter behind it */
@@ -60,7 +55,7 @@ struct entry {
 struct queue {
     struct poller_op **ops;
     size_t room, head, tail, fresh, in_order;
-    unsigned rounds; /* in which fresh ones went first */
+    struct poller_rounds rounds;
 };
 
 struct uring {
@@ -505,12 +500,9 @@ static void give_some(struct uring *u)
 
     if (q->head == q->tail)
         return;
-    if (q->head >= q->in_order && q->rounds < ROUNDS) {
+    if (q->head >= q->in_order &&
+        poller_fresh_first(&q->rounds, q->tail - q->head))
         count = give_fresh(u, HANDFUL);
-        q->rounds++;
-    } else {
-        q->rounds = 0;
-    }
     give_oldest(u, HANDFUL - count);
     q->fresh = q->tail;
 }
