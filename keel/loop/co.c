@@ -93,6 +93,8 @@ static void body_unlist(struct keel_loop *l, struct body *b)
         l->bodies = b->next;
     if (b->next)
         b->next->prev = b->prev;
+    if (__builtin_expect(l->cooling == b, 0))
+        l->cooling = b->next;
 }
 
 static void stack_leave(struct keel_loop *l, struct stack *s)
@@ -185,7 +187,7 @@ static inline void body_init(struct body *b, struct keel_co *co,
     b->waits = NULL;
     b->group = how->group;
     b->timeout = KEEL_FOREVER;
-    b->since = 0;
+    b->since = b->cooled = 0;
     b->fake = NULL;
     b->low = s->low;
     b->size = (size_t)((char *)b - s->low);

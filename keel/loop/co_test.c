@@ -10,11 +10,13 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include <cmocka.h>
 
 #include <keel/lock.h>
 
+#include "loop/loop.h"
 #include "test/fault.h"
 
 static int give(void *arg)
@@ -629,6 +631,67 @@ static void stacks_whose_pages_were_given_back_are_used_again(void **state)
     assert_int_equal(keel_run(many_again, NULL), 5);
 }
 
+struct sleeper {
+    struct keel_event go;
+    char *page; /* wholly below where it waits */
+    int sum;
+};
+
+static __attribute__((noinline)) char *goes_deep(void)
+{
+    char deep[24 * 1024];
+
+    return (char *)(((uintptr_t)deepest(deep, sizeof deep) + 8191) & ~4095UL);
+}
+
+static int goes_deep_and_waits(void *arg)
+{
+    struct sleeper *s = arg;
+    volatile char own[2000];
+
+    s->page = goes_deep();
+    for (int i = 0; i < 2000; i++)
+        own[i] = (char)(i % 50);
+    keel_event_wait(&s->go, KEEL_FOREVER);
+    for (int i = 0; i < 2000; i++)
+        s->sum += own[i];
+    return 0;
+}
+
+static bool is_resident(char *page)
+{
+    unsigned char there;
+
+    assert_int_equal(mincore(page, 1, &there), 0);
+    return there & 1;
+}
+
+static int lets_one_wait(void *arg)
+{
+    struct sleeper s = {.sum = 0};
+    struct keel_co *co;
+
+    (void)arg;
+    keel_event_init(&s.go);
+    co = spawn(goes_deep_and_waits, &s);
+    keel_yield();
+    loop_cool(keel_loop_current(), keel_now());
+    assert_true(is_resident(s.page));
+    loop_cool(keel_loop_current(), keel_after(60 * KEEL_SECOND));
+    assert_false(is_resident(s.page));
+    keel_event_set(&s.go);
+    assert_int_equal(keel_join(co, KEEL_FOREVER, NULL), 0);
+    keel_event_fini(&s.go);
+    return s.sum;
+}
+
+static void
+who_waits_for_long_gives_back_the_cold_pages_of_its_stack(void **state)
+{
+    (void)state;
+    assert_int_equal(keel_run(lets_one_wait, NULL), 40 * 49 * 25);
+}
+
 static _Atomic(struct keel_co *) nobodys;
 static atomic_bool was_cancelled;
 
@@ -701,6 +764,8 @@ int main(void)
         cmocka_unit_test(a_stack_is_as_large_as_asked),
         cmocka_unit_test(stacks_whose_pages_were_given_back_are_used_again),
         cmocka_unit_test(a_cancel_under_way_is_not_the_next_ones),
+        cmocka_unit_test(
+            who_waits_for_long_gives_back_the_cold_pages_of_its_stack),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -39,6 +39,11 @@
 #define GRACE_NS (200 * KEEL_US)
 /* A turn as long as this keeps the others waiting for somebody who does not
  * wait. */
+/* Who has waited that long, while the loop has nothing to do, gives back what
+ * of its stack it does not need meanwhile; so many at a time. */
+#define COOL_NS (2 * KEEL_SECOND)
+#define COOL_BATCH 64
+#define COOL_PAUSE (5 * KEEL_MS)
 #define BLOCKED_NS ((uint64_t)(10 * KEEL_MS))
 #define RELOOK_NS (5 * KEEL_MS) /* while others keep virtual time still */
 #define HANDLES_A_BLOCK 64u
@@ -280,7 +285,7 @@ static void poll_until(struct keel_loop *l, keel_ns deadline)
 }
 
 /* Sleeps, unless there is news. */
-static void doze(struct keel_loop *l, keel_ns deadline)
+static void nap(struct keel_loop *l, keel_ns deadline)
 {
     keel_ns began = l->now;
 
@@ -293,6 +298,51 @@ static void doze(struct keel_loop *l, keel_ns deadline)
     count_add(&l->counts.asleep_ns, (uint64_t)(l->now - began));
     if (atomic_load_explicit(&l->inbox, memory_order_relaxed))
         l->credit = CREDIT; /* woken by a post: the next may come sooner */
+}
+
+/* False: it has not waited for long enough. */
+static bool cool(struct body *b, keel_ns now)
+{
+    if (!b->waits || b->cooled == b->since)
+        return true;
+    if (now - b->since < COOL_NS / 2)
+        return false;
+    stack_cool(b->stack, b->co->sp);
+    b->cooled = b->since;
+    return true;
+}
+
+void loop_cool(struct keel_loop *l, keel_ns now)
+{
+    struct body *b = l->cooling;
+
+    if (!b) {
+        b = l->bodies;
+        l->cool_turns = count_of(&l->counts.turns);
+        l->cool_again = false;
+    }
+    for (unsigned n = 0; b && n < COOL_BATCH; n++, b = b->next)
+        if (!cool(b, now))
+            l->cool_again = true;
+    l->cooling = b;
+    if (b)
+        l->cool_at = now + COOL_PAUSE;
+    else if (l->cool_again || l->cool_turns != count_of(&l->counts.turns))
+        l->cool_at = now + COOL_NS;
+    else
+        l->cool_at = KEEL_FOREVER;
+}
+
+/* The same, and uses the time. */
+static void doze(struct keel_loop *l, keel_ns deadline)
+{
+    while (l->cool_at < deadline) {
+        nap(l, l->cool_at);
+        if (l->run_head || l->now < l->cool_at || loop_has_news(l))
+            return;
+        loop_cool(l, l->now);
+    }
+    nap(l, deadline);
 }
 
 /* Until somebody else wakes it. */
@@ -439,6 +489,9 @@ static void turn(struct keel_loop *l)
               TURN - atomic_load_explicit(&l->budget, memory_order_relaxed));
     count_add(&l->counts.turns, 1);
     atomic_store_explicit(&l->budget, TURN, memory_order_relaxed);
+    if (l->cool_at == KEEL_FOREVER && !keel_seam.virtual_time &&
+        !worker_is_simulated())
+        l->cool_at = l->now + COOL_NS;
 }
 
 /* After a turn, and one look at the clock. */
@@ -556,6 +609,8 @@ static int loop_open(struct keel_loop *l, const char *name)
     home_init(l);
     l->run_head = l->run_tail = l->current = NULL;
     l->stopping = l->trim = false;
+    l->cooling = NULL;
+    l->cool_at = KEEL_FOREVER;
     l->credit = CREDIT;
     l->now = l->polled = keel_seam.now();
     l->turned = 0;

@@ -82,7 +82,8 @@ struct body {
     struct body *group_next, *group_prev; /* under the group's hold */
     keel_ns timeout;                      /* of the scopes around it */
     keel_ns since;                        /* it waits */
-    void *fake;                           /* ASan's */
+    keel_ns cooled;  /* `since`, when its stack's cold pages were given back */
+    void *fake;      /* ASan's */
     const void *low; /* ASan's: the stack, also of the loop's own context */
     size_t size;
     unsigned shields;
@@ -132,6 +133,10 @@ struct keel_loop {
     struct keel_co *handles;
     unsigned handle_count;
     struct body *bodies;
+    struct body *cooling; /* the next to cool: see loop_cool */
+    keel_ns cool_at;      /* KEEL_FOREVER: nobody has run since the last time */
+    uint64_t cool_turns;  /* counts.turns when this round began */
+    bool cool_again;      /* somebody has not waited for long enough */
     struct waiter *timers;
     uint64_t timer_turn;
     keel_ns now, polled;
@@ -231,6 +236,9 @@ void co_entry(void);
 void switch_adopt(struct keel_loop *l, struct keel_co *co);
 /* A coroutine with kin ends. */
 void switch_ended(struct keel_loop *l, struct body *b);
+/* Gives back, of some coroutines that have waited for a while at `now`, the
+ * pages that lie below where they wait. */
+void loop_cool(struct keel_loop *l, keel_ns now);
 /* Cancels what is there; nothing new is taken. */
 void loop_wind_up(struct keel_loop *l);
 

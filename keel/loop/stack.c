@@ -297,6 +297,17 @@ void stack_drop(struct stack *s)
     pthread_mutex_unlock(&lock);
 }
 
+void stack_cool(const struct stack *s, const void *sp)
+{
+    static const uintptr_t below = 1024; /* swapcontext's frame, where it is */
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t low = (uintptr_t)s->low;
+    uintptr_t end = ((uintptr_t)sp - below) & ~(page - 1);
+
+    if (end > low)
+        (void)madvise(s->low, end - low, MADV_DONTNEED);
+}
+
 /* Cuts the cache behind its first `keep`, which are the ones used last. */
 static struct stack *cut(struct stack_cache *cache, unsigned keep)
 {

@@ -63,6 +63,8 @@ static inline void stack_keep(struct stack_cache *cache, struct stack *s)
     cache->count++;
 }
 void stack_drop(struct stack *s);
+/* Gives back the pages below `sp`, of a coroutine that is parked there. */
+void stack_cool(const struct stack *s, const void *sp);
 /* Hands what the cache has too many of to the process's list, and gives back
  * pages of a few stacks there.  False when there is nothing more to do. */
 bool stack_trim(struct stack_cache *cache);
