@@ -61,6 +61,20 @@ static inline bool is_free(struct keel_co *co)
 
 /* ---- the end ---- */
 
+/* Nobody else wakes a joiner.  So when it is of this loop, which is also who
+ * would cancel or expire it, no other thread moves its state. */
+static inline void joiner_wake(struct keel_loop *l, struct waiter *w)
+{
+    if (!w->co || w->co->loop != l) {
+        waiter_wake(w);
+        return;
+    }
+    if (atomic_load_explicit(&w->state, memory_order_relaxed) != ARMED)
+        return;
+    atomic_store_explicit(&w->state, WOKEN, memory_order_relaxed);
+    run_push(l, w->co);
+}
+
 /* False: the handle is the body's own, and a cancel under way still needs it. */
 static inline bool finish(struct keel_loop *l, struct keel_co *co, int result)
 {
@@ -71,7 +85,7 @@ static inline bool finish(struct keel_loop *l, struct keel_co *co, int result)
     held = handle_hold(co);
     keel_assert(held); /* else it ended twice */
     if (co->joiner)
-        waiter_wake_inline(co->joiner);
+        joiner_wake(l, co->joiner);
     co->joiner = NULL;
     /* The last touch: the joiner may free the handle from here on. */
     handle_drop(co, HANDLE_ENDED);
@@ -336,10 +350,12 @@ ALWAYS_INLINE int join_sleep(struct keel_co *co, keel_ns deadline)
     co->joining = true;
     handle_drop(co, HANDLE_OPEN);
     rc = w.co ? waiter_sleep_in_co(&w, deadline) : waiter_sleep(&w, deadline);
+    if (rc == 0) { /* the finisher wakes while it holds */
+        spin_wait(&co->word, HANDLE_HELD);
+        return 0;
+    }
     if (!handle_hold(co))
-        return rc; /* ended, with whatever outcome of our wait */
-    /* Woken we would find it ended: the finisher wakes while it holds. */
-    keel_assert(rc < 0);
+        return rc; /* ended, but our wait before that */
     co->joiner = NULL;
     co->joining = false;
     handle_drop(co, HANDLE_OPEN);

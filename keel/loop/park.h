@@ -107,18 +107,6 @@ ALWAYS_INLINE void waiter_park(struct waiter *w, keel_ns deadline)
         timer_drop(l, w);
 }
 
-/* waiter_wake of one of this thread's loop costs no call. */
-static inline bool waiter_wake_inline(struct waiter *w)
-{
-    if (!waiter_leave(w, WOKEN))
-        return false;
-    if (w->co && w->co->loop == loop_here)
-        run_push(loop_here, w->co);
-    else
-        waiter_post(w);
-    return true;
-}
-
 static inline int waiter_outcome(struct waiter *w)
 {
     switch (atomic_load_explicit(&w->state, memory_order_acquire)) {
