@@ -115,7 +115,8 @@ static void stack_leave(struct keel_loop *l, struct stack *s)
 {
     /* What lies in frames that will not return must not look poisoned to the
      * stack's next user. */
-    SAN_ASAN(ASAN_UNPOISON_MEMORY_REGION(s->low, (size_t)(s->top - s->low)));
+    SAN_ASAN(
+        ASAN_UNPOISON_MEMORY_REGION(s->low, (size_t)(stack_top(s) - s->low)));
     if (!s->slab) {
         s->next = l->dead;
         l->dead = s;
@@ -187,7 +188,7 @@ static inline void name_copy(struct body *b, const char *from)
 
 static inline struct body *body_of(struct stack *s)
 {
-    return (struct body *)((uintptr_t)(s->top - sizeof(struct body)) &
+    return (struct body *)(((uintptr_t)s - sizeof(struct body)) &
                            ~(uintptr_t)63);
 }
 

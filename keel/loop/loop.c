@@ -44,6 +44,9 @@
 #define COOL_NS (2 * KEEL_SECOND)
 #define COOL_BATCH 64
 #define COOL_PAUSE (5 * KEEL_MS)
+/* Stacks that are free give back their pages no faster than that: the next
+ * wave of coroutines may come at once. */
+#define TRIM_PAUSE KEEL_MS
 #define BLOCKED_NS ((uint64_t)(10 * KEEL_MS))
 #define RELOOK_NS (5 * KEEL_MS) /* while others keep virtual time still */
 #define HANDLES_A_BLOCK 64u
@@ -228,6 +231,26 @@ void loop_wind_up(struct keel_loop *l)
     }
 }
 
+/* ---- stacks that nobody runs on ---- */
+
+static void tidy(struct keel_loop *l)
+{
+    while (l->dead) {
+        struct stack *s = l->dead;
+
+        l->dead = s->next;
+        stack_drop(s);
+    }
+    if (l->stacks.count > STACK_BUNDLE) {
+        stack_shed(&l->stacks);
+        l->trim = true;
+    }
+    if (l->trim && (l->now >= l->trim_at || keel_seam.virtual_time)) {
+        l->trim = stack_trim();
+        l->trim_at = l->now + TRIM_PAUSE;
+    }
+}
+
 /* ---- idling ---- */
 
 /* Processors this process may use, looked at before the program binds its
@@ -333,14 +356,26 @@ void loop_cool(struct keel_loop *l, keel_ns now)
         l->cool_at = KEEL_FOREVER;
 }
 
+/* When there is something to do that can wait for idle times. */
+static keel_ns chore_at(const struct keel_loop *l)
+{
+    if (keel_seam.virtual_time || worker_is_simulated())
+        return KEEL_FOREVER;
+    return l->trim && l->trim_at < l->cool_at ? l->trim_at : l->cool_at;
+}
+
 /* The same, and uses the time. */
 static void doze(struct keel_loop *l, keel_ns deadline)
 {
-    while (l->cool_at < deadline) {
-        nap(l, l->cool_at);
-        if (l->run_head || l->now < l->cool_at || loop_has_news(l))
+    keel_ns chore;
+
+    while ((chore = chore_at(l)) < deadline) {
+        nap(l, chore);
+        if (l->run_head || l->now < chore || loop_has_news(l))
             return;
-        loop_cool(l, l->now);
+        if (l->now >= l->cool_at)
+            loop_cool(l, l->now);
+        tidy(l);
     }
     nap(l, deadline);
 }
@@ -468,18 +503,6 @@ static bool ended(struct keel_loop *l)
     return atomic_compare_exchange_strong(&l->inbox, &none, INBOX_CLOSED);
 }
 
-static void tidy(struct keel_loop *l)
-{
-    while (l->dead) {
-        struct stack *s = l->dead;
-
-        l->dead = s->next;
-        stack_drop(s);
-    }
-    if (l->stacks.count > STACK_CACHE_MOST || l->trim)
-        l->trim = stack_trim(&l->stacks);
-}
-
 /* Lets up to TURN of them run. */
 static void turn(struct keel_loop *l)
 {
@@ -489,8 +512,7 @@ static void turn(struct keel_loop *l)
               TURN - atomic_load_explicit(&l->budget, memory_order_relaxed));
     count_add(&l->counts.turns, 1);
     atomic_store_explicit(&l->budget, TURN, memory_order_relaxed);
-    if (l->cool_at == KEEL_FOREVER && !keel_seam.virtual_time &&
-        !worker_is_simulated())
+    if (l->cool_at == KEEL_FOREVER)
         l->cool_at = l->now + COOL_NS;
 }
 
@@ -609,6 +631,7 @@ static int loop_open(struct keel_loop *l, const char *name)
     home_init(l);
     l->run_head = l->run_tail = l->current = NULL;
     l->stopping = l->trim = false;
+    l->trim_at = 0;
     l->cooling = NULL;
     l->cool_at = KEEL_FOREVER;
     l->credit = CREDIT;

@@ -54,8 +54,9 @@ struct keel_co {
     int result;
     _Atomic uint8_t cancelled;
     _Atomic uint8_t message;
-    bool owned, joining; /* joining: holding `word` */
-    bool own;            /* its body's */
+    bool joining; /* holding `word` */
+    bool owned : 1;
+    bool own : 1; /* its body's */
 };
 
 /* It has ended, or nobody has it: see `word`. */
@@ -143,7 +144,8 @@ struct keel_loop {
     keel_ns turned; /* the turn under way began; 0: none is */
     int credit;     /* spins that may fail before spinning stops */
     bool stopping;
-    bool trim; /* there are cold stacks to give back */
+    bool trim; /* there are free stacks whose pages are to go back */
+    keel_ns trim_at;
     int (*main)(void *arg);
     void *main_arg;
     int main_result;

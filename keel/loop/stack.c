@@ -25,16 +25,18 @@
 #define SLAB_FIRST 16u
 #define SLAB_MOST 1024u
 #define STACKS_WARM 1024u /* free stacks that keep their pages: 4 to 64 MiB */
-#define TRIM_BATCH 32u
+#define TRIM_BATCH 64u
 #define CANARY_BYTES 64u
 #define ERA_STEP 0x9e3779b9u /* odd: 2^32 eras before one comes again */
 
 /* Invariants, under `lock`:
  *   every slot of a slab has a stack that is in use, in one loop's cache or on
- *     `free_warm`, or is cold: its bit is set and its pages are given back, or
+ *     `warm`, or is cold: its bit is set and its pages are given back, or
  *     not yet carved (index >= carved)
  *   `slab` is the newest, the only one that may have uncarved slots
  *   `cold` lists the slabs with a bit set
+ *   `warm` lists bundles, each a list of stacks whose first one knows how many
+ *     they are; warm_count stacks in all
  *   slabs are never unmapped: their pages are given back instead */
 struct slab {
     struct slab *older; /* keeps old slabs reachable for leak checkers */
@@ -46,7 +48,7 @@ struct slab {
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct slab *slab, *cold;
-static struct stack *free_warm;
+static struct stack *warm;
 static unsigned warm_count;
 static uint32_t eras;
 static bool guard_by_mprotect;
@@ -122,8 +124,8 @@ static struct stack *stack_new(char *slot, size_t bytes, struct slab *of,
     char *low = slot + STACK_GUARD_BYTES;
     struct stack *s = (struct stack *)(void *)(low + bytes) - 1;
 
-    *s = (struct stack){.low = low, .top = (char *)s, .slab = of, .era = era};
-    s->valgrind_id = VALGRIND_STACK_REGISTER(s->low, s->top);
+    *s = (struct stack){.low = low, .slab = of, .era = era};
+    s->valgrind_id = VALGRIND_STACK_REGISTER(low, s);
     SAN_TSAN(s->fiber = __tsan_create_fiber(0));
     return s;
 }
@@ -249,35 +251,92 @@ static int stack_single(size_t bytes, struct stack **ret)
     return 0;
 }
 
-int stack_fetch(struct stack_cache *cache, size_t bytes, struct stack **ret)
+/* ---- the process's list ---- */
+
+/* Under `lock`: one of them, or NULL. */
+static struct stack *warm_take(void)
 {
-    struct stack *warm = NULL;
+    struct stack *s = warm;
+
+    if (!s)
+        return NULL;
+    warm = s->next ? s->next : s->next_bundle;
+    if (s->next) {
+        warm->next_bundle = s->next_bundle;
+        warm->bundle_count = s->bundle_count - 1;
+    }
+    warm_count--;
+    return s;
+}
+
+static void bundle_give(struct stack *first, unsigned count)
+{
+    if (!first)
+        return;
+    first->bundle_count = count;
+    pthread_mutex_lock(&lock);
+    first->next_bundle = warm;
+    warm = first;
+    warm_count += count;
+    pthread_mutex_unlock(&lock);
+}
+
+/* Into an empty cache. */
+static void bundle_take(struct stack_cache *cache)
+{
+    pthread_mutex_lock(&lock);
+    cache->head = warm;
+    if (warm) {
+        cache->count = warm->bundle_count;
+        warm_count -= warm->bundle_count;
+        warm = warm->next_bundle;
+    }
+    pthread_mutex_unlock(&lock);
+}
+
+/* One of the process's, warm, cold or new. */
+static int stack_find(struct stack **ret)
+{
     struct slab *of = NULL;
     char *slot = NULL;
+    struct stack *s;
     uint32_t era;
     int rc = 0;
 
-    pthread_once(&settled, settle);
-    if (cache)
-        cache->fetched++;
-    if (bytes > STACK_BYTES)
-        return stack_single(bytes, ret);
     pthread_mutex_lock(&lock);
-    if (free_warm) {
-        warm = free_warm;
-        free_warm = warm->next;
-        warm_count--;
-    } else {
+    s = warm_take();
+    if (!s)
         slot = slot_warm(&of);
-        if (!slot)
-            rc = slot_carve(&of, &slot);
-    }
+    if (!s && !slot)
+        rc = slot_carve(&of, &slot);
     era = eras += ERA_STEP;
     pthread_mutex_unlock(&lock);
     if (rc < 0)
         return rc;
-    *ret = warm ? warm : stack_new(slot, STACK_BYTES, of, era);
+    *ret = s ? s : stack_new(slot, STACK_BYTES, of, era);
     return 0;
+}
+
+int stack_fetch(struct stack_cache *cache, size_t bytes, struct stack **ret)
+{
+    pthread_once(&settled, settle);
+    if (bytes > STACK_BYTES) {
+        if (cache)
+            cache->fetched++;
+        return stack_single(bytes, ret);
+    }
+    if (!cache)
+        return stack_find(ret);
+    if (cache->spare) {
+        cache->head = cache->spare;
+        cache->count = cache->spare_count;
+        cache->spare = NULL;
+        cache->spare_count = 0;
+        return stack_get(cache, bytes, ret);
+    }
+    cache->fetched++;
+    bundle_take(cache);
+    return cache->head ? stack_get(cache, bytes, ret) : stack_find(ret);
 }
 
 void stack_drop(struct stack *s)
@@ -290,11 +349,8 @@ void stack_drop(struct stack *s)
                (size_t)((char *)(s + 1) - s->low) + STACK_GUARD_BYTES);
         return;
     }
-    pthread_mutex_lock(&lock);
-    s->next = free_warm;
-    free_warm = s;
-    warm_count++;
-    pthread_mutex_unlock(&lock);
+    s->next = NULL;
+    bundle_give(s, 1);
 }
 
 void stack_cool(const struct stack *s, const void *sp)
@@ -308,77 +364,48 @@ void stack_cool(const struct stack *s, const void *sp)
         (void)madvise(s->low, end - low, MADV_DONTNEED);
 }
 
-/* Cuts the cache behind its first `keep`, which are the ones used last. */
-static struct stack *cut(struct stack_cache *cache, unsigned keep)
+void stack_shed(struct stack_cache *cache)
 {
-    struct stack **at = &cache->head, *rest;
-
-    for (unsigned i = 0; i < keep; i++)
-        at = &(*at)->next;
-    rest = *at;
-    *at = NULL;
-    cache->count = keep;
-    return rest;
+    bundle_give(cache->spare, cache->spare_count);
+    cache->spare = cache->head;
+    cache->spare_count = cache->count;
+    cache->head = NULL;
+    cache->count = 0;
 }
 
-static unsigned take_warm(struct stack *batch[TRIM_BATCH])
+bool stack_trim(void)
 {
-    unsigned n = 0;
-
-    while (n < TRIM_BATCH && warm_count > STACKS_WARM) {
-        batch[n++] = free_warm;
-        free_warm = free_warm->next;
-        warm_count--;
-    }
-    return n;
-}
-
-bool stack_trim(struct stack_cache *cache)
-{
-    struct stack *batch[TRIM_BATCH], *rest, *next;
     struct slab *of[TRIM_BATCH];
     char *low[TRIM_BATCH];
+    unsigned n = 0;
     bool more;
-    unsigned n;
 
-    rest = cache->count > STACK_CACHE_MOST ? cut(cache, STACK_CACHE_MOST / 2)
-                                           : NULL;
-    pthread_mutex_lock(&lock);
-    for (; rest; rest = next) {
-        next = rest->next;
-        rest->next = free_warm;
-        free_warm = rest;
-        warm_count++;
-    }
-    n = take_warm(batch);
-    more = warm_count > STACKS_WARM;
-    pthread_mutex_unlock(&lock);
-    if (n == 0)
-        return false;
+    for (; n < TRIM_BATCH; n++) {
+        struct stack *s = NULL;
 
-    for (unsigned i = 0; i < n; i++) {
-        of[i] = batch[i]->slab;
-        low[i] = batch[i]->low;
-        stack_forget(batch[i]);
-        madvise(low[i], STACK_BYTES, MADV_DONTNEED);
+        pthread_mutex_lock(&lock);
+        if (warm_count > STACKS_WARM)
+            s = warm_take();
+        pthread_mutex_unlock(&lock);
+        if (!s)
+            break;
+        of[n] = s->slab;
+        low[n] = s->low;
+        stack_forget(s);
+        madvise(low[n], STACK_BYTES, MADV_DONTNEED);
     }
     pthread_mutex_lock(&lock);
     for (unsigned i = 0; i < n; i++)
         slot_cool(of[i], low[i]);
+    more = warm_count > STACKS_WARM;
     pthread_mutex_unlock(&lock);
     return more;
 }
 
 void stack_cache_empty(struct stack_cache *cache)
 {
-    struct stack *next;
-
-    for (struct stack *s = cache->head; s; s = next) {
-        next = s->next;
-        stack_drop(s);
-    }
-    cache->head = NULL;
-    cache->count = 0;
+    stack_shed(cache);
+    stack_shed(cache);
 }
 
 bool stack_intact(const struct stack *s)

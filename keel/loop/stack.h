@@ -26,17 +26,25 @@
 struct slab;
 struct stack {
     struct stack *next;
-    char *low, *top;   /* usable: [low, top) */
+    struct stack *next_bundle; /* of a bundle's first: see stack.c */
+    unsigned bundle_count;
+    char *low;         /* usable: up to the struct itself */
     void *fiber;       /* TSan's; kept with the stack while it is warm */
     struct slab *slab; /* NULL: mapped alone */
     unsigned valgrind_id;
     uint32_t era; /* differs each time that the memory is new */
 };
 
-/* A loop's own free stacks. */
+static inline char *stack_top(const struct stack *s)
+{
+    return (char *)(uintptr_t)s;
+}
+
+/* A loop's own free stacks: those used last, and a bundle that filled before
+ * them, so that nobody comes and goes to the process's list at a boundary. */
 struct stack_cache {
-    struct stack *head;
-    unsigned count;
+    struct stack *head, *spare;
+    unsigned count, spare_count;
     _Atomic uint64_t fetched; /* that it did not have: a counter */
 };
 
@@ -65,10 +73,13 @@ static inline void stack_keep(struct stack_cache *cache, struct stack *s)
 void stack_drop(struct stack *s);
 /* Gives back the pages below `sp`, of a coroutine that is parked there. */
 void stack_cool(const struct stack *s, const void *sp);
-/* Hands what the cache has too many of to the process's list, and gives back
- * pages of a few stacks there.  False when there is nothing more to do. */
-bool stack_trim(struct stack_cache *cache);
-#define STACK_CACHE_MOST 256u
+/* Makes room in a cache that has more than STACK_BUNDLE: they become its spare
+ * bundle, and what was that goes to the process's list. */
+void stack_shed(struct stack_cache *cache);
+#define STACK_BUNDLE 256u
+/* Gives back the pages of some stacks of the process's list.  False when there
+ * is nothing more to do. */
+bool stack_trim(void);
 /* Hands everything over. */
 void stack_cache_empty(struct stack_cache *cache);
 

@@ -237,9 +237,10 @@ static int stack_take(size_t bytes, struct stack **ret)
 
 static void stack_give(struct stack *s)
 {
-    SAN_ASAN(ASAN_UNPOISON_MEMORY_REGION(s->low, (size_t)(s->top - s->low)));
+    SAN_ASAN(
+        ASAN_UNPOISON_MEMORY_REGION(s->low, (size_t)(stack_top(s) - s->low)));
     if (t.stack_count == STACKS_KEPT ||
-        (size_t)(s->top - s->low) > 2 * FIBER_BYTES) {
+        (size_t)(stack_top(s) - s->low) > 2 * FIBER_BYTES) {
         stack_drop(s);
         return;
     }
@@ -279,9 +280,9 @@ static int fiber_new(const char *name, size_t stack_bytes,
     f->words.timeout = KEEL_FOREVER;
     f->words.mark = &f->mark;
     f->words.presence = &f->presence;
-    f->sp = switch_prepare(f->stack->low, f->stack->top, fiber_entry);
+    f->sp = switch_prepare(f->stack->low, stack_top(f->stack), fiber_entry);
     f->low = f->stack->low;
-    f->size = (size_t)(f->stack->top - f->stack->low);
+    f->size = (size_t)(stack_top(f->stack) - f->stack->low);
     f->tsan = f->stack->fiber;
     f->priority = draw(BY_TURNS, UINT64_C(1) << 32);
     f->older = t.all;
@@ -458,7 +459,7 @@ static void turns_stack(void **ret_low, size_t *ret_size)
     const struct stack *s = t.current->stack;
 
     *ret_low = s->low;
-    *ret_size = (size_t)(s->top - s->low);
+    *ret_size = (size_t)(stack_top(s) - s->low);
 }
 
 const struct worker_class turns_class = {
