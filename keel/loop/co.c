@@ -524,14 +524,20 @@ int keel_sleep(keel_ns deadline)
 void keel_yield(void)
 {
     struct keel_loop *l = loop_here;
+    struct keel_co *self, *to;
 
     if (!l) {
         worker_yield();
         return;
     }
-    keel_assert(l->current);
-    run_push(l, l->current);
-    co_park(l, l->current);
+    self = l->current;
+    keel_assert(self);
+    run_push(l, self);
+    if (park_is_watched())
+        park_look(self);
+    to = next_to_run(l);
+    if (to != self)
+        jump_away(self, to);
 }
 
 /* ---- who am I ---- */

@@ -26,6 +26,16 @@ ALWAYS_INLINE void jump(struct keel_co *from, struct keel_co *to)
     SAN_ASAN(__sanitizer_finish_switch_fiber(from->body->fake, NULL, NULL));
 }
 
+/* The same at the end of a function. */
+ALWAYS_INLINE void jump_away(struct keel_co *from, struct keel_co *to)
+{
+#if defined(KEEL_ASAN) || defined(KEEL_TSAN)
+    jump(from, to);
+#else
+    switch_away(&from->sp, to->sp);
+#endif
+}
+
 /* Begins to fetch the stack of the one after this one: among a thousand
  * parked coroutines it has left the caches, and the switch would wait for it.
  * A parked read's frames are about this long.  Where two take turns nothing

@@ -70,8 +70,14 @@ static inline __attribute__((always_inline)) void switch_stacks(void **from,
                        "mm5", "mm6", "mm7", "st", "st(1)", "st(2)", "st(3)",
                        "st(4)", "st(5)", "st(6)", "st(7)" SWITCH_WIDE);
 }
+/* The same as a call, for who does nothing after it but return.  It returns by
+ * a jump where the processor would expect another place, that of the call which
+ * left the other stack: two that yield in different places then cost no
+ * misprediction either. */
+void switch_away(void **from, void *to);
 #else
 void switch_stacks(void **from, void *to);
+#define switch_away switch_stacks
 #endif
 
 /* Makes the stack [low, top) ready: the first switch to the pointer returned
