@@ -27,6 +27,7 @@
 #include <keel/co.h>
 #include <keel/seam.h>
 
+#include "io_inside.h"
 #include "loop/loop.h"
 #include "loop/park.h"
 #include "loop/sched.h"
@@ -261,9 +262,8 @@ INLINE int64_t park(struct poller *p, struct io *io, keel_ns deadline)
     return rc == 0 ? io->op.result : take_back(p, io, rc);
 }
 
-/* Operations of this loop that did not wait since one that did, or since the
- * last yield.  A coroutine never changes its thread. */
-static _Thread_local unsigned at_once;
+_Thread_local unsigned io_at_once;
+#define at_once io_at_once
 
 /* Who never waits lets the others run now and then: 32 reads of 256 KiB are
  * two milliseconds. */

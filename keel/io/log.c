@@ -17,6 +17,7 @@
 #include <keel/io.h>
 #include <keel/lock.h>
 #include <keel/thread.h>
+#include "loop/worker.h"
 
 enum { LINES = 256, LINES_MOST = 1 << 20 };
 
@@ -721,6 +722,8 @@ int keel_log_start(struct keel_log *log, size_t lines)
     static atomic_bool at_exit;
     int rc;
 
+    if (worker_is_simulated())
+        return -EOPNOTSUPP;
     log = log_of(log);
     if (log->writer)
         return -EALREADY;

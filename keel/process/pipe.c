@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <keel/io.h>
+#include "loop/worker.h"
 
 struct keel_pipe {
     int fd;
@@ -48,6 +49,8 @@ int keel_pipe_new(struct keel_pipe **ret_a, struct keel_pipe **ret_b)
     const int room = 4 * KEEL_PIPE_MESSAGE_MOST;
     int pair[2], rc;
 
+    if (worker_is_simulated())
+        return -EOPNOTSUPP;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
         return -errno;
     for (int i = 0; i < 2; i++)

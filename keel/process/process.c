@@ -27,6 +27,7 @@
 #include "loop/report.h"
 #include "loop/sanitize.h"
 #include "spawner.h"
+#include "loop/worker.h"
 
 #define ASK_MOST (10 * KEEL_SECOND) /* for the spawner to take a request */
 
@@ -429,6 +430,8 @@ int keel_process_prepare(void)
 {
     keel_guard(&preparing);
 
+    if (worker_is_simulated())
+        return -EOPNOTSUPP;
     if (keel_process_is_daemon())
         return -EPERM;
     return spawner_runs() ? 0 : spawner_start();

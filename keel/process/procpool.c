@@ -54,6 +54,7 @@
 #include "family.h"
 #include "hints.h"
 #include "loop/loop.h"
+#include "loop/worker.h"
 
 enum {
     WORKERS_MOST = 256,
@@ -799,6 +800,8 @@ int keel_procpool_new(const struct keel_procpool_how *how,
     unsigned workers;
     int rc;
 
+    if (worker_is_simulated())
+        return -EOPNOTSUPP;
     if (!how)
         how = &plain;
     workers = how->workers ? how->workers : keel_cpu_count();

@@ -12,6 +12,7 @@
 #include <keel/shlock.h>
 
 #include "family.h"
+#include "loop/worker.h"
 
 /* ---- memory ---- */
 
@@ -48,6 +49,8 @@ int keel_shared_new(size_t size, struct keel_shared **ret)
 {
     int fd, rc = 0;
 
+    if (worker_is_simulated())
+        return -EOPNOTSUPP;
     if (size < 1 || size > INT64_MAX)
         return -EINVAL;
     fd = memfd_create("keel-shared", MFD_CLOEXEC | MFD_ALLOW_SEALING);

@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "io/io_inside.h"
 #include "loop/census.h"
 #include "loop/park.h"
 #include "loop/report.h"
@@ -49,6 +50,7 @@ struct words {
     struct thread_stop *stop;
     struct presence *presence;
     struct worker *pool_worker;
+    unsigned at_once;
 };
 
 struct local {
@@ -145,6 +147,7 @@ static void words_exchange(struct words *w)
         .stop = thread_stop_here,
         .presence = presence_exchange(w->presence),
         .pool_worker = pool_worker,
+        .at_once = io_at_once,
     };
 
     loop_here = w->loop;
@@ -153,6 +156,7 @@ static void words_exchange(struct words *w)
     thread_self = w->thread;
     thread_stop_here = w->stop;
     pool_worker = w->pool_worker;
+    io_at_once = w->at_once;
     *w = was;
 }
 
