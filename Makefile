@@ -7,6 +7,7 @@
 #   make check-tsan     unit tests and the service's under the thread sanitizer
 #   make check-servers  libraries in coroutines against real servers (installs
 #                       them)
+#   make sim            the simulated world's scenarios with SEEDS (2000) seeds each
 #   make check-long     valgrind, fault sweeps, seeds, soak
 #   make bench          bench-keel, bench-transfer and bench-trees (installs the
 #                       peers)
@@ -21,6 +22,7 @@ BUILD ?= build
 # The prefix that the last make was given, unless another is.
 PREFIX ?=
 FUZZ_SECONDS ?= 30
+SEEDS ?= 2000
 SOURCES = $(shell git ls-files '*.c' '*.h')
 
 # Meson's tree is $(BUILD)/obj; the programs are linked beside it.
@@ -59,6 +61,9 @@ check-servers: all
 	@ninja -C $(BUILD)/obj
 	@scripts/check.sh $(BUILD) servers
 
+sim: all
+	@scripts/sim.sh $(BUILD) $(SEEDS)
+
 check-long: all
 	@scripts/check-long.sh $(BUILD)
 
@@ -94,5 +99,5 @@ fresh:
 install: all
 	@meson install -C $(BUILD)/obj --no-rebuild --quiet $(if $(DESTDIR),--destdir $(abspath $(DESTDIR)))
 
-.PHONY: all check check-asan check-tsan check-servers check-long bench bench-keel \
+.PHONY: all check check-asan check-tsan check-servers sim check-long bench bench-keel \
     bench-transfer bench-trees lint fmt docs picture fuzz fresh install
