@@ -202,8 +202,11 @@ static int has_two_of_its_own(struct conform *c, int arg)
     int sum = 0;
 
     EXPECT(mine);
-    *mine = *c;
-    mine->started = 0;
+    *mine = (struct conform){.kind = c->kind,
+                             .worker = c->worker,
+                             .w = c->w,
+                             .memory = c->memory,
+                             .loop = c->loop};
     for (int i = 0; i < 2; i++) {
         struct worker *w = &mine->workers[i];
         int result = -1;
