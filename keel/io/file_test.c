@@ -342,6 +342,36 @@ static int a_link_is_made_read_dated_and_never_followed(void *arg)
     return 0;
 }
 
+static int opens_the_pipe(void *arg)
+{
+    int fd = keel_file_open(root, "pipe", O_RDONLY, 0);
+
+    *(int *)arg = fd;
+    return 0;
+}
+
+/* The kernel keeps who opens a pipe until somebody opens the other end: a disk
+ * that takes its time. */
+static int a_slow_disk_stalls_no_other_coroutine(void *arg)
+{
+    struct keel_co *co;
+    int in = -1, out;
+
+    (void)arg;
+    assert_int_equal(mkfifoat(root, "pipe", 0600), 0);
+    assert_int_equal(keel_spawn(NULL, opens_the_pipe, &in, &co), 0);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(keel_sleep(keel_after(KEEL_MS)), 0);
+    assert_int_equal(keel_join(co, KEEL_NOW, NULL), -ETIMEDOUT);
+    out = keel_file_open(root, "pipe", O_WRONLY, 0);
+    assert_true(out >= 0);
+    assert_int_equal(keel_join(co, KEEL_FOREVER, NULL), 0);
+    assert_true(in >= 0);
+    keel_file_close(in);
+    keel_file_close(out);
+    return 0;
+}
+
 IN_BOTH(what_is_written_is_read_back)
 IN_BOTH(interrupted_and_short_transfers_are_finished)
 IN_BOTH(each_kind_reports_its_fault_without_doing_it)
@@ -352,6 +382,7 @@ IN_BOTH(a_link_is_made_read_dated_and_never_followed)
 IN_BOTH(a_lock_excludes_another_descriptor)
 IN_BOTH(a_listing_is_complete_each_time)
 IN_BOTH(a_direct_transfer_is_short_by_whole_blocks)
+IN_CO(a_slow_disk_stalls_no_other_coroutine)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
@@ -368,6 +399,7 @@ int main(void)
         BOTH(a_lock_excludes_another_descriptor),
         BOTH(a_listing_is_complete_each_time),
         BOTH(a_direct_transfer_is_short_by_whole_blocks),
+        CO(a_slow_disk_stalls_no_other_coroutine),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -243,10 +243,14 @@ static int where(void *arg)
 CO_TEST(the_stack_of_one_that_ended_is_the_next_one_s)
 {
     uintptr_t first = 0, second = 0;
+    struct keel_co *ended = test_spawn(where, &first);
 
-    test_join(test_spawn(where, &first));
+    while (!first)
+        keel_yield();
+    /* At once: it has ended, and nobody has joined it. */
     test_join(test_spawn(where, &second));
     assert_int_equal(first, second);
+    test_join(ended);
     return 0;
 }
 
