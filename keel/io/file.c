@@ -335,10 +335,9 @@ static ssize_t run_reserve(struct job *j)
 
 int keel_file_reserve(int fd, int mode, uint64_t at, uint64_t size)
 {
-    struct job j = {run_reserve, .fd = fd, .flags = (unsigned)mode, .at = at,
-                    .length = size};
-
-    return (int)perform(&j);
+    return (int)perform(&(struct job){run_reserve, .fd = fd,
+                                      .flags = (unsigned)mode, .at = at,
+                                      .length = size});
 }
 
 static ssize_t run_truncate(struct job *j)
@@ -348,9 +347,7 @@ static ssize_t run_truncate(struct job *j)
 
 int keel_file_truncate(int fd, uint64_t size)
 {
-    struct job j = {run_truncate, .fd = fd, .length = size};
-
-    return (int)perform(&j);
+    return (int)perform(&(struct job){run_truncate, .fd = fd, .length = size});
 }
 
 /* statx(2) knows no RESOLVE_BENEATH, so all but the last component is opened
@@ -395,9 +392,8 @@ static ssize_t run_stat(struct job *j)
 
 int keel_file_stat(int dir, const char *path, struct statx *ret)
 {
-    struct job j = {run_stat, .fd = dir, .path = path, .buf = ret};
-
-    return (int)perform(&j);
+    return (int)perform(
+        &(struct job){run_stat, .fd = dir, .path = path, .buf = ret});
 }
 
 static ssize_t run_statfs(struct job *j)
@@ -538,9 +534,7 @@ static ssize_t run_lock(struct job *j)
 
 int keel_file_lock(int fd)
 {
-    struct job j = {run_lock, .fd = fd};
-
-    return (int)perform(&j);
+    return (int)perform(&(struct job){run_lock, .fd = fd});
 }
 
 static ssize_t run_chmod(struct job *j)
@@ -550,9 +544,7 @@ static ssize_t run_chmod(struct job *j)
 
 int keel_file_chmod(int fd, mode_t mode)
 {
-    struct job j = {run_chmod, .fd = fd, .mode = mode};
-
-    return (int)perform(&j);
+    return (int)perform(&(struct job){run_chmod, .fd = fd, .mode = mode});
 }
 
 static ssize_t run_times(struct job *j)
