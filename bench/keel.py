@@ -3,7 +3,7 @@
 
 Each figure of each round is a process of its own: keel_bench, or a peer's
 program in bench/peers/, which is built into BUILD/bench-peers when its
-libraries are there.  An echo server has a processor or two, the load as many
+libraries are there.  An echo server has a processor or two, the load the
 others.
 """
 
@@ -253,9 +253,9 @@ def server(command, loops, cpus):
 
 
 def echoes_per_s(load, command, connections, loops, cpus):
-    # As many processors as the server has: a load of more sleeps between two
-    # answers, and what is measured is how soon it wakes.
-    own = cpus[loops:2 * loops] or cpus
+    # All that the server leaves.  The load never sleeps, so that the server is
+    # what an echo waits for.
+    own = cpus[loops:] or cpus
     with server(command, loops, cpus) as (port, poller, _):
         try:
             out = subprocess.run(
@@ -428,7 +428,8 @@ def main():
     bench.run()
     if bench.poller:
         said.update(poller=bench.poller,
-                    echo="64 bytes, the load has as many processors")
+                    echo="64 bytes, the load has the other processors and "
+                         "never sleeps")
     if not o.no_peers:
         said.update(versions=versions())
     part = "-part" if o.only or o.no_peers else ""

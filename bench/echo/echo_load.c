@@ -4,9 +4,11 @@
  *
  *     echo_load PORT CONNECTIONS SECONDS [THREADS [BYTES]]
  *
- * THREADS 1, BYTES 64 by default.  A quarter of a second warms up before the
- * clock starts.  Prints one line of JSON; exits 1 when an echo was wrong or a
- * connection failed. */
+ * THREADS 1, BYTES 64 by default; each thread wants a processor of its own,
+ * since it never sleeps: how soon a sleeping processor wakes, and who has to
+ * wake it, is no property of the server.  A quarter of a second warms up before
+ * the clock starts.  Prints one line of JSON; exits 1 when an echo was wrong or
+ * a connection failed. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -91,7 +93,7 @@ static void *work(void *arg)
     }
     pthread_barrier_wait(&connected);
     while (!atomic_load_explicit(&stopping, memory_order_relaxed)) {
-        int n = epoll_wait(epfd, events, EVENTS, 100);
+        int n = epoll_wait(epfd, events, EVENTS, 0);
 
         for (int i = 0; i < n; i++) {
             check(events[i].data.fd);
