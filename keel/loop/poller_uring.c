@@ -88,8 +88,10 @@ static struct entry *entry_get(struct uring *u, int fd)
         size_t count = u->entry_count ? u->entry_count : 64;
         struct entry *grown;
 
+        /* By less when there are many: half of them would be memory that
+         * nobody uses. */
         while (count <= (size_t)fd)
-            count *= 2;
+            count += count < 4096 ? count : 1024;
         grown = keel_realloc(u->entries, count * sizeof *grown);
         if (!grown)
             return NULL;
