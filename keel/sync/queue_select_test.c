@@ -227,6 +227,7 @@ CO_TEST(a_wake_it_does_not_use_goes_to_the_next)
             keel_yield();
             getter = test_spawn(get_one, p.second);
             keel_yield();
+            keel_yield(); /* it looks twice before it waits */
             assert_int_equal(put_one(p.second), 0);
             putter = test_spawn(put_one, p.first);
             if (!is_channel(a))
