@@ -412,8 +412,7 @@ static struct job *wait_for_job(struct keel_pool *p, struct worker *w)
 
 static void job_end(struct job *job, int result)
 {
-    keel_future_set(&job->future, result, job->arg);
-    keel_future_free(&job->future);
+    future_finish(&job->future, result, job->arg);
 }
 
 /* What will not run. */

@@ -11,6 +11,7 @@
  *      |  +-----------------------set-----^
  *      +--cancel--> CANCELLED_                 both ends are "done" */
 enum { PENDING, RUNNING, DONE, GIVEN_UP };
+enum { LOOKS = 30, LOOK_SPINS = 6 };
 
 struct future_callback {
     struct future_callback *next;
@@ -52,9 +53,31 @@ static void drop(struct keel_future *f)
     waitlist_drop(&f->waiters);
 }
 
+static uint32_t state_of(const struct keel_future *f)
+{
+    return atomic_load_explicit(&f->state, memory_order_acquire);
+}
+
+static void state_set(struct keel_future *f, uint32_t state)
+{
+    atomic_store_explicit(&f->state, state, memory_order_release);
+}
+
 static bool over(const struct keel_future *f)
 {
-    return f->state == DONE || f->state == GIVEN_UP;
+    return state_of(f) >= DONE;
+}
+
+/* Over, and the fulfiller does not touch it any more, but for its ref. */
+static bool settled(struct keel_future *f)
+{
+    _Atomic uint32_t *spin = (_Atomic uint32_t *)&f->waiters.spin;
+
+    if (!over(f))
+        return false;
+    while (atomic_load_explicit(spin, memory_order_acquire))
+        spin_wait(spin, 1);
+    return true;
 }
 
 void future_init(struct keel_future *f, uint32_t refs,
@@ -99,24 +122,27 @@ static void callbacks_add(struct keel_future *f, struct future_callback *c)
     f->callbacks = c;
 }
 
-void keel_future_free(struct keel_future *f)
+/* By the last owner. */
+static void release(struct keel_future *f)
 {
     struct future_callback *next;
-    uint32_t refs = f ? atomic_fetch_sub(&f->refs, 1) : 0;
 
-    if (f && refs == 0)
-        misuse("keel_future_free", f, "both its owners have freed it");
-    if (refs != 1)
-        return;
     for (struct future_callback *c = callbacks_take(f); c; c = next) {
         next = c->next;
         keel_free(c);
     }
-    waitlist_end(&f->waiters);
     if (f->release)
         f->release(f);
     else
         keel_free(f);
+}
+
+void keel_future_free(struct keel_future *f)
+{
+    if (!f || atomic_fetch_sub(&f->refs, 1) > 1)
+        return;
+    (void)settled(f);
+    release(f);
 }
 
 /* ---- the end ---- */
@@ -161,7 +187,7 @@ static void conclude(struct keel_future *f, uint32_t state, int result,
 
     f->result = result;
     f->value = value;
-    f->state = state;
+    state_set(f, state);
     for (struct future_watch *w = f->watches; w; w = w->next)
         watch_tell(w, result);
     waitlist_wake_all(&f->waiters);
@@ -184,10 +210,10 @@ bool keel_future_start(struct keel_future *f)
     bool started;
 
     hold(f);
-    started = f->state == PENDING;
-    keel_assert(started || f->state == GIVEN_UP);
+    started = state_of(f) == PENDING;
+    keel_assert(started || state_of(f) == GIVEN_UP);
     if (started)
-        f->state = RUNNING;
+        state_set(f, RUNNING);
     drop(f);
     return started;
 }
@@ -200,16 +226,40 @@ void keel_future_set(struct keel_future *f, int result, void *value)
     conclude(f, DONE, result, value);
 }
 
+/* Where nobody waits in earnest and nothing is to be called, one hold is the
+ * whole end, so that the line goes over once. */
+void future_finish(struct keel_future *f, int result, void *value)
+{
+    bool last;
+
+    hold(f);
+    if (over(f))
+        misuse("keel_future_set", f, "it has its result already");
+    if (f->callbacks || f->watches || f->waiters.head) {
+        conclude(f, DONE, result, value);
+        keel_future_free(f);
+        return;
+    }
+    f->result = result;
+    f->value = value;
+    /* In this order: the other owner, if it is the last, finds it over. */
+    state_set(f, DONE);
+    last = atomic_fetch_sub(&f->refs, 1) == 1;
+    drop(f);
+    if (last)
+        release(f);
+}
+
 bool keel_future_cancel(struct keel_future *f)
 {
     bool cancelled;
 
     hold(f);
-    if (f->state == PENDING) {
+    if (state_of(f) == PENDING) {
         conclude(f, GIVEN_UP, -ECANCELED, NULL);
         return true;
     }
-    cancelled = f->state == GIVEN_UP;
+    cancelled = state_of(f) == GIVEN_UP;
     drop(f);
     return cancelled;
 }
@@ -229,7 +279,7 @@ bool keel_future_running(struct keel_future *f)
     bool running;
 
     hold(f);
-    running = f->state == RUNNING;
+    running = state_of(f) == RUNNING;
     drop(f);
     return running;
 }
@@ -259,11 +309,37 @@ int keel_future_on_done(struct keel_future *f,
 
 /* ---- waiting ---- */
 
+static int result_of(const struct keel_future *f, void **ret_value)
+{
+    if (ret_value)
+        *ret_value = f->value;
+    return f->result;
+}
+
+/* A waiter that is announced costs the fulfiller a few more lines, so one looks
+ * for a microsecond or two first, not so often that the fulfiller has to fetch
+ * the line back for each of its steps. */
+static bool settles_soon(struct keel_future *f, keel_ns deadline)
+{
+    if (deadline == KEEL_NOW || (loop_here && loop_here->run_head) ||
+        !loop_may_spin())
+        return false;
+    for (int i = 0; i < LOOKS; i++) {
+        for (int k = 0; k < LOOK_SPINS; k++)
+            cpu_relax();
+        if (settled(f))
+            return true;
+    }
+    return false;
+}
+
 int keel_future_result(struct keel_future *f, keel_ns deadline,
                        void **ret_value)
 {
     int rc;
 
+    if (settled(f) || settles_soon(f, deadline))
+        return result_of(f, ret_value);
     hold(f);
     while (!over(f)) {
         rc = waitlist_sleep(&f->waiters, deadline, false, "future");
@@ -271,11 +347,8 @@ int keel_future_result(struct keel_future *f, keel_ns deadline,
             return rc;
         hold(f);
     }
-    rc = f->result;
-    if (ret_value)
-        *ret_value = f->value;
     drop(f);
-    return rc;
+    return result_of(f, ret_value);
 }
 
 static bool seen_before(struct keel_future *const *f, size_t i)

@@ -16,11 +16,14 @@ struct future_watch;
  *   callbacks and watches are empty once it is done and the fulfiller has
  *     taken them
  *   `callbacks` is the youngest of a ring, whose `next` is the oldest
+ * Who only wants the result reads `state` without the hold, and after it has
+ * seen the end of it sees the hold free, as does who frees the memory: until
+ * then the fulfiller may be about to drop it.
  * refs: the two owners.  `release` gives back the memory, once both have let
  * go; NULL: keel_free. */
 struct keel_future {
     struct keel_waitlist waiters;
-    uint32_t state;
+    _Atomic uint32_t state;
     _Atomic uint32_t refs;
     int result;
     uint32_t spare; /* of what it is a part of */
@@ -32,5 +35,7 @@ struct keel_future {
 
 void future_init(struct keel_future *f, uint32_t refs,
                  void (*release)(struct keel_future *f));
+/* keel_future_set and keel_future_free in one. */
+void future_finish(struct keel_future *f, int result, void *value);
 
 #endif
