@@ -303,6 +303,42 @@ LOOP_TEST(a_transfer_without_credit_delays_nobody)
     both_close(&b);
 }
 
+/* As the reader does when the reply to an abandoned request comes before its
+ * CANCEL is written. */
+static int take_back(void *arg)
+{
+    struct exchange *x = arg;
+
+    assert_true(x->last.queued);
+    out_remove(x->link, &x->last);
+    return 0;
+}
+
+LOOP_TEST(data_does_not_wait_for_a_frame_that_was_taken_back)
+{
+    struct exchange *abandoned, *upload;
+    struct keel_co *reader;
+    struct problem why;
+    struct both b;
+    uint8_t byte = pattern(0);
+
+    both_open(&b, 4096);
+    assert_int_equal(link_call(b.client, "gate", NULL, &abandoned, &why), 0);
+    assert_int_equal(link_call(b.client, "sink", json_pack("{s:i}", "size", 1),
+                               &upload, &why),
+                     0);
+    assert_int_equal(exchange_credit_wait(upload, 0, KEEL_FOREVER, &why), 0);
+    /* In this order: the CANCEL is queued, the data begins, the frame goes. */
+    assert_int_equal(keel_spawn(NULL, take_back, abandoned, &reader), 0);
+    exchange_free(abandoned);
+    assert_int_equal(
+        exchange_send(upload, 0, &byte, 1, keel_after(10 * KEEL_SECOND), &why),
+        0);
+    assert_int_equal(keel_join(reader, KEEL_FOREVER, NULL), 0);
+    exchange_free(upload);
+    both_close(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -321,6 +357,7 @@ int main(void)
         cmocka_unit_test(a_sender_sends_what_was_granted),
         cmocka_unit_test(open_credit_is_bounded),
         cmocka_unit_test(a_transfer_without_credit_delays_nobody),
+        cmocka_unit_test(data_does_not_wait_for_a_frame_that_was_taken_back),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -142,7 +142,7 @@ struct link {
 
     TAILQ_HEAD(, out) out;
     size_t out_bytes;
-    uint64_t out_number, picked_number;
+    uint64_t out_number;
     TAILQ_HEAD(, sending) sendings;
     struct bell room; /* in the queue, or for another request */
     uint64_t bytes_in, bytes_out;

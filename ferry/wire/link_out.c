@@ -142,7 +142,6 @@ static void batch_take(struct link *l, struct batch *b)
     uint8_t *small = b->small[b->count];
 
     out_remove(l, o);
-    l->picked_number = o->number;
     b->frames[b->count] = o->kind == OUT_FRAME ? o : NULL;
     switch (o->kind) {
     case OUT_FRAME:
@@ -173,10 +172,18 @@ static int write_refusal(struct link *l, struct out *o)
     keel_be32_put((uint8_t *)frame, (uint32_t)size + 1);
     frame[4] = WIRE_REPLY;
     out_remove(l, o);
-    l->picked_number = o->number;
     exchange_refused(o->x);
     return keel_stream_write(l->stream, frame, WIRE_HEAD_BYTES + (size_t)size,
                              keel_after(STALL));
+}
+
+/* What was queued before it began has been taken, or taken back.  The queue is
+ * in the order of its numbers. */
+static bool is_announced(struct link *l, const struct sending *s)
+{
+    const struct out *first = TAILQ_FIRST(&l->out);
+
+    return !first || first->number > s->after;
 }
 
 static struct sending *sending_next(struct link *l)
@@ -187,7 +194,7 @@ static struct sending *sending_next(struct link *l)
         return NULL;
     TAILQ_FOREACH (s, &l->sendings, node) {
         if (s->left > 0 && !s->withdrawn && s->x->credit_out > 0 &&
-            s->after <= l->picked_number)
+            is_announced(l, s))
             return s;
     }
     return NULL;
