@@ -11,9 +11,11 @@
 #include <unistd.h>
 
 #include <keel/seam.h>
+#include <keel/system.h>
 
 #include "sanitize.h"
 #include "sched.h"
+#include "seam/limit.h"
 #include "worker.h"
 
 /* ---- the choice ----------------------------------------------------------------- */
@@ -21,6 +23,15 @@
 static const struct poller_class *const classes[] = {&poller_uring,
                                                      &poller_epoll};
 enum { CLASSES = sizeof classes / sizeof *classes };
+
+static void say_missing(const char *name, int error)
+{
+    const char *limit = keel_limit_error(error);
+
+    (void)fprintf(stderr, "keel: KEEL_POLLER=%s: not available: %s%s%s\n", name,
+                  strerrordesc_np(-error), limit ? ": " : "",
+                  limit ? limit : "");
+}
 
 static int open_forced(const char *name, struct poller **ret)
 {
@@ -31,8 +42,7 @@ static int open_forced(const char *name, struct poller **ret)
             continue;
         rc = classes[i]->open(ret);
         if (rc < 0)
-            (void)fprintf(stderr, "keel: KEEL_POLLER=%s: not available: %s\n",
-                          name, strerrordesc_np(-rc));
+            say_missing(name, limit_met(LIMIT_POLLER, rc));
         return rc;
     }
     (void)fprintf(stderr, "keel: KEEL_POLLER=%s: must be uring or epoll\n",

@@ -14,6 +14,7 @@
 #include <keel/seam.h>
 
 #include "sanitize.h"
+#include "seam/limit.h"
 
 /* Linux 6.13.  Unlike PROT_NONE it does not split the mapping, of which a
  * process may have vm.max_map_count. */
@@ -93,7 +94,7 @@ static int no_memory(const char *what, size_t bytes)
              "no memory for %s of %zu KiB: %s (see ulimit -v and "
              "vm.overcommit_memory)",
              what, bytes / 1024, strerror(errno));
-    return -ENOMEM;
+    return limit_met(LIMIT_STACK, -ENOMEM);
 }
 
 static int no_guard(void)
@@ -102,7 +103,7 @@ static int no_guard(void)
              "vm.max_map_count (%ld) allows no more guard pages "
              "(KEEL_GUARD=canary does without)",
              limit_from("/proc/sys/vm/max_map_count"));
-    return -ENOMEM;
+    return limit_met(LIMIT_STACK, -ENOMEM);
 }
 
 static int guard_install(char *at)

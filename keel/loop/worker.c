@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "worker.h"
 
+#include "seam/limit.h"
+
 const struct worker_class *worker_class;
 
 int worker_start(const char *name, const pthread_attr_t *attr,
@@ -11,8 +13,10 @@ int worker_start(const char *name, const pthread_attr_t *attr,
     int detached = PTHREAD_CREATE_JOINABLE;
     int rc;
 
-    if (!worker_is_simulated())
-        return -pthread_create(ret, attr, fn, arg);
+    if (!worker_is_simulated()) {
+        rc = -pthread_create(ret, attr, fn, arg);
+        return rc < 0 ? limit_met(LIMIT_THREAD, rc) : 0;
+    }
     if (attr) {
         pthread_attr_getstacksize(attr, &stack_bytes);
         pthread_attr_getdetachstate(attr, &detached);

@@ -19,6 +19,7 @@
 
 #include "loop/loop.h"
 #include "loop/sanitize.h"
+#include "seam/limit.h"
 
 #define SLEEP_MOST KEEL_SECOND
 /* Where the kernel knows no futex_waitv (before 5.16): deaths are found by
@@ -84,13 +85,12 @@ static int page_map(int fd, struct family **ret)
 static int page_new(void)
 {
     struct family *f = NULL;
-    int fd, rc = 0;
+    int fd, rc;
 
     fd = memfd_create("keel-family", MFD_CLOEXEC);
     if (fd < 0)
         return -errno;
-    if (ftruncate(fd, sizeof(struct family)) < 0)
-        rc = -errno;
+    rc = limit_resize(fd, sizeof(struct family));
     if (!rc)
         rc = page_map(fd, &f);
     if (!rc)

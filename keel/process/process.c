@@ -26,6 +26,7 @@
 #include "loop/loop.h"
 #include "loop/report.h"
 #include "loop/sanitize.h"
+#include "seam/limit.h"
 #include "spawner.h"
 #include "loop/worker.h"
 
@@ -562,8 +563,11 @@ int keel_process_start(const char *entry, const struct keel_process_how *how,
     rc = check(entry, how);
     if (rc == 0)
         rc = keel_seam_enter(KEEL_OP_PROCESS, NULL);
-    if (rc == 0)
+    if (rc == 0) {
         rc = keel_process_prepare();
+        if (rc < 0)
+            return limit_met(LIMIT_PROCESS, rc);
+    }
     if (rc == 0)
         rc = process_new(how->name ? how->name : entry, how->daemon, &p);
     if (rc < 0)
@@ -577,7 +581,7 @@ int keel_process_start(const char *entry, const struct keel_process_how *how,
     }
     wait_surely(&p->started);
     if (p->error < 0) {
-        rc = p->error;
+        rc = limit_met(LIMIT_PROCESS, p->error);
         unref(p);
         return rc;
     }

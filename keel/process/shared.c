@@ -13,6 +13,7 @@
 
 #include "family.h"
 #include "loop/worker.h"
+#include "seam/limit.h"
 
 /* ---- memory ---- */
 
@@ -47,7 +48,7 @@ static int map(int fd, size_t size, struct keel_shared **ret)
 /* Nobody may shrink it under the others' hands: that would be SIGBUS. */
 int keel_shared_new(size_t size, struct keel_shared **ret)
 {
-    int fd, rc = 0;
+    int fd, rc;
 
     if (worker_is_simulated())
         return -EOPNOTSUPP;
@@ -56,13 +57,16 @@ int keel_shared_new(size_t size, struct keel_shared **ret)
     fd = memfd_create("keel-shared", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0)
         return -errno;
-    if (ftruncate(fd, (off_t)size) < 0 || fcntl(fd, F_ADD_SEALS, SEALS) < 0)
+    rc = limit_resize(fd, size);
+    if (rc == 0 && fcntl(fd, F_ADD_SEALS, SEALS) < 0)
         rc = -errno;
     if (rc == 0)
         rc = map(fd, size, ret);
-    if (rc < 0)
+    if (rc < 0) {
         (void)close(fd);
-    return rc;
+        return limit_met(LIMIT_SHARED, rc);
+    }
+    return 0;
 }
 
 int keel_shared_open(int fd, struct keel_shared **ret)

@@ -16,6 +16,7 @@ struct keel_shared;
 
 /* `size` >= 1.  Memory is taken as it is touched; a page that the system does
  * not have then is SIGBUS or the end by the out-of-memory killer.
+ * -EFBIG   larger than RLIMIT_FSIZE allows
  * -ENOMEM, -EMFILE, -ENFILE, -EINVAL */
 KEEL_API int keel_shared_new(size_t size, struct keel_shared **ret);
 /* Maps what another process made; takes `fd` on success.  Its size cannot be

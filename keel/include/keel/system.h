@@ -44,6 +44,12 @@ KEEL_API unsigned keel_process_descriptors(void);
 /* As many descriptors as the hard limit allows (setrlimit(2)), for a program that
  * never uses select(2); returns how many it may have now. */
 KEEL_API uint64_t keel_descriptors_most(void);
+/* Which limit a call of this thread ran into that failed with `error` just now,
+ * with its value: "RLIMIT_NOFILE (1024) allows no more descriptors in this
+ * process".  Knows those of descriptors, memory, stacks, threads, processes,
+ * shared memory and io_uring; NULL: it is the error of no limit that it knows.
+ * Valid until the thread's next call of it. */
+KEEL_API const char *keel_limit_error(int error);
 /* Processors this process may run on. */
 KEEL_API unsigned keel_cpu_count(void);
 
