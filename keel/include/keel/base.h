@@ -75,7 +75,8 @@ KEEL_API void keel_assert_failed(const char *expr, const char *file, int line,
  * stays out of reach once it is freed, and the first touch stops the program
  * with a message on standard error that names the call, the object and the
  * coroutine, and who freed it where.  A lock, event or other object in the
- * program's own storage likewise, from its _fini to its next _init.  What else
+ * program's own storage likewise, from its _fini to its next _init.  Joining
+ * oneself and starting a thread twice, errors otherwise, stop it too.  What else
  * KEEL_DEBUG does: lock.h.  Each piece of memory costs a page there, and a
  * system call or two; the first 8,192 that are alive at a time are watched. */
 KEEL_API void keel_debug_program(void);
