@@ -33,7 +33,7 @@
 
 /* What is a thread's too, who may let go a moment later. */
 #define UNTIL_IT_IS_GONE(call)                                                 \
-    for (;;) {                                                                 \
+    for (int looks = 0; looks < 5000; looks++) {                               \
         call;                                                                  \
         keel_sleep(keel_after(KEEL_MS));                                       \
     }

@@ -139,9 +139,14 @@ static void release(struct keel_future *f)
 
 void keel_future_free(struct keel_future *f)
 {
-    if (!f || atomic_fetch_sub(&f->refs, 1) > 1)
+    uint32_t refs = f ? atomic_fetch_sub(&f->refs, 1) : 0;
+
+    if (f && refs == 0)
+        misuse("keel_future_free", f, "both its owners have freed it");
+    if (refs != 1)
         return;
     (void)settled(f);
+    waitlist_end(&f->waiters);
     release(f);
 }
 
