@@ -6,8 +6,8 @@
  *     check          repair -> a row for each finding; findings, unrepaired
  *     stats          -> the object of stats.h
  */
-#include <dirent.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <keel/file.h>
@@ -134,57 +134,49 @@ static int check_space(struct house *h, const struct ledger_space *s, void *arg,
 
 /* ---- directories of nobody ---- */
 
-/* Deeper than any path can be. */
-#define DEPTH_MOST PATH_BYTES
-
-struct walk {
-    int dir;
-    unsigned depth;
-};
-
-static int each_inside(const char *name, unsigned char type, void *arg)
-{
-    const struct walk *above = arg;
-    struct walk w = {-1, above->depth + 1};
-    int rc;
-
-    if (type != DT_DIR || w.depth > DEPTH_MOST)
-        return 1;
-    w.dir = keel_file_open(above->dir, name, O_RDONLY | O_DIRECTORY, 0);
-    rc = w.dir < 0 ? w.dir : keel_file_list(w.dir, each_inside, &w);
-    keel_file_close(w.dir);
-    return rc;
-}
-
 struct strays {
     struct house *house;
     struct checking *check;
-    int dir;
 };
 
+static void stray_words(const struct vault_tree *t, char *ret, size_t size)
+{
+    (void)snprintf(
+        ret, size,
+        "the ledger has no space there; in it: files: %llu (%llu bytes); "
+        "links: %llu; others: %llu; directories: %llu",
+        (unsigned long long)t->files, (unsigned long long)t->bytes,
+        (unsigned long long)t->links, (unsigned long long)t->others,
+        (unsigned long long)t->directories);
+}
+
 /* Whether the ledger knows it.  A space that was deleted may have left empty
- * directories: nothing is lost with them. */
+ * directories: nothing is lost with them, and a repair takes them away. */
 static int each_space_dir(const char *name, unsigned char type, void *arg)
 {
     struct strays *s = arg;
     struct checking *c = s->check;
-    const struct vault_finding f = {
-        name, "has files, and the ledger has no space there", false, NULL};
-    struct walk w = {s->dir, 0};
+    struct vault_finding f = {.path = name};
+    struct vault_tree t;
     struct ledger_space any;
     struct problem why = {0};
+    char what[240];
     int rc = ledger_space_in(s->house->ledger, name, &any, &why);
 
+    (void)type;
     if (rc == 0)
         return 0;
     if (why.id != PROBLEM_SPACE_UNKNOWN) {
         *c->why = why;
         return rc;
     }
-    rc = each_inside(name, type, &w);
-    if (rc < 0 && rc != -ENOENT)
-        return problem(c->why, DATA_ACCESS, .errno_ = -rc, .name = name);
-    return rc > 0 ? each_finding(&f, c) : 0;
+    rc = vault_stray(s->house->vault, name, c->repair, &t, c->why);
+    if (rc < 0 || t.files + t.links + t.others == 0)
+        return rc < 0 ? rc : 0;
+    stray_words(&t, what, sizeof(what));
+    f.what = what;
+    f.repaired = rc > 0;
+    return each_finding(&f, c);
 }
 
 static int check_strays(struct house *h, struct checking *c,
@@ -192,7 +184,7 @@ static int check_strays(struct house *h, struct checking *c,
 {
     keel_auto(file) int dir =
         keel_file_open(h->dir, "spaces", O_RDONLY | O_DIRECTORY, 0);
-    struct strays s = {h, c, dir};
+    struct strays s = {h, c};
     int rc;
 
     c->owner = "spaces/";

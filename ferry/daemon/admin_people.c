@@ -364,13 +364,18 @@ static int answer_delete(struct house *h, const json_t *request,
                          const struct teller *t, json_t **ret_ok,
                          struct problem *why)
 {
+    struct vault_closing *closing;
     struct ledger_account a;
     struct problem bye;
     int rc = admin_account(h, request, "name", &a, why);
 
     (void)t;
     if (rc == 0)
-        rc = account_delete(h->accounts, a.name, why);
+        rc = vault_closing_account(h->vault, a.id, &closing, why);
+    if (rc < 0)
+        return rc;
+    rc = account_delete(h->accounts, a.name, why);
+    vault_closing_end(closing, rc == 0);
     if (rc < 0)
         return rc;
     problem(&bye, ACCOUNT_UNKNOWN, .name = a.name);

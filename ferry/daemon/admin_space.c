@@ -389,12 +389,20 @@ static int answer_delete(struct house *h, const json_t *request,
                          const struct teller *t, json_t **ret_ok,
                          struct problem *why)
 {
+    struct vault_closing *closing;
+    struct ledger_space s;
     const char *name;
     int rc = field_space(request, &name, why);
 
     (void)t;
     if (rc == 0)
-        rc = space_delete(h->accounts, name, why);
+        rc = space_find(h->accounts, name, &s, why);
+    if (rc == 0)
+        rc = vault_closing_space(h->vault, s.id, &closing, why);
+    if (rc < 0)
+        return rc;
+    rc = space_delete(h->accounts, name, why);
+    vault_closing_end(closing, rc == 0);
     if (rc < 0)
         return rc;
     log_info("space=%s deleted", name);

@@ -36,7 +36,9 @@ const char help_check[] =
     "\n"
     "  --data DIR    the server's directory; a ferryd may run on it\n"
     "  --repair      drop what the ledger says of files that are gone or were\n"
-    "                changed, and count quotas anew; no file is ever touched\n"
+    "                changed, and count quotas anew; remove what is in\n"
+    "                spaces/ with no space and no file in it; no file is ever\n"
+    "                touched\n"
     "  --json        one object a finding\n"
     "  --help\n"
     "\n"
@@ -137,6 +139,9 @@ static int run_check(struct order *o)
     findings = row_number(ok, "findings");
     unrepaired = row_number(ok, "unrepaired");
     json_decref(ok);
+    if (unrepaired > 0 && o->repair)
+        return problem(o->why, CHECK_LEFT, .used = (uint64_t)unrepaired,
+                       .limit = (uint64_t)findings);
     if (unrepaired > 0)
         return problem(o->why, CHECK_FOUND, .used = (uint64_t)unrepaired,
                        .limit = (uint64_t)findings);

@@ -121,7 +121,7 @@ int ledger_space_add(struct ledger *l, struct ledger_space *s,
 }
 
 /* ---- the end of a space ----------------------------------------------------------------- */
-/* Its drafts lose their rows here, and their files with the next start. */
+/* Its drafts lose their rows here; their files are the vault's. */
 static int space_end(struct ledger *l, int64_t space, const char *name,
                      struct problem *why)
 {

@@ -39,6 +39,11 @@ int store_dir(const struct store *s, const char *space, const char *path,
 /* 0 when the space has its directory, -ENOENT when not; -ESTALE when DATA/spaces
  * is not the directory any more that was opened. */
 int store_space_look(const struct store *s, const char *space);
+/* The space's directory, which is not made: -ENOENT; -ENOTDIR, -ELOOP. */
+int store_space_open(const struct store *s, const char *space);
+/* It goes under that name of the trash. */
+int store_space_trash(const struct store *s, const char *space,
+                      const char *trash);
 /* What `leaf` is, itself; -ENOENT. */
 int store_look(int dir, const char *leaf, struct statx *ret);
 /* 0 when a put may take the place of what is there; else FILE_IS_DIRECTORY,

@@ -146,17 +146,26 @@ static int dir_at_once(const struct store *s, const char *space,
     return keel_file_open(s->spaces, text, O_RDONLY | O_DIRECTORY, 0);
 }
 
+int store_space_open(const struct store *s, const char *space)
+{
+    return keel_file_open(s->spaces, space, O_RDONLY | O_DIRECTORY, 0);
+}
+
+int store_space_trash(const struct store *s, const char *space,
+                      const char *trash)
+{
+    return keel_file_rename(s->spaces, space, s->trash, trash, 0);
+}
+
 static int space_open(const struct store *s, const char *space)
 {
-    int fd = keel_file_open(s->spaces, space, O_RDONLY | O_DIRECTORY, 0);
+    int fd = store_space_open(s, space);
     int rc;
 
     if (fd != -ENOENT)
         return fd;
     rc = space_make(s, space);
-    if (rc < 0)
-        return rc;
-    return keel_file_open(s->spaces, space, O_RDONLY | O_DIRECTORY, 0);
+    return rc < 0 ? rc : store_space_open(s, space);
 }
 
 int store_dir(const struct store *s, const char *space, const char *path,

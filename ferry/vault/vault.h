@@ -196,6 +196,29 @@ struct vault_removed {
 int vault_remove(struct vault *v, const struct actor *who, int64_t space,
                  const struct path *path, bool recursive,
                  struct vault_removed *ret, struct problem *why);
+/* ---- the end of spaces ----------------------------------------------------------- */
+/* Around the ledger's transaction that deletes an account with its spaces, or
+ * one space: begin looks at the directories, refuses what is in them
+ * and in no ledger too, and holds every name in them until the end.  `deleted`:
+ * directories and unfinished uploads then go, which a start or a check does if a
+ * crash comes between.  SPACE_NOT_EMPTY, FILE_BUSY, SYNC_FAILED, CANCELLED */
+struct vault_closing;
+int vault_closing_account(struct vault *v, int64_t account,
+                          struct vault_closing **ret, struct problem *why);
+int vault_closing_space(struct vault *v, int64_t space,
+                        struct vault_closing **ret, struct problem *why);
+void vault_closing_end(struct vault_closing *c, bool deleted);
+
+/* What is under a name of DATA/spaces that is no space's; with `repair` it is
+ * removed when it has no file: 1. */
+struct vault_tree {
+    uint64_t files, links, others, directories; /* those within */
+    uint64_t bytes;
+};
+int vault_stray(struct vault *v, const char *name, bool repair,
+                struct vault_tree *ret, struct problem *why);
+
+/* ---- checking --------------------------------------------------------------------- */
 /* Compares ledger and disk of one space, in use or not: rows without a file,
  * files that somebody else has changed (inode, size or time), the space's
  * directory, and quota that is not the sum of its files.  `repair` drops such
