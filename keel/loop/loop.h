@@ -289,6 +289,16 @@ static inline bool budget_use(struct keel_loop *l)
     return true;
 }
 
+/* Where another thread could come in between: for the scenarios of keel/sim,
+ * which compile keel once more, with these. */
+#ifdef KEEL_SIM_POINTS
+void worker_point(void);
+#else
+static inline void worker_point(void)
+{
+}
+#endif
+
 /* ---- waiters ---- */
 /* Leaves ARMED, once.  With one thread in the process (glibc knows) nobody
  * can come in between. */
@@ -296,6 +306,7 @@ static inline bool waiter_leave(struct waiter *w, uint32_t to)
 {
     uint32_t armed = ARMED;
 
+    worker_point();
     if (__libc_single_threaded) {
         if (atomic_load_explicit(&w->state, memory_order_relaxed) != ARMED)
             return false;
@@ -393,6 +404,7 @@ void spin_wait(_Atomic uint32_t *word, uint32_t while_it_is);
 
 static inline void spin_hold(_Atomic uint32_t *word)
 {
+    worker_point();
     if (__libc_single_threaded) {
         atomic_store_explicit(word, 1, memory_order_relaxed);
         return;
@@ -404,6 +416,7 @@ static inline void spin_hold(_Atomic uint32_t *word)
 static inline void spin_drop(_Atomic uint32_t *word)
 {
     atomic_store_explicit(word, 0, memory_order_release);
+    worker_point();
 }
 
 /* True while spinning may help: there are other threads, and not more loops

@@ -27,6 +27,14 @@ int worker_start(const char *name, const pthread_attr_t *attr,
     return rc;
 }
 
+#ifdef KEEL_SIM_POINTS
+void worker_point(void)
+{
+    if (worker_is_simulated())
+        worker_class->point();
+}
+#endif
+
 int worker_join(pthread_t thread)
 {
     if (worker_is_simulated())

@@ -26,6 +26,7 @@ struct worker_class {
     void (*yield)(void);
     /* Somebody else could go on now: perhaps he does. */
     void (*posted)(void);
+    void (*point)(void); /* the same, less often */
     /* As FUTEX_WAIT until the seam's clock shows `until`, and FUTEX_WAKE. */
     void (*doze)(_Atomic uint32_t *word, uint32_t value, keel_ns until,
                  const struct waiter *w);

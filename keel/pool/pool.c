@@ -124,6 +124,7 @@ static bool queue_append(struct keel_pool *p, struct job *job)
         if (old == &p->last)
             return false;
     while (!atomic_compare_exchange_weak(&p->tail, &old, job));
+    worker_point();
     atomic_store_explicit(&old->next, job, memory_order_release);
     return true;
 }

@@ -208,20 +208,30 @@ static void count_all(struct town *t, bool all_wanted)
         }
 }
 
+/* For a while, or for a few turns, so that they are in the middle of it. */
+static void let_them(void)
+{
+    if (keel_sim_draw(2))
+        (void)keel_sleep(keel_after((keel_ns)keel_sim_draw(500) * KEEL_US));
+    else
+        for (uint64_t n = keel_sim_draw(40); n > 0; n--)
+            keel_yield();
+}
+
 static void end(struct town *t, int producers)
 {
-    uint64_t way = keel_sim_draw(4);
+    uint64_t way = t->count > producers ? keel_sim_draw(4) : 0;
 
     if (way == 0) { /* early */
-        (void)keel_sleep(keel_after((keel_ns)keel_sim_draw(500) * KEEL_US));
+        let_them();
         keel_queue_close_now(t->queue, dropped);
     } else if (way == 1) {
-        (void)keel_sleep(keel_after((keel_ns)keel_sim_draw(500) * KEEL_US));
+        let_them();
         keel_queue_close(t->queue);
     } else if (way == 2) { /* some are cancelled, the queue goes on */
         int victim = (int)keel_sim_draw((uint64_t)producers);
 
-        (void)keel_sleep(keel_after((keel_ns)keel_sim_draw(500) * KEEL_US));
+        let_them();
         cancel(&t->worker[victim]);
     }
     for (int i = 0; i < producers; i++)
@@ -239,7 +249,7 @@ static int scene(void *arg)
     struct town *t = calloc(1, sizeof *t);
     struct keel_loop *loops[LOOPS];
     int producers = 1 + (int)keel_sim_draw(WORKERS);
-    int consumers = 1 + (int)keel_sim_draw(WORKERS);
+    int consumers = (int)keel_sim_draw(WORKERS + 1);
 
     (void)arg;
     SIM_CHECK(t);

@@ -34,6 +34,7 @@ enum {
     STACKS_KEPT = 64,
     NAME_BYTES = 16,
     POSTED_PASS = 300000, /* chances, in millionths */
+    POINT_PASS = 60000,
     PRIORITY_CHANGE = 50000,
     TURN_NS_MOST = 2000,
     TOLD_MOST = 64,
@@ -361,6 +362,15 @@ static void turns_posted(void)
         fiber_pass();
 }
 
+static void turns_point(void)
+{
+    if (!t.current || !chance(BY_TURNS, POINT_PASS))
+        return;
+    if (t.by_priority) /* else it would go on at once */
+        t.current->priority = draw(BY_TURNS, 1000);
+    fiber_pass();
+}
+
 static void turns_doze(_Atomic uint32_t *word, uint32_t value, keel_ns until,
                        const struct waiter *w)
 {
@@ -473,6 +483,7 @@ const struct worker_class turns_class = {
     .detach = turns_detach,
     .yield = turns_yield,
     .posted = turns_posted,
+    .point = turns_point,
     .doze = turns_doze,
     .rouse = turns_rouse,
     .budget = turns_budget,

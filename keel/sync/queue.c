@@ -105,8 +105,10 @@ static enum outcome ring_put(struct keel_queue *q, void *item)
                 t = back_off(&q->tail, &spins);
                 continue;
             }
+            worker_point();
             atomic_store_explicit(&c->item, item, memory_order_relaxed);
             atomic_store_explicit(&c->seq, 2 * t + 1, memory_order_release);
+            worker_point();
             return DONE;
         }
         if (seq <= 2 * t)
@@ -131,6 +133,7 @@ static enum outcome ring_get(struct keel_queue *q, void **ret)
                 h = back_off(&q->head, &spins);
                 continue;
             }
+            worker_point();
             *ret = atomic_load_explicit(&c->item, memory_order_relaxed);
             atomic_store_explicit(&c->seq, 2 * (h + q->mask + 1),
                                   memory_order_release);
