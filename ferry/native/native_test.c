@@ -338,6 +338,23 @@ static void a_grant_that_is_withdrawn_ends_what_it_allowed(void)
             RIGHT_MISSING);
     exchange_free(put);
     REFUSED(put_now(l, "team", "/h", data, 5, &why), &why, RIGHT_MISSING);
+
+    /* Who may still make new names replaces nothing: f stays as it was. */
+    for (int late = 0; late < 2; late++) {
+        OK(grant_set(a, "team", "/", "eve", all, &why), &why);
+        put = open_put(l, "team", "/f", 2 << 20);
+        if (late)
+            send_all(put, data, 2 << 20);
+        OK(grant_set(a, "team", "/", "eve", RIGHT_DROP | RIGHT_LIST, &why),
+           &why);
+        if (late)
+            REFUSED(commit(l, put, data, 2 << 20, "received", &why), &why,
+                    RIGHT_MISSING);
+        else
+            REFUSED(exchange_reply(put, FOR_EVER, NULL, &why), &why,
+                    RIGHT_MISSING);
+        exchange_free(put);
+    }
     REFUSED(link_ask(l, "stat",
                      json_pack("{s:s, s:s}", "path", "/g", "space", "team"),
                      FOR_EVER, NULL, &why),

@@ -307,8 +307,9 @@ static int put_small(struct conn *c, struct exchange *x,
 static int put_large(struct conn *c, struct exchange *x, struct put *p,
                      struct problem *why)
 {
-    struct watched w = {
-        .space = p->q->space, .path = &p->q->path, .need = RIGHT_DROP};
+    struct watched w = {.space = p->q->space,
+                        .path = &p->q->path,
+                        .need = draft_right(p->draft)};
     bool taken;
     int rc;
 
@@ -434,7 +435,7 @@ int verb_put_commit(struct conn *c, struct exchange *x, const struct request *q,
     }
     put_change(p, PUT_PUBLISHING);
     /* A grant may have been withdrawn since the data came. */
-    rc = conn_still(c, p->q->space, &p->q->path, RIGHT_DROP, why);
+    rc = conn_still(c, p->q->space, &p->q->path, draft_right(p->draft), why);
     if (rc == 0)
         rc = draft_publish(p->draft, &root, level, why);
     if (rc < 0) {

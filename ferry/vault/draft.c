@@ -487,6 +487,11 @@ struct part *draft_part(struct draft *d)
     return d->part;
 }
 
+enum right draft_right(const struct draft *d)
+{
+    return d->drop ? RIGHT_DROP : RIGHT_WRITE;
+}
+
 const uint8_t *draft_id(const struct draft *d)
 {
     return d->id;

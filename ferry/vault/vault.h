@@ -102,6 +102,9 @@ int vault_draft_open(struct vault *v, const struct actor *who,
                      struct problem *why);
 struct part *draft_part(struct draft *d); /* for part_write and the like */
 const uint8_t *draft_id(const struct draft *d); /* 16 bytes */
+/* That it was opened by: RIGHT_WRITE, or RIGHT_DROP, which makes new names
+ * only.  Who has lost it meanwhile may not publish. */
+enum right draft_right(const struct draft *d);
 /* The same sender has opened this draft anew and waits for its close. */
 bool draft_taken(struct draft *d);
 /* Lets go without publishing: kept for a resume, if it is named. */
