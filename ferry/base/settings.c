@@ -227,6 +227,7 @@ struct reading {
     const char *at, *end; /* what is not read yet */
     unsigned line;
     int failed;
+    unsigned *given; /* for each of the table: the line that gave it, or 0 */
 };
 
 static int invalid(struct reading *r, const char *detail)
@@ -349,6 +350,20 @@ static int apply(struct reading *r, const struct setting *s, const char *value)
     return r->failed;
 }
 
+/* Which of two was meant nobody knows; they may be far apart. */
+static int apply_once(struct reading *r, size_t i, const char *value)
+{
+    char detail[160];
+
+    if (r->given[i]) {
+        snprintf(detail, sizeof detail, "%s was given in line %u already",
+                 r->table[i].key, r->given[i]);
+        return invalid(r, detail);
+    }
+    r->given[i] = r->line;
+    return apply(r, &r->table[i], value);
+}
+
 /* inih wants 1 for good and 0 for bad. */
 static int one_value(void *arg, const char *section, const char *key,
                      const char *value)
@@ -360,7 +375,7 @@ static int one_value(void *arg, const char *section, const char *key,
     for (size_t i = 0; i < r->count; i++)
         if (!strcmp(section, r->table[i].section) &&
             !strcmp(key, r->table[i].key))
-            return apply(r, &r->table[i], value) == 0;
+            return apply_once(r, i, value) == 0;
     if (is_section(r, section))
         unknown(r, section, key);
     else
@@ -403,11 +418,18 @@ int settings_read(const char *path, const struct setting *table, size_t count,
                   void *conf, struct problem *why)
 {
     keel_auto(str) char *text = NULL;
-    struct reading r = {
-        .path = path, .table = table, .count = count, .conf = conf, .why = why};
+    keel_auto(mem) void *given = keel_calloc(count, sizeof(unsigned));
+    struct reading r = {.path = path,
+                        .table = table,
+                        .count = count,
+                        .conf = conf,
+                        .why = why,
+                        .given = given};
     size_t size = 0;
     int rc;
 
+    if (!given)
+        return problem(why, NO_MEMORY);
     rc = load(path, &text, &size, why);
     if (rc < 0)
         return rc;

@@ -7,7 +7,8 @@
  *     };
  *
  * An unknown key is refused with its line and the nearest known one; a value
- * out of its limits with the limits.  Files over 64 KiB are refused. */
+ * out of its limits with the limits; a key that a section has twice with both
+ * lines.  Files over 64 KiB are refused. */
 #ifndef FERRY_SETTINGS_H
 #define FERRY_SETTINGS_H
 

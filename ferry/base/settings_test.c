@@ -121,6 +121,8 @@ static void mistakes_name_line_and_limits(void **state)
          "F, line 2: draft_ttl needs a value such as 30s, 5m, 2h or 7d."},
         {"[server]\nnonsense\n",
          "F, line 2: it is neither '[section]' nor 'key = value'."},
+        {"[server]\nworkers = 1\n[vault]\n[server]\nworkers = 1\n",
+         "F, line 5: workers was given in line 2 already."},
         {"[server\nworkers = 1\n",
          "F, line 1: it is neither '[section]' nor 'key = value'."},
     };

@@ -173,6 +173,27 @@ static int read_listen(const struct setting *s, const char *value, void *field,
     return setting_text(s, value, field, ret_error, error_size);
 }
 
+static int public_check(const char *value, char *ret_error, size_t error_size)
+{
+    char server[SERVER_BYTES], shown[160];
+
+    if (server_parse(value, strlen(value), server, NULL) == 0)
+        return 0;
+    text_escape(value, strnlen(value, 80), shown, sizeof(shown));
+    snprintf(ret_error, error_size,
+             "public: '%s' is not HOST, HOST:PORT or [V6]:PORT", shown);
+    return -EINVAL;
+}
+
+/* Empty is none. */
+static int read_public(const struct setting *s, const char *value, void *field,
+                       char *ret_error, size_t error_size)
+{
+    int rc = *value ? public_check(value, ret_error, error_size) : 0;
+
+    return rc < 0 ? rc : setting_text(s, value, field, ret_error, error_size);
+}
+
 #define ROW(section, key, read, field, low, high, help)                        \
     {                                                                          \
         section, key, read, offsetof(struct conf, field), low, high, help      \
@@ -180,7 +201,7 @@ static int read_listen(const struct setting *s, const char *value, void *field,
 static const struct setting table[] = {
     ROW("server", "listen", read_listen, listen_setting, 0, 4096,
         "where to listen: HOST:PORT, several separated by blanks"),
-    ROW("server", "public", setting_text, public_address, 0, 262,
+    ROW("server", "public", read_public, public_address, 0, 262,
         "the address that invites carry: HOST[:PORT]"),
     ROW("server", "registration", read_registration, registration, 0, 0,
         "who may make an account: open, invite or closed"),
@@ -232,7 +253,8 @@ bool conf_live(const struct setting *s)
 
 static bool is_text(const struct setting *s)
 {
-    return s->read == setting_text || s->read == read_listen;
+    return s->read == setting_text || s->read == read_listen ||
+           s->read == read_public;
 }
 
 static const void *field_of(const struct setting *s, const struct conf *c)
@@ -363,6 +385,17 @@ static int conf_listen(struct conf *c, const char *word, struct problem *why)
     return conf_text(&c->listen[c->listen_count - 1], address, why);
 }
 
+static int conf_public(struct conf *c, const char *value, struct problem *why)
+{
+    char error[240], detail[256];
+
+    if (*value && public_check(value, error, sizeof(error)) < 0) {
+        snprintf(detail, sizeof(detail), "--%s", error);
+        return problem(why, USAGE, .detail = detail);
+    }
+    return conf_text(&c->public_address, value, why);
+}
+
 static void conf_unlisten(struct conf *c)
 {
     while (c->listen_count > 0)
@@ -451,7 +484,7 @@ static int conf_option(struct conf *c, int option, const char *value,
                            .detail = "registration is open, invite or closed");
         return 0;
     case PUBLIC:
-        return conf_text(&c->public_address, value, why);
+        return conf_public(c, value, why);
     case ALLOW_ROOT:
         c->allow_root = true;
         return 0;

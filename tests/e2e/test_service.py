@@ -249,6 +249,19 @@ def test_a_reload_changes_what_can_change(tmp_path):
         assert "1 MiB" in ada.run("put", tmp_path / "big", status=1).err
 
 
+def test_a_broken_public_is_refused_at_a_reload_and_as_an_option(tmp_path):
+    conf = settings(tmp_path, "[server]\npublic = files.example.org\n")
+    with Server(tmp_path, "--config", conf) as server:
+        conf.write_text("[server]\ngrace = 9s\npublic = x y z\n")
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_log("settings: refused")
+        assert "line 3" in server.log() and "x y z" in server.log()
+    said = ferryd("--data", tmp_path / "d", "--public", "x y z", *AS_ROOT,
+                  status=2)
+    assert "--public: 'x y z' is not HOST" in said
+    assert not (tmp_path / "d").exists()
+
+
 @both
 def test_a_reload_changes_the_cap_of_connections(tmp_path):
     conf = settings(tmp_path, "[server]\nconnections = 1000\n")
@@ -272,6 +285,9 @@ def test_a_reload_changes_the_cap_of_connections(tmp_path):
     ("[server]\nlog_level = loud\n", 2, "error, warn, info or debug"),
     ("[server]\nlisten = 9001\n", 2, "HOST:PORT"),
     ("[server]\nlisten = ftp://[::]:21\n", 2, "ferry://"),
+    ("[server]\npublic = x y z\n", 2, "public: 'x y z' is not HOST"),
+    ("[server]\npublic = a:99999\n", 2, "HOST:PORT"),
+    ("[server]\nloops = 1\n\nloops = 2\n", 4, "in line 2 already"),
     ("[vault]\nquota = -1\n", 2, "quota"),
     ("[server]\nlog = " + "x" * 5000 + "\n", 2, "longer"),
 ])
