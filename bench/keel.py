@@ -418,8 +418,11 @@ def options():
 def main():
     o = options()
     if o.markdown:
-        with open(o.markdown, encoding="utf-8") as f:
-            print("\n".join(markdown([json.loads(line) for line in f])))
+        try:
+            with open(o.markdown, encoding="utf-8") as f:
+                print("\n".join(markdown([json.loads(line) for line in f])))
+        except OSError as e:
+            raise SystemExit(f"keel.sh: {e}") from e
         return
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
