@@ -489,8 +489,8 @@ int editor_read(struct editor *e, const char **ret, size_t *ret_size)
     *ret_size = strlen(line);
     if (*ret_size > 0 && line[*ret_size - 1] == '\n')
         (*ret_size)--;
-    /* An invite is a secret, and what begins with a blank is nobody's matter. */
-    if (*ret_size > 0 && *line != ' ' && strncmp(line, "join", 4) != 0) {
+    /* What begins with a blank is nobody's matter. */
+    if (*ret_size > 0 && *line != ' ' && !shell_secret(line, *ret_size)) {
         HistEvent event;
 
         history(e->history, &event, H_ENTER, line);

@@ -217,3 +217,25 @@ int shell_quote(const char *name, char *ret, size_t size)
     ret[at] = 0;
     return 0;
 }
+
+/* ---- secrets -------------------------------------------------------------------- */
+
+static bool holds(const char *line, size_t size, const char *what)
+{
+    return memmem(line, size, what, strlen(what)) != NULL;
+}
+
+bool shell_secret(const char *line, size_t size)
+{
+    keel_auto(mem) void *memory = keel_calloc(1, sizeof(struct shell_words));
+    struct shell_words *w = memory;
+    bool found = holds(line, size, "ferry://") && memchr(line, '#', size);
+
+    /* What is no line may have been meant as one. */
+    if (!w || shell_split(line, size, w, NULL) < 0)
+        return found || holds(line, size, "join");
+    for (int i = 0; i < w->count && !found; i++)
+        found = strcmp(w->words[i], "join") == 0;
+    shell_words_fini(w);
+    return found;
+}

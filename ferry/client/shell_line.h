@@ -32,6 +32,10 @@ int shell_split(const char *line, size_t size, struct shell_words *ret,
                 struct problem *why);
 void shell_words_fini(struct shell_words *w);
 
+/* Whether an invite may be in it, which is a secret: "join" is one of its words,
+ * or a link's beginning and the sign before the secret. */
+bool shell_secret(const char *line, size_t size);
+
 /* The word that a line ends in, for completing it: where it starts, and what it
  * means so far (into `ret`, cut when short). Quotes may be open. The number of
  * words before it is returned. */

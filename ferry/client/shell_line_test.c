@@ -180,6 +180,31 @@ static void the_last_word_may_be_open(void **state)
     assert_string_equal(word, "abc");
 }
 
+static void lines_with_an_invite_are_secret(void **state)
+{
+    static const char *const secret[] = {
+        "join ferry://h:1/#s.p",
+        "--json join x",
+        "-v \"jo\"in x",
+        "join",
+        "put f 'ferry://h/#s.p'",
+        "ferry://h/#s.p",
+        "join 'ferry",
+        "ferry join x",
+    };
+    static const char *const plain[] = {
+        "ls", "joined", "put join.txt :/x", "ls ferry://ada@h/x", "ls # x", "",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(secret) / sizeof(*secret); i++)
+        if (!shell_secret(secret[i], strlen(secret[i])))
+            fail_msg("kept: %s", secret[i]);
+    for (size_t i = 0; i < sizeof(plain) / sizeof(*plain); i++)
+        if (shell_secret(plain[i], strlen(plain[i])))
+            fail_msg("not kept: %s", plain[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -190,6 +215,7 @@ int main(void)
         cmocka_unit_test(what_cannot_be_is_refused),
         cmocka_unit_test(what_is_quoted_comes_back),
         cmocka_unit_test(the_last_word_may_be_open),
+        cmocka_unit_test(lines_with_an_invite_are_secret),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -189,11 +189,14 @@ def test_lines_are_remembered_for_the_owner_alone(server, ada, tmp_path):
     p.do("ls  -l")
     p.do(" whoami")
     p.do(f"join {server.invite()}secret no:name")
+    p.do(f"--json join {server.invite()}secret no:name")
+    p.do(f"ls {server.invite()}")
     assert p.leave() == 0
     history = ada.home / "history"
     assert stat.S_IMODE(history.stat().st_mode) == 0o600
     text = history.read_text()
     assert "ls" in text and "whoami" not in text and "join" not in text
+    assert "ferry://" not in text
     p = Prompt(ada, tmp_path / "here")
     p.child.send("\x1b[A")
     p.child.expect("ls  -l")
