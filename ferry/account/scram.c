@@ -93,6 +93,30 @@ static int derive_run(void *arg)
     return -ENOMEM;
 }
 
+static int password_strong(const char *password, char **ret,
+                           struct problem *why)
+{
+    keel_auto(password) char *prepared = NULL;
+    ssize_t count;
+    int rc = password_prepare(password, &prepared, why);
+
+    if (rc < 0)
+        return rc;
+    count = characters(prepared, strlen(prepared));
+    if (count < PASSWORD_LEAST)
+        return problem(why, PASSWORD_WEAK, .used = (uint64_t)count,
+                       .limit = PASSWORD_LEAST);
+    *ret = keel_take(prepared);
+    return 0;
+}
+
+int scram_password_check(const char *password, struct problem *why)
+{
+    keel_auto(password) char *prepared = NULL;
+
+    return password_strong(password, &prepared, why);
+}
+
 int scram_derive(const char *password, struct ledger_scram *ret,
                  struct problem *why)
 {
@@ -101,16 +125,11 @@ int scram_derive(const char *password, struct ledger_scram *ret,
                              .salt_size = SCRAM_SALT_BYTES};
     struct derivation d = {
         .salt = s.salt, .salt_size = s.salt_size, .iterations = s.iterations};
-    ssize_t count;
     int rc;
 
-    rc = password_prepare(password, &prepared, why);
+    rc = password_strong(password, &prepared, why);
     if (rc < 0)
         return rc;
-    count = characters(prepared, strlen(prepared));
-    if (count < PASSWORD_LEAST)
-        return problem(why, PASSWORD_WEAK, .used = (uint64_t)count,
-                       .limit = PASSWORD_LEAST);
     keel_random(s.salt, s.salt_size);
     d.password = prepared;
     rc = keel_blocking(derive_run, &d);

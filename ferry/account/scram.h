@@ -19,6 +19,10 @@
 #define PASSWORD_LEAST 8
 #define PASSWORD_MOST 1024
 
+/* Whether a new password will do: as scram_derive says, before it is typed once
+ * more. */
+int scram_password_check(const char *password, struct problem *why);
+
 /* A fresh salt and the keys of `password`, for registering and passwd.
  * PASSWORD_WEAK, NAME_INVALID (not UTF-8, or SASLprep refuses it) */
 int scram_derive(const char *password, struct ledger_scram *ret,

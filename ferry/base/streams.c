@@ -26,6 +26,16 @@ static bool nobody_reads(void)
     return poll(&p, 1, 0) == 1 && (p.revents & (POLLERR | POLLHUP));
 }
 
+/* What failed earlier is not kept.  What was printed is not whole and ends
+ * somewhere: one more byte, the end of that line, is refused for the same
+ * reason, or the reason is gone. */
+static int ask_again(void)
+{
+    clearerr(stdout);
+    errno = 0;
+    return putchar('\n') == EOF || fflush(stdout) != 0 ? errno : EIO;
+}
+
 int streams_end(void)
 {
     int rc = 0;
@@ -33,7 +43,7 @@ int streams_end(void)
     errno = 0;
     if (fflush(stdout) != 0)
         rc = errno;
-    else if (ferror(stdout)) /* earlier: which it was is not kept */
-        rc = EIO;
+    else if (ferror(stdout))
+        rc = nobody_reads() ? 0 : ask_again();
     return rc == 0 || nobody_reads() ? 0 : rc;
 }

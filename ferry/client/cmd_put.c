@@ -293,6 +293,8 @@ static int sources_check(const struct cli *c, int count)
     for (int i = 0; i < count; i++) {
         int rc;
 
+        if (!*c->argv[i])
+            return problem(c->why, NAME_INVALID, .detail = "it is empty");
         if (strcmp(c->argv[i], "-") == 0)
             return problem(c->why, USAGE,
                            .detail = "put sends files, not standard input; a "

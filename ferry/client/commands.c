@@ -311,8 +311,8 @@ void cli_help(const struct command *k, FILE *to)
         help_all(to);
         return;
     }
-    fprintf(to, _("usage: ferry %s [option]... %s\n\n%s\n"), k->name,
-            command_usage(k), _(k->help));
+    fprintf(to, _("usage: ferry %s [option]...%s%s\n\n%s\n"), k->name,
+            *k->usage ? " " : "", command_usage(k), _(k->help));
     if (k->options) {
         fputc('\n', to);
         options_help(k->options, to);

@@ -20,7 +20,7 @@ static int prompt_fd;
 static atomic_uint resumed_count;
 
 /* Made before: a handler may not look it up. */
-static char goodbye[256];
+static char goodbye[512];
 
 /* Here and below write(2) itself: handlers run in the middle of anything, and
  * may call only what signal-safety(7) lists, so nothing of keel. */
@@ -142,7 +142,9 @@ void interrupt_install(void)
     struct sigaction tstp;
 
     snprintf(goodbye, sizeof(goodbye), "%s",
-             _("ferry: Interrupted. Repeat the command to continue.\n"));
+             _("ferry: Interrupted. Repeat the command to continue.\n"
+               "What was sent is kept by the server; what was received of a "
+               "large file, in .ferry-HEX.part and .part.log beside it.\n"));
     for (unsigned i = 0; i < sizeof(numbers) / sizeof(*numbers); i++) {
         struct sigaction before;
 

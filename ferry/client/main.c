@@ -29,8 +29,8 @@ static int bad_usage(const struct cli *c, const struct command *k)
 {
     cli_problem(c, c->why);
     if (k && !c->json)
-        fprintf(stderr, _("usage: ferry %s [option]... %s\n"), k->name,
-                command_usage(k));
+        fprintf(stderr, _("usage: ferry %s [option]...%s%s\n"), k->name,
+                *k->usage ? " " : "", command_usage(k));
     return problem_exit_status(c->why);
 }
 

@@ -13,6 +13,7 @@
 #include <keel/file.h>
 #include <keel/io.h>
 
+#include "account/scram.h"
 #include "client/interrupt.h"
 #include "client/progress.h"
 #include "client/text.h"
@@ -219,6 +220,10 @@ static int password_ask(const char *prompt, bool twice,
     for (;;) {
         rc = terminal_line(prompt, false, ret, PASSWORD_BYTES);
         if (rc == 0 && twice) {
+            /* Nobody types a second time what will not do. */
+            rc = scram_password_check(ret, why);
+            if (rc < 0)
+                return rc;
             rc = terminal_line(_("Again: "), false, again, PASSWORD_BYTES);
             if (rc == 0 && strcmp(ret, again) != 0) {
                 fprintf(stderr, "%s\n",

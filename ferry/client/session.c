@@ -161,6 +161,8 @@ static int pin_ask(struct cli *c, const char *server, const uint8_t pin[32],
                        .detail = "the server's key is not known here, and "
                                  "there is no terminal to ask at; use "
                                  "--accept-key, or 'ferry join LINK'");
+    if (rc == 0)
+        return problem(why, SERVER_DECLINED, .name = server);
     return rc == 1 ? 1 : problem(why, CANCELLED);
 }
 

@@ -476,6 +476,7 @@ def test_an_interrupt_in_the_middle_goes_on_when_repeated(far, tmp_path):
         shell.child.expect("MB/s")
         shell.child.send("\x03")
         shell.child.expect("Interrupted. Repeat the command to continue.")
+        shell.child.expect(r"kept by the server.*\.ferry-HEX\.part")
         shell.child.expect("sh> ")
         assert shell.sane()
         far.mend()
