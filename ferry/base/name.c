@@ -337,6 +337,16 @@ static bool plain(const char *bytes, size_t size)
     return true;
 }
 
+void json_add(json_t **j, const char *key, json_t *value)
+{
+    if (*j && json_object_set_new(*j, key, value) == 0)
+        return;
+    if (!*j)
+        json_decref(value);
+    json_decref(*j);
+    *j = NULL;
+}
+
 json_t *text_to_json(const char *bytes, size_t size)
 {
     keel_auto(str) char *text = NULL;

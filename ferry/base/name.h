@@ -76,6 +76,9 @@ unsigned text_distance(const char *a, const char *b);
 
 /* JSON: a string, or {"b64": ...} when it is not UTF-8 or contains NUL. */
 json_t *text_to_json(const char *bytes, size_t size);
+/* Sets `key` of *j and takes `value`.  Without memory (either is NULL, too) *j
+ * is freed and NULL from then on: several in a row, and one look at the end. */
+void json_add(json_t **j, const char *key, json_t *value);
 /* Into fresh memory (keel_free) with a NUL behind; -EINVAL, -EMSGSIZE over
  * `max`, -ENOMEM. */
 int text_from_json(const json_t *j, size_t max, char **ret, size_t *ret_size);

@@ -43,17 +43,16 @@ static int download_call(struct download *d, const struct range *ranges,
     json_t *fields = place_fields(d->o->place);
     char text[DIGEST_TEXT_BYTES];
 
-    if (!fields)
-        return problem(why, NO_MEMORY);
-    json_object_set_new(fields, "hash",
-                        json_string(chunk_hash_name(d->o->hash)));
-    json_object_set_new(fields, "chunks", ranges_to_json(ranges, count));
+    json_add(&fields, "hash", json_string(chunk_hash_name(d->o->hash)));
+    json_add(&fields, "chunks", ranges_to_json(ranges, count));
     if (d->o->match) {
-        json_object_set_new(fields, "match", json_string(d->o->match));
+        json_add(&fields, "match", json_string(d->o->match));
     } else if (d->entry.hash == d->o->hash) {
         digest_print(d->o->hash, &d->entry.root, text);
-        json_object_set_new(fields, "match", json_string(text));
+        json_add(&fields, "match", json_string(text));
     }
+    if (!fields)
+        return problem(why, NO_MEMORY);
     return link_call(d->s->link, "get", fields, ret, why);
 }
 

@@ -332,8 +332,8 @@ int profile_store(const struct home *h, const struct profile *p,
     base64_encode(BASE64_STANDARD, p->key, sizeof(p->key), key);
     j = json_pack("{s:s, s:s, s:I}", "user", p->login.user, "server",
                   p->login.server, "device", (json_int_t)p->device);
-    if (j && p->device)
-        json_object_set_new(j, "key", json_string(key));
+    if (p->device)
+        json_add(&j, "key", json_string(key));
     keel_wipe(key, sizeof(key));
     snprintf(file, sizeof(file), "%s.json", p->name);
     rc = json_store(h->profiles, file, j, why);

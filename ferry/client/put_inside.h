@@ -107,7 +107,8 @@ struct tree {
     struct progress progress;
     struct node *base; /* what the sources lie in */
     struct keel_queue *bunches;
-    atomic_bool stop; /* no more is wanted */
+    atomic_bool stop;    /* no more is wanted */
+    atomic_bool starved; /* the walk ended for want of memory */
     struct keel_group *readers, *makers, *large;
     uint64_t held; /* bytes of small files in memory */
     struct keel_event room, finished;

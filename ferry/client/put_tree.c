@@ -258,7 +258,7 @@ static int tree_walk(struct tree *t, struct problem *why)
     atomic_store(&t->stop, true);
     if (counter)
         keel_thread_join(counter, KEEL_FOREVER, NULL);
-    return rc;
+    return rc == 0 && atomic_load(&t->starved) ? problem(why, NO_MEMORY) : rc;
 }
 
 int put_tree(const struct put_order *o)

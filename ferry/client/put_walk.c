@@ -55,6 +55,7 @@ static int item_put(struct producer *p, struct item *i)
         }
     }
     if (!p->bunch || (i->kind > WALK_LEAVE && !i->name)) {
+        atomic_store(&p->t->starved, true);
         atomic_store(&p->t->stop, true);
         if (i->kind != WALK_LEAVE && i->kind != WALK_ENTER)
             node_read(i->node);
@@ -228,7 +229,10 @@ static int source_walk(struct producer *p, const char *source, const char *name)
     }
     rc = walk(&o, fd, walk_one, &w);
     keel_file_close(fd);
-    return rc < 0 ? WALK_STOP : rc;
+    if (rc >= 0)
+        return rc;
+    problem(&why, FILE_LOCAL, .errno_ = -rc, .name = source);
+    return tell_problem(p, name, source, &why);
 }
 
 static int source_one(struct producer *p, const char *source)

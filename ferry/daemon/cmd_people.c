@@ -162,10 +162,8 @@ static int run_add(struct order *o)
         return rc < 0 ? rc : run_invite(o);
     }
     request = about(o, "user.add");
-    if (request) {
-        json_object_set_new(request, "admin", json_boolean(o->admin));
-        json_object_set(request, "scram", o->scram);
-    }
+    json_add(&request, "admin", json_boolean(o->admin));
+    json_add(&request, "scram", json_incref(o->scram));
     return tell(o, request, "added");
 }
 
@@ -202,8 +200,7 @@ static int run_passwd(struct order *o)
 {
     json_t *request = about(o, "user.passwd");
 
-    if (request)
-        json_object_set(request, "scram", o->scram);
+    json_add(&request, "scram", json_incref(o->scram));
     return tell(o, request, "has the new password");
 }
 

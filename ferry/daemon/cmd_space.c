@@ -49,10 +49,10 @@ static json_t *about(const struct order *o, const char *what)
     /* People see it as @NAME, and write it so. */
     json_t *j = command_about(o, what, o->words[0] + (o->words[0][0] == '@'));
 
-    if (j && o->path)
-        json_object_set_new(j, "path", text_to_json(o->path, strlen(o->path)));
-    if (j && o->owner)
-        json_object_set_new(j, "owner", json_string(o->owner));
+    if (o->path)
+        json_add(&j, "path", text_to_json(o->path, strlen(o->path)));
+    if (o->owner)
+        json_add(&j, "owner", json_string(o->owner));
     return j;
 }
 
@@ -193,7 +193,7 @@ static int run_grants(struct order *o)
 }
 
 /* NAME ACCOUNT and the rest, or NAME and the rest with --everybody. */
-static int grant_words(struct order *o, unsigned rest, json_t *request)
+static int grant_words(struct order *o, unsigned rest, json_t **request)
 {
     if (o->count != 1 + rest + (o->everybody ? 0 : 1))
         return problem(o->why, USAGE,
@@ -203,32 +203,28 @@ static int grant_words(struct order *o, unsigned rest, json_t *request)
         return problem(o->why, USAGE,
                        .detail = "rights are an account's, or --everybody's; "
                                  "what begins with @ is a space");
-    if (request)
-        json_object_set_new(request, "account",
-                            o->everybody ? json_null()
-                                         : json_string(o->words[1]));
+    json_add(request, "account",
+             o->everybody ? json_null() : json_string(o->words[1]));
     return 0;
 }
 
 static int run_grant(struct order *o)
 {
     json_t *request = about(o, "space.grant");
-    int rc = grant_words(o, 1, request);
+    int rc = grant_words(o, 1, &request);
 
     if (rc < 0) {
         json_decref(request);
         return rc;
     }
-    if (request)
-        json_object_set_new(request, "rights",
-                            json_string(o->words[o->count - 1]));
+    json_add(&request, "rights", json_string(o->words[o->count - 1]));
     return command_show(o, request, say_granted);
 }
 
 static int run_revoke(struct order *o)
 {
     json_t *request = about(o, "space.revoke");
-    int rc = grant_words(o, 0, request);
+    int rc = grant_words(o, 0, &request);
 
     if (rc < 0) {
         json_decref(request);

@@ -534,9 +534,9 @@ json_t *command_about(const struct order *o, const char *what, const char *name)
 {
     json_t *j = json_pack("{s:s, s:s}", "do", what, "name", name);
 
-    if (j && o->quota_bytes >= 0)
-        json_object_set_new(j, "quota_bytes", json_integer(o->quota_bytes));
-    if (j && o->quota_files >= 0)
-        json_object_set_new(j, "quota_files", json_integer(o->quota_files));
+    if (o->quota_bytes >= 0)
+        json_add(&j, "quota_bytes", json_integer(o->quota_bytes));
+    if (o->quota_files >= 0)
+        json_add(&j, "quota_files", json_integer(o->quota_files));
     return j;
 }

@@ -14,19 +14,12 @@ static json_t *entry_to_json(const struct vault_entry *e)
                           "size", (json_int_t)e->size, "mtime_ns",
                           (json_int_t)e->mtime_ns, "mode", (int)e->mode);
 
-    if (j && e->hash) {
+    if (e->hash) {
         digest_print(e->hash, &e->root, digest);
-        if (json_object_set_new(j, "hash", json_string(digest)) < 0) {
-            json_decref(j);
-            return NULL;
-        }
+        json_add(&j, "hash", json_string(digest));
     }
-    if (j && e->target &&
-        json_object_set_new(j, "target",
-                            text_to_json(e->target, strlen(e->target))) < 0) {
-        json_decref(j);
-        return NULL;
-    }
+    if (e->target)
+        json_add(&j, "target", text_to_json(e->target, strlen(e->target)));
     return j;
 }
 
@@ -215,9 +208,9 @@ static int get_tell(struct exchange *x, const struct vault_entry *e,
                   (json_int_t)e->mtime_ns, "mode", (int)e->mode);
     char text[DIGEST_TEXT_BYTES];
 
-    if (note && e->hash) {
+    if (e->hash) {
         digest_print(e->hash, &e->root, text);
-        json_object_set_new(note, "root", json_string(text));
+        json_add(&note, "root", json_string(text));
     }
     if (!note)
         return problem(why, NO_MEMORY);
