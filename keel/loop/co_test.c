@@ -688,6 +688,9 @@ static void
 who_waits_for_long_gives_back_the_cold_pages_of_its_stack(void **state)
 {
     (void)state;
+#if defined(__SANITIZE_ADDRESS__)
+    skip(); /* its frames may lie elsewhere (detect_stack_use_after_return) */
+#endif
     assert_int_equal(keel_run(lets_one_wait, NULL), 40 * 49 * 25);
 }
 

@@ -99,5 +99,6 @@ def test_check_lists_directories_of_nobody(tmp_path, running):
         (stray / "a/b/thesis").write_text("precious")
         done = ferryd(server.data, "check", "--repair")
         assert done.returncode == 1, done
-        assert f"spaces/: {stray.name}: has files" in done.stdout
+        assert f"spaces/: {stray.name}: the ledger has no space there; in " \
+            "it: files: 1 (8 bytes)" in done.stdout
         assert (stray / "a/b/thesis").read_text() == "precious"

@@ -14,6 +14,7 @@ import pathlib
 import signal
 import subprocess
 import threading
+import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("FERRY_BUILD", ROOT / "build"))
@@ -136,10 +137,18 @@ class Server:
     def wait_log(self, text):
         """Until the log says so."""
         with self.said:
-            assert self.said.wait_for(lambda: text in self.log(), PATIENCE), \
-                f"never said: {text}\n{self.log()}"
+            assert self.said.wait_for(
+                lambda: text in "".join(self.lines), PATIENCE), \
+                f"never said: {text}\n{''.join(self.lines)}"
 
     def log(self):
+        """All of it so far.  A thread of the server's writes it and one of ours
+        reads it: what was logged before is there once both have come to rest."""
+        seen = -1
+        while self.process and self.process.poll() is None and \
+                seen != len(self.lines):
+            seen = len(self.lines)
+            time.sleep(0.05)
         return "".join(self.lines)
 
     def wait(self):
