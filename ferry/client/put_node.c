@@ -176,12 +176,14 @@ static bool parent_tells(struct node *n, char *ret_type)
     return true;
 }
 
-static int mkdir_ask(struct session *s, struct node *n, struct problem *why)
+static int mkdir_ask(struct session *s, struct node *n, bool parents,
+                     struct problem *why)
 {
     json_t *fields = path_fields_in(n->tree->o->space, n->path);
 
     /* Whatever its own mode will be, its content must fit in. */
     if (!fields ||
+        (parents && json_object_set_new(fields, "parents", json_true()) < 0) ||
         json_object_set_new(fields, "mode",
                             json_integer((n->mode & 0777) | 0700)) < 0) {
         json_decref(fields);
@@ -194,18 +196,29 @@ static int make(struct session *s, void *arg, struct problem *why)
 {
     struct node *n = arg;
     char type = 0;
+    bool unseen = false;
     int rc = 0;
 
     if (!parent_tells(n, &type))
         rc = look(s, n, &type, why);
     if (rc == 0 && !type && !n->tree->c->dry_run) {
-        rc = mkdir_ask(s, n, why);
+        rc = mkdir_ask(s, n, false, why);
         /* Somebody was faster: perhaps we, before the line broke. */
-        if (rc < 0 && why->id == PROBLEM_FILE_EXISTS)
+        if (rc < 0 && why->id == PROBLEM_FILE_EXISTS) {
             rc = look(s, n, &type, why);
+            unseen = rc == 0 && !type;
+        }
     }
+    /* In a drop box, where an earlier run made it: there is nothing to be seen,
+     * but `parents` takes a directory that is there, and nothing else. */
+    if (unseen)
+        rc = mkdir_ask(s, n, true, why);
     if (rc < 0)
         return rc;
+    if (unseen) {
+        n->fresh = false;
+        return 0;
+    }
     if (type && type != 'd') {
         char path[PROBLEM_TEXT_BYTES];
 

@@ -130,10 +130,17 @@ static int base_know(struct session *s, void *arg, struct problem *why)
 
     known_free(base->known);
     base->known = NULL;
-    if (t->o->count > LOOKED_FOR)
-        return known_list(s, t->o->space, base->path, &base->known, why);
+    if (t->o->count > LOOKED_FOR) {
+        rc = known_list(s, t->o->space, base->path, &base->known, why);
+        /* Who may only drop learns nothing of what is there. */
+        if (rc == 0 || why->id != PROBLEM_RIGHT_MISSING)
+            return rc;
+        memset(why, 0, sizeof(*why));
+    }
     if (known_new(&base->known) < 0)
         return problem(why, NO_MEMORY);
+    if (t->o->count > LOOKED_FOR)
+        return 0;
     for (int i = 0; i < t->o->count && rc == 0; i++) {
         char name[NAME_BYTES + 1];
         struct path path;

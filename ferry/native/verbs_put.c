@@ -11,6 +11,8 @@
  *   PUBLISHING  a put.commit handler has the draft; nobody else touches it
  *   DONE        published: the put handler answers and ends
  *
+ * A draft without a part is COMPLETE from the start.
+ *
  * All handlers of a connection run on its loop: the state needs no lock. */
 #include <errno.h>
 #include <inttypes.h>
@@ -142,16 +144,18 @@ static int put_tell(struct put *p, struct exchange *x, struct problem *why)
 {
     const struct part *part = draft_part(p->draft);
     keel_auto(mem) void *memory = NULL;
-    uint64_t chunks = chunk_count(part_size(part)), missing = chunks;
-    struct range *have;
+    uint64_t chunks = chunk_count(p->size), missing = chunks;
+    struct range all = {0, chunks}, *have = &all;
+    size_t count = chunks > 0;
     json_t *note;
-    size_t count;
     int rc;
 
-    rc = part_ranges(part, false, RANGES_MOST, &have, &count);
-    if (rc < 0)
-        return problem(why, NO_MEMORY);
-    memory = have;
+    if (part) {
+        rc = part_ranges(part, false, RANGES_MOST, &have, &count);
+        if (rc < 0)
+            return problem(why, NO_MEMORY);
+        memory = have;
+    }
     for (size_t i = 0; i < count; i++)
         missing -= have[i].to - have[i].from;
     note = json_pack(
@@ -242,10 +246,12 @@ static bool put_end(struct conn *c, struct put *p, const struct problem *why)
         put_wait(p);
     LIST_REMOVE(p, node);
     if (p->draft) {
-        p->bytes = part_bytes(draft_part(p->draft));
+        struct part *part = draft_part(p->draft);
+
+        p->bytes = part ? part_bytes(part) : p->size;
         taken = draft_taken(p->draft);
         draft_close(p->draft);
-        put_log(c, p, "kept for a resume");
+        put_log(c, p, part ? "kept for a resume" : "left as it is");
     }
     keel_unshield();
     return taken;
@@ -310,11 +316,13 @@ static int put_large(struct conn *c, struct exchange *x, struct put *p,
     struct watched w = {.space = p->q->space,
                         .path = &p->q->path,
                         .need = draft_right(p->draft)};
+    const struct part *part = draft_part(p->draft);
     bool taken;
     int rc;
 
     memcpy(p->draft_id, draft_id(p->draft), sizeof(p->draft_id));
-    p->bytes = part_bytes(draft_part(p->draft));
+    p->bytes = part ? part_bytes(part) : p->size;
+    p->state = part ? PUT_RECEIVING : PUT_COMPLETE;
     keel_event_init(&p->changed);
     LIST_INSERT_HEAD(&c->puts, p, node);
     put_log(c, p, "opened");
@@ -483,7 +491,8 @@ int verb_put_leaves(struct conn *c, struct exchange *x, const struct request *q,
         return rc;
     part = draft_part(p->draft);
     count = size / sizeof(*theirs);
-    if (size % sizeof(*theirs) || from > chunk_count(part_size(part)) ||
+    if (!part || size % sizeof(*theirs) ||
+        from > chunk_count(part_size(part)) ||
         count > chunk_count(part_size(part)) - from) {
         put_leave(p);
         return problem(why, REQUEST_INVALID, .detail = "leaves");

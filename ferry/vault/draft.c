@@ -6,6 +6,12 @@
  * is left by a crash.  Larger ones are REGISTERED: a row in the ledger holds
  * their reservation, and the same request finds them again.
  *
+ * Who may only drop replaces nothing.  But an upload that was cut, or whose last
+ * answer was, is repeated by a client that cannot see what came of it: a name
+ * that has what this very account published there is THERE, has no part, and its
+ * publishing compares the root and does nothing.  Of anybody else's file not
+ * even the size is looked at.
+ *
  * Files before rows when one is given up, the row before the file when one is
  * made: what a crash leaves is a row whose file is missing, or a file without
  * a row, and recovery removes either. */
@@ -53,16 +59,18 @@ static struct draft *claim_find(const struct draft *d)
 
 /* The same sender again: most likely after a line that broke, on which the
  * first one still waits.  Who holds it is asked to let go, once; what it is
- * writing it finishes. */
+ * writing or publishing it finishes.  Returns 1 when somebody had it. */
 static int claim_take(struct draft *d, struct problem *why)
 {
     struct vault *v = d->vault;
     keel_ns deadline = keel_after(CLAIM_PATIENCE);
+    int had = 0;
     keel_guard(&v->lock);
 
     for (struct draft *other; (other = claim_find(d));) {
         int rc = -ETIMEDOUT;
 
+        had = 1;
         if (other->holder) {
             keel_cancel(other->holder);
             other->holder = NULL;
@@ -78,7 +86,7 @@ static int claim_take(struct draft *d, struct problem *why)
     d->next_claim = *claim_bucket(d);
     *claim_bucket(d) = d;
     d->claimed = true;
-    return 0;
+    return had;
 }
 
 void draft_leave(struct draft *d)
@@ -136,7 +144,7 @@ static struct draft *draft_new(struct vault *v, const struct actor *who,
     d->mtime_ns = put->mtime_ns;
     d->mode = put->mode;
     memcpy(d->source, put->source, sizeof d->source);
-    d->no_replace = put->no_replace;
+    d->no_replace = d->fresh = put->no_replace;
     d->holder = put->holder;
     d->has_match = put->match != NULL;
     if (put->match)
@@ -228,6 +236,7 @@ struct opening {
     const struct vault_put *put;
     struct problem *why;
     bool exists;
+    bool own; /* what is there may be what its sender put there before */
 };
 
 /* What the sender gave along. */
@@ -249,6 +258,26 @@ int draft_refused(const struct draft *d, struct problem *why)
         return problem(why, RIGHT_MISSING, .detail = "replace",
                        .name = shown.text);
     return problem(why, FILE_EXISTS, .name = shown.text);
+}
+
+/* Only what nobody asked to be new: `no_replace` means that it is not there. */
+static bool may_be_there(const struct draft *d)
+{
+    return d->drop && !d->fresh;
+}
+
+/* Makes THERE of a draft whose name has what its account published there and
+ * nobody changed since, of the same size: 1. */
+static int draft_be_there(struct draft *d, struct problem *why)
+{
+    struct ledger_file f;
+    int rc = read_published(d->vault, d->space, d->account, d->space_dir,
+                            d->path, &f, why);
+
+    if (rc <= 0 || f.size != d->size || f.hash != d->hash)
+        return rc < 0 ? rc : 0;
+    d->kind = DRAFT_THERE;
+    return 1;
 }
 
 /* A parent that is missing is named, not the file. */
@@ -278,7 +307,8 @@ static int look_for_rivals(struct opening *o)
     rc = d->drop ? 0 : store_may_replace(&there, shown.text, o->why);
     if (rc < 0)
         return rc;
-    return d->no_replace ? draft_refused(d, o->why) : 0;
+    o->own = may_be_there(d) && S_ISREG(there.stx_mode);
+    return d->no_replace && !o->own ? draft_refused(d, o->why) : 0;
 }
 
 static bool no_tmpfile(int rc)
@@ -298,7 +328,7 @@ static int open_place(void *arg)
     if (d->dir < 0)
         return parent_problem(d, o->why, d->dir);
     rc = look_for_rivals(o);
-    if (rc < 0 || d->kind != DRAFT_SMALL)
+    if (rc < 0 || o->own || d->kind != DRAFT_SMALL)
         return rc;
     rc = draft_part_open(d, d->dir, NULL, o->why);
     if (no_tmpfile(rc)) {
@@ -395,8 +425,11 @@ static int draft_register(struct draft *d, struct problem *why)
 {
     int rc = claim_take(d, why);
 
-    if (rc < 0)
-        return rc;
+    /* Who had it may have published it, which is then all that was wanted. */
+    if (rc > 0 && may_be_there(d))
+        rc = draft_be_there(d, why);
+    if (rc < 0 || d->kind == DRAFT_THERE)
+        return rc < 0 ? rc : 0;
     rc = draft_row_open(d, why);
     if (rc < 0)
         return rc;
@@ -442,6 +475,10 @@ static int draft_place(struct draft *d, const struct vault_put *put,
     rc = keel_blocking(open_place, &o);
     if (rc == -EAGAIN && !d->part) /* no thread for it */
         return problem(why, NO_MEMORY);
+    if (rc == 0 && o.own) {
+        rc = draft_be_there(d, why);
+        return rc == 0 ? draft_refused(d, why) : rc < 0 ? rc : 0;
+    }
     if (rc == 0 && d->has_match)
         rc = draft_match(d, why);
     if (rc == 0 && d->kind == DRAFT_SMALL)
@@ -473,7 +510,7 @@ int vault_draft_open(struct vault *v, const struct actor *who,
     rc = draft_place(d, put, why);
     if (rc == 0 && d->kind == DRAFT_REGISTERED) {
         rc = draft_register(d, why);
-        if (rc == 0)
+        if (rc == 0 && d->part)
             rc = content_write(d, put, why);
     }
     if (rc < 0)
@@ -591,14 +628,50 @@ static int draft_check(struct draft *d, const struct digest *root,
     return 0;
 }
 
-int draft_publish(struct draft *d, const struct digest *root,
-                  enum vault_level level, struct problem *why)
+/* The name has what the account put there before: 1 when that is `root` too, and
+ * with it the draft is done. */
+static int draft_was_there(struct draft *d, const struct digest *root,
+                           struct problem *why)
 {
-    int rc = draft_check(d, root, why);
+    struct ledger_file f;
+    int rc = read_published(d->vault, d->space, d->account, d->space_dir,
+                            d->path, &f, why);
 
     if (rc < 0)
         return rc;
-    return committer_publish(d->vault->committer, d, root, level, why);
+    if (rc == 0 || f.size != d->size || f.hash != d->hash ||
+        memcmp(&f.root, root, sizeof *root) != 0)
+        return 0;
+    /* What cannot be dropped goes when its time is up. */
+    (void)draft_drop(d, NULL);
+    return 1;
+}
+
+int draft_publish(struct draft *d, const struct digest *root,
+                  enum vault_level level, struct problem *why)
+{
+    struct problem said = {.id = PROBLEM_NONE};
+    int rc, there;
+
+    if (d->kind == DRAFT_THERE) {
+        rc = draft_was_there(d, root, why);
+        return rc > 0 ? 0 : rc < 0 ? rc : draft_refused(d, why);
+    }
+    rc = draft_check(d, root, why);
+    if (rc < 0)
+        return rc;
+    rc = committer_publish(d->vault->committer, d, root, level, &said);
+    if (rc == 0)
+        return 0;
+    /* The name came while this one was on its way: by the same hand? */
+    if (said.id == PROBLEM_RIGHT_MISSING && may_be_there(d)) {
+        there = draft_was_there(d, root, why);
+        if (there != 0)
+            return there > 0 ? 0 : there;
+    }
+    if (why)
+        *why = said;
+    return rc;
 }
 
 /* ---- drafts past their time --------------------------------------------------------------------- */

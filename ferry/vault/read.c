@@ -170,21 +170,35 @@ enum sight {
     MOVES, /* somebody has the name in his hands */
 };
 
+static enum sight record_sight(struct vault *v, int64_t space, const char *path,
+                               const struct statx *x, struct ledger_file *ret,
+                               bool *ret_counts)
+{
+    struct ledger_file there;
+    bool moves, found = record_of(v, space, path, ret, &moves);
+
+    store_identity(x, &there);
+    *ret_counts = found && record_counts(ret, &there);
+    if (*ret_counts)
+        return CLEAR;
+    return moves ? MOVES : found ? STALE : CLEAR;
+}
+
 static enum sight entry_digest(struct vault *v, int64_t space, const char *path,
                                const struct statx *x, struct vault_entry *ret)
 {
-    struct ledger_file known, there;
-    bool moves, found;
+    struct ledger_file known;
+    enum sight seen;
+    bool counts;
 
     if (ret->type != 'f')
         return CLEAR;
-    found = record_of(v, space, path, &known, &moves);
-    store_identity(x, &there);
-    if (!found || !record_counts(&known, &there))
-        return moves ? MOVES : found ? STALE : CLEAR;
-    ret->hash = known.hash;
-    ret->root = known.root;
-    return CLEAR;
+    seen = record_sight(v, space, path, x, &known, &counts);
+    if (counts) {
+        ret->hash = known.hash;
+        ret->root = known.root;
+    }
+    return seen;
 }
 
 /* Whether to look again, after whoever has the name is done with it.  A file
@@ -286,6 +300,47 @@ int vault_stat(struct vault *v, const struct actor *who, int64_t space_id,
     int rc = vault_may(v, who, space_id, path, RIGHT_LOOK, &space, why);
 
     return rc < 0 ? rc : stat_at(v, &space, path->text, ret, why);
+}
+
+/* ---- who published it -------------------------------------------------------------------- */
+
+static int published_look(void *arg)
+{
+    struct place *p = arg;
+    int rc = place_find(p);
+
+    keel_file_close(p->dir);
+    return rc;
+}
+
+int read_published(struct vault *v, int64_t space, int64_t account,
+                   const char *space_dir, const char *path,
+                   struct ledger_file *ret, struct problem *why)
+{
+    struct problem said = {.id = PROBLEM_NONE};
+    struct place p = {.vault = v,
+                      .path = path,
+                      .space_dir = space_dir,
+                      .why = &said,
+                      .dir = -1};
+    unsigned looks = 0;
+    enum sight seen;
+    bool counts;
+    int rc;
+
+    do {
+        rc = on_pool(published_look, &p, &p);
+        if (rc < 0 && said.id == PROBLEM_FILE_MISSING)
+            return 0;
+        if (rc < 0) {
+            if (why)
+                *why = said;
+            return rc;
+        }
+        seen = record_sight(v, space, path, &p.there, ret, &counts);
+    } while (look_again(v, space, path, seen, &looks));
+    return counts && S_ISREG(p.there.stx_mode) && !ret->found &&
+           ret->account == account;
 }
 
 /* ---- lists ----------------------------------------------------------------------------- */

@@ -95,12 +95,15 @@ struct vault_put {
 /* A new draft, or the one that was left, with what it has.  One open at a time
  * for one draft: FILE_BUSY, unless its holder can be asked to let go.  With the
  * right to drop only, a name that exists is RIGHT_MISSING, here and at
- * publishing.  RIGHT_MISSING, QUOTA_*, DISK_FULL, FILE_EXISTS, FILE_MISSING (a
+ * publishing - unless the same account published what is there, with the same
+ * size and root, and did not ask for `no_replace`: then it is published.  RIGHT_MISSING, QUOTA_*, DISK_FULL, FILE_EXISTS, FILE_MISSING (a
  * parent), FILE_IS_DIRECTORY ... */
 int vault_draft_open(struct vault *v, const struct actor *who,
                      const struct vault_put *put, struct draft **ret,
                      struct problem *why);
-struct part *draft_part(struct draft *d); /* for part_write and the like */
+/* For part_write and the like; NULL: all of it is there, and was published by the
+ * same account before, if the root says so too. */
+struct part *draft_part(struct draft *d);
 const uint8_t *draft_id(const struct draft *d); /* 16 bytes */
 /* That it was opened by: RIGHT_WRITE, or RIGHT_DROP, which makes new names
  * only.  Who has lost it meanwhile may not publish. */

@@ -82,8 +82,9 @@ int vault_may_add(struct vault *v, const struct actor *who, int64_t space,
  *     |       where the file system has O_TMPFILE
  *     +-- LINKED  it got its name under drafts/, to be renamed from there
  *   REGISTERED    a name, a row with its reservation, a journal: resumable
+ *   THERE         nothing: its account has published it there before
  */
-enum draft_kind { DRAFT_SMALL, DRAFT_LINKED, DRAFT_REGISTERED };
+enum draft_kind { DRAFT_SMALL, DRAFT_LINKED, DRAFT_REGISTERED, DRAFT_THERE };
 
 struct draft {
     struct vault *vault;
@@ -97,7 +98,8 @@ struct draft {
     mode_t mode;
     uint8_t source[16];
     bool no_replace, has_match;
-    bool drop; /* its sender may not replace, nor learn what is there */
+    bool fresh; /* its sender wants a name that was not there */
+    bool drop;  /* its sender may not replace, nor learn what is there */
     struct digest match;
     int dir;        /* the parent, as it was when the draft was opened */
     int drafts_dir; /* drafts/NN; -1 while it has no name there */
@@ -218,5 +220,11 @@ enum chunk_hash known_digest(struct vault *v, int64_t space, const char *path,
 int read_digest(struct vault *v, int64_t space, int64_t account,
                 const char *space_dir, const char *path, enum chunk_hash hash,
                 struct digest *ret, uint64_t *ret_size, struct problem *why);
+/* What the account itself published under the name, when that is still what lies
+ * there: 1.  0: something else, or nothing.  Who has the name in his hands is
+ * waited for. */
+int read_published(struct vault *v, int64_t space, int64_t account,
+                   const char *space_dir, const char *path,
+                   struct ledger_file *ret, struct problem *why);
 
 #endif

@@ -372,6 +372,8 @@ static void who_may_only_drop_does_not_replace(void **state)
     struct path p = path_of("/in/f"), root = path_of("/"), in = path_of("/in");
     struct vault_put put_joe = {
         .path = &p, .size = 3, .hash = CHUNK_XXH128, .content = "abc"};
+    struct vault_put other_joe = {
+        .path = &p, .size = 3, .hash = CHUNK_XXH128, .content = "xyz"};
     struct digest leaf, top;
     struct draft *d, *other;
     int64_t space;
@@ -392,18 +394,21 @@ static void who_may_only_drop_does_not_replace(void **state)
     w->who = (struct actor){.account = joe.id, .home = joe.home};
     strcpy(w->who.name, "joe");
 
-    put_joe.space = space;
+    put_joe.space = other_joe.space = space;
     p = path_of("/in/f");
     chunk_leaf(CHUNK_XXH128, "abc", 3, &leaf);
     chunk_root(CHUNK_XXH128, &leaf, 1, &top);
     assert_int_equal(vault_draft_open(w->vault, &w->who, &put_joe, &d, &why),
                      0);
     assert_int_equal(
-        vault_draft_open(w->vault, &w->who, &put_joe, &other, &why), 0);
+        vault_draft_open(w->vault, &w->who, &other_joe, &other, &why), 0);
     assert_int_equal(draft_publish(d, &top, VAULT_COMMITTED, &why), 0);
+    chunk_leaf(CHUNK_XXH128, "xyz", 3, &leaf);
+    chunk_root(CHUNK_XXH128, &leaf, 1, &top);
     refused(draft_publish(other, &top, VAULT_COMMITTED, &why), RIGHT_MISSING);
     draft_close(other);
-    refused(vault_draft_open(w->vault, &w->who, &put_joe, &d, &why),
+    other_joe.size = 2;
+    refused(vault_draft_open(w->vault, &w->who, &other_joe, &d, &why),
             RIGHT_MISSING);
     refused(vault_link(w->vault, &w->who, space, &p, "x", 0, false, &why),
             RIGHT_MISSING);

@@ -9,6 +9,7 @@ line where it is told.
         line.held.wait()            # until it does not
         ...
         line.mend()                 # whole again, counters at zero
+    line.drop()                 # every connection breaks, what is held is lost
 """
 import socket
 import struct
@@ -51,6 +52,13 @@ class Proxy:
             self.moved = {"up": 0, "down": 0}
             self.held.clear()
             self.flows.set()
+
+    def drop(self):
+        for pair in list(self.open):
+            for s in pair:
+                self._reset(s)
+        self.open.clear()
+        self.mend()
 
     def __enter__(self):
         self._thread(self._accept)
