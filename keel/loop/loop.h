@@ -165,6 +165,7 @@ struct keel_loop {
     struct {
         uint64_t turns;
         unsigned budget;
+        unsigned looks; /* in a row at the same */
         bool told;
         keel_ns since;
     } watched;

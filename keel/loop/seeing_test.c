@@ -479,6 +479,60 @@ CO_TEST(the_watchdog_is_silent_about_loops_that_switch_or_sleep)
     return 0;
 }
 
+/* Two looks, then a stop for longer than the limit, again and again. */
+enum { STOPS = 5, LIMIT_MS = 200 };
+
+static int switch_watched(void *arg)
+{
+    keel_ns until = real_clock() + STOPS * 2 * LIMIT_MS * KEEL_MS;
+
+    (void)arg;
+    if (keel_watchdog(LIMIT_MS * KEEL_MS) < 0)
+        _exit(4);
+    while (real_clock() < until)
+        keel_yield();
+    return keel_watchdog(0);
+}
+
+static void say_it_was_blocked(enum keel_report kind, const char *report,
+                               void *arg)
+{
+    (void)arg;
+    if (kind == KEEL_REPORT_BLOCKED &&
+        write(STDOUT_FILENO, report, strlen(report)) < 0)
+        _exit(2);
+}
+
+static void switching(void)
+{
+    keel_on_report(say_it_was_blocked, NULL);
+    keel_run(switch_watched, NULL);
+}
+
+static void pass_time(keel_ns span)
+{
+    const struct timespec t = {.tv_nsec = span};
+
+    nanosleep(&t, NULL);
+}
+
+static void a_process_that_was_stopped_kept_nobody_from_running(void **state)
+{
+    struct child c;
+
+    (void)state;
+    skip_under_tsan();
+    c = start(switching, 60);
+    for (int i = 0; i < STOPS; i++) {
+        pass_time(LIMIT_MS * KEEL_MS / 2);
+        kill(c.pid, SIGSTOP);
+        pass_time(LIMIT_MS * KEEL_MS * 3 / 2);
+        kill(c.pid, SIGCONT);
+    }
+    await(c);
+    assert_string_equal(text, "");
+}
+
 static void watchdog_reports(void **state)
 {
 #if defined(KEEL_TSAN)
@@ -571,6 +625,7 @@ int main(void)
         cmocka_unit_test(threads_alone_can_deadlock_too),
         cmocka_unit_test(a_deadlock_is_seen_when_the_processes_have_ended),
         cmocka_unit_test(it_is_silent_while_anything_could_come),
+        cmocka_unit_test(a_process_that_was_stopped_kept_nobody_from_running),
         cmocka_unit_test(watchdog_reports),
         cmocka_unit_test(
             the_watchdog_is_silent_about_loops_that_switch_or_sleep),

@@ -80,6 +80,8 @@ static void fill(struct stack_look *k, const struct keel_loop *l,
     k->frames.count = 0;
     k->name[0] = '\0';
     k->in_coroutine = b != NULL;
+    k->turns = count_of(&l->counts.turns);
+    k->budget = atomic_load_explicit(&l->budget, memory_order_relaxed);
     if (b)
         strcpy(k->name, b->name);
     context_of(c, &pc, &frame);
@@ -161,6 +163,8 @@ bool stack_look(struct keel_loop *l, struct stack_look *ret)
 
 /* ---- the watchdog ---- */
 
+enum { LOOKS = 4 /* in the limit */ };
+
 /* Held by who begins or ends it. */
 static pthread_mutex_t changing = PTHREAD_MUTEX_INITIALIZER;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -189,6 +193,9 @@ static void tell(struct keel_loop *l, keel_ns span)
 
     if (!stack_look(l, &k) || !k.in_coroutine)
         return;
+    /* Until its thread took the signal it may have switched. */
+    if (k.turns != l->watched.turns || k.budget != l->watched.budget)
+        return;
     page_print(&p, "keel: coroutine '%s' [%s] has run", k.name, l->name);
     page_seconds(&p, " for ", span);
     page_print(&p, " without waiting; the others of its loop stand still\n");
@@ -198,7 +205,9 @@ static void tell(struct keel_loop *l, keel_ns span)
 }
 
 /* The same turn and the same switch within it as last time, and awake: the same
- * coroutine still runs. */
+ * coroutine still runs.  Time alone does not say so: when the process was
+ * stopped, or the machine stood still, the watchdog may be the first to run
+ * again.  So as many looks must have seen it as fit into the limit. */
 static void look_at(struct keel_loop *l, keel_ns now, keel_ns most)
 {
     uint64_t turns = count_of(&l->counts.turns);
@@ -209,10 +218,13 @@ static void look_at(struct keel_loop *l, keel_ns now, keel_ns most)
         l->watched.turns = turns;
         l->watched.budget = budget;
         l->watched.since = now;
+        l->watched.looks = 0;
         l->watched.told = false;
         return;
     }
-    if (l->watched.told || now - l->watched.since < most)
+    l->watched.looks++;
+    if (l->watched.told || l->watched.looks < LOOKS ||
+        now - l->watched.since < most)
         return;
     l->watched.told = true;
     tell(l, now - l->watched.since);
@@ -231,7 +243,7 @@ static void *watch(void *arg)
         for (struct keel_loop *l = loops_first(); l; l = l->all_next)
             if (loop_is_open(l))
                 look_at(l, real_clock(), most);
-        until = real_clock() + most / 4;
+        until = real_clock() + most / LOOKS;
         at = (struct timespec){until / KEEL_SECOND, until % KEEL_SECOND};
         pthread_mutex_lock(&lock);
         if (limit == most)

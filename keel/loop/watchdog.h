@@ -8,6 +8,8 @@
 struct stack_look {
     char name[24];     /* of the coroutine that runs */
     bool in_coroutine; /* else it is the loop itself */
+    uint64_t turns;    /* where the loop was then */
+    unsigned budget;
     struct frames frames;
 };
 
