@@ -55,7 +55,7 @@ say() {
 # of faults from the environment and of processes look at.
 memcheck_tests() {
     meson test -C "$full/obj" --list --suite unit 2>/dev/null |
-        sed 's/.* \/ //' |
+        sed -n 's/.* \/ //p' |
         grep -vE 'uring\)?$|^keel (poller|process|semantics)|^fault-env$|_fuzz$'
 }
 
