@@ -630,7 +630,8 @@ static int loop_open(struct keel_loop *l, const char *name)
     }
     home_init(l);
     l->run_head = l->run_tail = l->current = NULL;
-    l->stopping = l->trim = false;
+    l->stopping = false;
+    l->trim = false;
     l->trim_at = 0;
     l->cooling = NULL;
     l->cool_at = KEEL_FOREVER;

@@ -141,9 +141,9 @@ struct keel_loop {
     struct waiter *timers;
     uint64_t timer_turn;
     keel_ns now, polled;
-    keel_ns turned; /* the turn under way began; 0: none is */
-    int credit;     /* spins that may fail before spinning stops */
-    bool stopping;
+    keel_ns turned;        /* the turn under way began; 0: none is */
+    int credit;            /* spins that may fail before spinning stops */
+    _Atomic bool stopping; /* written by the loop alone; read by any */
     bool trim; /* there are free stacks whose pages are to go back */
     keel_ns trim_at;
     int (*main)(void *arg);
@@ -268,7 +268,8 @@ static inline void loop_adopt(struct keel_loop *l, struct keel_co *co)
         atomic_fetch_sub_explicit(&l->incoming, 1, memory_order_relaxed);
     alive_add(l, 1);
     count_add(&l->counts.spawned, 1);
-    if (__builtin_expect(l->stopping, 0))
+    if (__builtin_expect(
+            atomic_load_explicit(&l->stopping, memory_order_relaxed), 0))
         atomic_store_explicit(&co->cancelled, 1, memory_order_relaxed);
 }
 
