@@ -531,15 +531,15 @@ static void fail_queued(struct keel_procpool *p, int result)
     }
 }
 
-static void looks_by(struct keel_procpool *p, keel_ns at)
+/* True: it would have looked later. */
+static bool looks_by(struct keel_procpool *p, keel_ns at)
 {
     keel_ns was = atomic_load(&p->looks);
 
     while (at < was)
-        if (atomic_compare_exchange_weak(&p->looks, &was, at)) {
-            kick(p);
-            return;
-        }
+        if (atomic_compare_exchange_weak(&p->looks, &was, at))
+            return true;
+    return false;
 }
 
 static void stop(struct keel_procpool *p, struct row *r, uint64_t was)
@@ -552,7 +552,8 @@ static void stop(struct keel_procpool *p, struct row *r, uint64_t was)
         (void)keel_process_kill(w);
 }
 
-/* `looks` is forgotten first: a limit that is set meanwhile rings. */
+/* `looks` is forgotten first: a limit that is set meanwhile rings.  The warden
+ * itself does not, or it would never sleep while there is a limit. */
 static void mind_limits(struct keel_procpool *p)
 {
     keel_ns next = KEEL_FOREVER, now = keel_now();
@@ -573,8 +574,7 @@ static void mind_limits(struct keel_procpool *p)
         else if (!end_queued(r, was, -ETIMEDOUT))
             next = now; /* it has just begun: look again */
     }
-    if (next != KEEL_FOREVER)
-        looks_by(p, next);
+    (void)looks_by(p, next);
 }
 
 static bool pending(struct keel_procpool *p)
@@ -907,8 +907,8 @@ static void launch(struct keel_procpool *p, uint32_t place, keel_ns limit,
     atomic_store_explicit(&r->limit, limit, memory_order_relaxed);
     atomic_store(&r->word, WORD(turn, 0, QUEUED));
     hint(p, place);
-    if (limit < atomic_load(&p->looks))
-        looks_by(p, limit);
+    if (looks_by(p, limit))
+        kick(p);
     /* Who ended the pool may have looked before this. */
     if (p->killed || atomic_load(&p->w->broken))
         (void)end_queued(r, atomic_load(&r->word),

@@ -46,6 +46,13 @@ KEEL_TASK(dies)
     return 0;
 }
 
+KEEL_TASK(dies_late)
+{
+    usleep(50 * 1000);
+    raise(*(const int *)in);
+    return 0;
+}
+
 KEEL_TASK(leaves)
 {
     _exit(3);
@@ -361,6 +368,58 @@ static void a_limit_stops_the_task_and_no_other(void **state)
     assert_int_equal(n, 36);
 }
 
+/* Processor time of this process, all its threads. */
+static keel_ns cpu_now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (keel_ns)t.tv_sec * KEEL_SECOND + t.tv_nsec;
+}
+
+static void a_pool_that_waits_for_a_limit_uses_no_processor(void **state)
+{
+    keel_auto(procpool) struct keel_procpool *p = pool(1, 16);
+    unsigned ms = 400;
+    int nothing;
+    struct keel_proctask t = {0};
+    keel_ns before;
+
+    (void)state;
+    take(p, submit(p, "naps", 0), &nothing); /* all have started */
+    before = cpu_now();
+    assert_int_equal(keel_procpool_submit(p, "naps", &ms, sizeof(ms),
+                                          keel_after(3600 * KEEL_SECOND), SOON,
+                                          &t),
+                     0);
+    assert_int_equal(take(p, t, &nothing).result, 0);
+    assert_true(cpu_now() - before < 100 * KEEL_MS);
+}
+
+static void deaths_cost_little(void **state)
+{
+    enum { COUNT = 20 };
+    keel_auto(procpool) struct keel_procpool *p = pool(2, 16);
+    struct keel_proctask t[COUNT / 2];
+    keel_ns before = cpu_now();
+    int nothing;
+
+    (void)state;
+    for (int lap = 0; lap < 2; lap++) {
+        for (int i = 0; i < COUNT / 2; i++) {
+            int signal = SIGKILL;
+
+            assert_int_equal(keel_procpool_submit(
+                                 p, "dies_late", &signal, sizeof(signal),
+                                 keel_after(3600 * KEEL_SECOND), SOON, &t[i]),
+                             0);
+        }
+        for (int i = 0; i < COUNT / 2; i++)
+            assert_int_equal(take(p, t[i], &nothing).result, -EOWNERDEAD);
+    }
+    assert_true(cpu_now() - before < COUNT * 10 * KEEL_MS);
+}
+
 static void cancel_only_before_it_begins(void **state)
 {
     keel_auto(procpool) struct keel_procpool *p = pool(1, 16);
@@ -583,6 +642,8 @@ int main(void)
         cmocka_unit_test(only_the_task_of_a_dead_worker_fails),
         cmocka_unit_test(workers_killed_from_outside_are_replaced),
         cmocka_unit_test(a_limit_stops_the_task_and_no_other),
+        cmocka_unit_test(a_pool_that_waits_for_a_limit_uses_no_processor),
+        cmocka_unit_test(deaths_cost_little),
         cmocka_unit_test(cancel_only_before_it_begins),
         cmocka_unit_test(map_is_ordered_and_travels_in_chunks),
         cmocka_unit_test(the_deadline_of_map_counts_from_the_call),
