@@ -197,9 +197,9 @@ struct conform_case {
     const char *not_for[KINDS]; /* why */
 };
 extern const struct conform_case worker_cases[], sync_cases[], queue_cases[],
-    pool_cases[];
+    pool_cases[], mistake_cases[];
 extern const size_t worker_case_count, sync_case_count, queue_case_count,
-    pool_case_count;
+    pool_case_count, mistake_case_count;
 
 /* ---- for cases ---- */
 

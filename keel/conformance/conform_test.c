@@ -61,7 +61,8 @@ int main(int argc, char **argv)
     } tables[] = {{"worker", worker_cases, worker_case_count},
                   {"lock", sync_cases, sync_case_count},
                   {"queue", queue_cases, queue_case_count},
-                  {"pool", pool_cases, pool_case_count}};
+                  {"pool", pool_cases, pool_case_count},
+                  {"mistake", mistake_cases, mistake_case_count}};
     static struct run runs[256];
     static struct CMUnitTest tests[256];
     const struct kind *kind = kinds;

@@ -726,7 +726,7 @@ int keel_log_start(struct keel_log *log, size_t lines)
         return -EOPNOTSUPP;
     log = log_of(log);
     if (log->writer)
-        return -EALREADY;
+        return mistake("keel_log_start", log, "it runs", -EALREADY);
     rc = make_ring(log, lines ? lines : LINES);
     if (rc == 0)
         rc = keel_thread_new(&how, write_lines, log, &log->writer);

@@ -325,7 +325,8 @@ int keel_spawn(const struct keel_spawn *how, int (*fn)(void *arg), void *arg,
     if (!l)
         misuse("keel_spawn", how, "a plain thread must name the loop");
     if (how->paused && (l != loop_here || !l->current))
-        return -EINVAL;
+        return mistake("keel_spawn", how,
+                       "paused, and not of the caller's loop", -EINVAL);
     if (how->group) {
         rc = group_enter(how->group);
         if (rc < 0)
@@ -372,7 +373,8 @@ int keel_join(struct keel_co *co, keel_ns deadline, int *ret_result)
     if (handle_hold(co)) {
         if (co->joining) {
             handle_drop(co, HANDLE_OPEN);
-            return -EINVAL;
+            return mistake("keel_join", co, "somebody else joins it already",
+                           -EINVAL);
         }
         rc = join_sleep(co, deadline);
     } else if (__builtin_expect(is_free(co), 0)) {

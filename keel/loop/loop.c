@@ -694,7 +694,8 @@ int keel_run(int (*fn)(void *arg), void *arg)
     int rc;
 
     if (loop_here)
-        return -EBUSY;
+        return mistake("keel_run", loop_here, "the thread runs a loop already",
+                       -EBUSY);
     l = loop_take();
     if (!l)
         return -ENOMEM;

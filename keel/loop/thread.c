@@ -253,9 +253,10 @@ int keel_thread_join(struct keel_thread *t, keel_ns deadline, int *ret_result)
         return mistake("keel_thread_join", t, "it is the caller itself",
                        -EDEADLK);
     if (atomic_load(&t->state) == NEW)
-        return -ESRCH;
+        return mistake("keel_thread_join", t, "it has not begun", -ESRCH);
     if (atomic_exchange(&t->joining, true))
-        return -EINVAL;
+        return mistake("keel_thread_join", t, "somebody else joins it already",
+                       -EINVAL);
     rc = keel_event_wait(&t->ended, deadline);
     if (rc < 0) {
         atomic_store(&t->joining, false);

@@ -130,7 +130,9 @@ int keel_timer_join(struct keel_timer *t, keel_ns deadline)
     if (t->state == OVER)
         rc = 0;
     waitlist_drop(&t->waiters);
-    return rc;
+    return rc == -EDEADLK
+               ? mistake("keel_timer_join", t, "its function is the caller", rc)
+               : rc;
 }
 
 void keel_timer_free(struct keel_timer *t)

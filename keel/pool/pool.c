@@ -734,7 +734,8 @@ int keel_pool_shutdown(struct keel_pool *p, bool cancel, keel_ns deadline)
     if (cancel)
         refuse_all(p, -ECANCELED);
     if (me && me->pool == p && deadline != KEEL_NOW)
-        return -EDEADLK;
+        return mistake("keel_pool_shutdown", p,
+                       "a job waits for the end of its own pool", -EDEADLK);
     return keel_event_wait(&p->over, deadline);
 }
 

@@ -427,15 +427,20 @@ static bool spawner_runs(void)
     return runs;
 }
 
-int keel_process_prepare(void)
+static int prepare(const char *call, const void *object)
 {
     keel_guard(&preparing);
 
     if (worker_is_simulated())
         return -EOPNOTSUPP;
     if (keel_process_is_daemon())
-        return -EPERM;
+        return mistake(call, object, "a daemon may not have children", -EPERM);
     return spawner_runs() ? 0 : spawner_start();
+}
+
+int keel_process_prepare(void)
+{
+    return prepare("keel_process_prepare", &here);
 }
 
 /* ---- starting ---- */
@@ -564,7 +569,7 @@ int keel_process_start(const char *entry, const struct keel_process_how *how,
     if (rc == 0)
         rc = keel_seam_enter(KEEL_OP_PROCESS, NULL);
     if (rc == 0) {
-        rc = keel_process_prepare();
+        rc = prepare("keel_process_start", entry);
         if (rc < 0)
             return limit_met(LIMIT_PROCESS, rc);
     }

@@ -979,9 +979,9 @@ static int await(struct row *r, uint32_t turn, keel_ns deadline)
     }
 }
 
-int keel_procpool_result(struct keel_procpool *p, struct keel_proctask t,
-                         void *out, size_t room, keel_ns deadline,
-                         struct keel_proctask_end *ret)
+static int take_result(struct keel_procpool *p, struct keel_proctask t,
+                       void *out, size_t room, keel_ns deadline,
+                       struct keel_proctask_end *ret)
 {
     struct row *r = row_of(p, t);
     struct keel_proctask_end end = {0};
@@ -1008,6 +1008,17 @@ int keel_procpool_result(struct keel_procpool *p, struct keel_proctask t,
     place_give(p, t.place);
     *ret = end;
     return 0;
+}
+
+int keel_procpool_result(struct keel_procpool *p, struct keel_proctask t,
+                         void *out, size_t room, keel_ns deadline,
+                         struct keel_proctask_end *ret)
+{
+    int rc = take_result(p, t, out, room, deadline, ret);
+
+    if (rc == -EINVAL)
+        return mistake("keel_procpool_result", p, "it was taken before", rc);
+    return rc;
 }
 
 bool keel_procpool_cancel(struct keel_procpool *p, struct keel_proctask t)

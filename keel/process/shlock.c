@@ -13,6 +13,7 @@
 #include <keel/co.h>
 
 #include "family.h"
+#include "loop/sched.h"
 
 #define WAITERS (1U << 31)
 #define NOBODY OWNER_MASK /* holds what nobody took yet; never an owner's */
@@ -76,13 +77,13 @@ static int word_take(_Atomic uint32_t *word, keel_ns deadline, bool always,
     }
 }
 
-static int word_drop(_Atomic uint32_t *word)
+static int word_drop(_Atomic uint32_t *word, const char *call)
 {
     uint32_t w = atomic_exchange(word, 0);
 
     STEP();
     if (!w)
-        return -EPERM;
+        return mistake(call, word, "nobody holds it", -EPERM);
     if (w & WAITERS)
         family_wake(word, 1);
     STEP();
@@ -103,7 +104,7 @@ int keel_shlock_take(struct keel_shlock *l, keel_ns deadline)
 
 int keel_shlock_drop(struct keel_shlock *l)
 {
-    return word_drop(at(&l->word));
+    return word_drop(at(&l->word), "keel_shlock_drop");
 }
 
 /* ---- rlock ---- */
@@ -155,12 +156,13 @@ int keel_shrlock_drop(struct keel_shrlock *l)
     if (rc < 0)
         return rc;
     if (!is_mine(l, me))
-        return -EPERM;
+        return mistake("keel_shrlock_drop", l, "the caller is not its owner",
+                       -EPERM);
     STEP();
     if (--l->count > 0)
         return 0;
     l->who = 0;
-    return word_drop(at(&l->word));
+    return word_drop(at(&l->word), "keel_shrlock_drop");
 }
 
 /* ---- condition ---- */
@@ -174,7 +176,7 @@ int keel_shcond_wait(struct keel_shcond *c, struct keel_shlock *l,
                      keel_ns deadline)
 {
     uint32_t turn = look(&c->turn), deaths = family_deaths();
-    int rc = keel_shlock_drop(l), taken;
+    int rc = word_drop(at(&l->word), "keel_shcond_wait"), taken;
 
     if (rc < 0)
         return rc;
@@ -298,6 +300,11 @@ static bool unit_give(struct keel_shsemaphore *s, uint32_t me)
     return false;
 }
 
+static int is_full(struct keel_shsemaphore *s)
+{
+    return mistake("keel_shsemaphore_give", s, "it is full", -EOVERFLOW);
+}
+
 int keel_shsemaphore_give(struct keel_shsemaphore *s)
 {
     uint32_t me;
@@ -307,13 +314,13 @@ int keel_shsemaphore_give(struct keel_shsemaphore *s)
         return rc;
     if (s->bound) {
         if (!unit_give(s, me))
-            return -EOVERFLOW;
+            return is_full(s);
     } else {
         uint32_t w = look(&s->count);
 
         do
             if (w == INT32_MAX)
-                return -EOVERFLOW;
+                return is_full(s);
         while (!atomic_compare_exchange_weak(at(&s->count), &w, w + 1));
     }
     STEP();
@@ -411,7 +418,7 @@ static int barrier_hold(struct keel_shbarrier *b)
 
 static void barrier_drop(struct keel_shbarrier *b)
 {
-    (void)word_drop(at(&b->lock));
+    (void)word_drop(at(&b->lock), "keel_shbarrier");
     family_wake(at(&b->round), INT32_MAX);
 }
 
@@ -489,7 +496,7 @@ int keel_shbarrier_wait(struct keel_shbarrier *b, keel_ns deadline)
         barrier_drop(b);
         return (int)place;
     }
-    (void)word_drop(at(&b->lock));
+    (void)word_drop(at(&b->lock), "keel_shbarrier");
     rc = barrier_sleep(b, round, deadline);
     return rc < 0 ? rc : (int)place;
 }

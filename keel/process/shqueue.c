@@ -629,7 +629,8 @@ int keel_shqueue_task_done(struct keel_shqueue *q)
     if (rc < 0)
         return rc;
     if (!answer(q, me))
-        return -EINVAL;
+        return mistake("keel_shqueue_task_done", q, "nothing is unfinished",
+                       -EINVAL);
     STEP();
     ring(&q->r->finished, INT32_MAX);
     return 0;

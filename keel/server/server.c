@@ -344,7 +344,9 @@ static int begin(struct keel_server *s)
 {
     keel_guard(&s->lock);
 
-    if (s->state != SERVER_NEW || s->door_count == 0)
+    if (s->state != SERVER_NEW)
+        return mistake("keel_server_run", s, "it ran before", -EINVAL);
+    if (s->door_count == 0)
         return -EINVAL;
     s->state = SERVER_RUNS;
     return 0;

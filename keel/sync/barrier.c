@@ -31,7 +31,8 @@ static void drop(struct keel_barrier *b)
 void keel_barrier_init(struct keel_barrier *b, size_t parties,
                        int (*action)(void *arg), void *arg)
 {
-    keel_assert(parties > 0);
+    if (parties == 0)
+        misuse("keel_barrier_init", b, "it is for nobody");
     *b =
         (struct keel_barrier){.parties = parties, .action = action, .arg = arg};
 }

@@ -216,7 +216,8 @@ bool keel_future_start(struct keel_future *f)
 
     hold(f);
     started = state_of(f) == PENDING;
-    keel_assert(started || state_of(f) == GIVEN_UP);
+    if (!started && state_of(f) != GIVEN_UP)
+        misuse("keel_future_start", f, "it was started before");
     if (started)
         state_set(f, RUNNING);
     drop(f);

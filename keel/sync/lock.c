@@ -126,6 +126,8 @@ int keel_cond_wait(struct keel_cond *c, struct keel_lock *l, keel_ns deadline)
     struct waiter w;
     int rc;
 
+    if (!l->held)
+        misuse("keel_cond_wait", l, "nobody holds it");
     /* Linked before the lock is dropped: a signal sent under the lock after
      * that finds us. */
     waiter_arm(&w, "condition");
@@ -227,7 +229,8 @@ int keel_event_wait(struct keel_event *e, keel_ns deadline)
 
 void keel_semaphore_init(struct keel_semaphore *s, size_t count, size_t bound)
 {
-    keel_assert(bound == 0 || count <= bound);
+    if (bound > 0 && count > bound)
+        misuse("keel_semaphore_init", s, "the count is beyond the bound");
     *s = (struct keel_semaphore){.count = count, .bound = bound};
 }
 
@@ -257,7 +260,7 @@ int keel_semaphore_give(struct keel_semaphore *s)
     waitlist_hold(&s->waiters);
     if (s->bound > 0 && s->count >= s->bound) {
         waitlist_drop(&s->waiters);
-        return -EOVERFLOW;
+        return mistake("keel_semaphore_give", s, "it is full", -EOVERFLOW);
     }
     s->count++;
     drop_and_wake_one(&s->waiters);

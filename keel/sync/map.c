@@ -6,6 +6,8 @@
 
 #include <keel/lock.h>
 
+#include "loop/sched.h"
+
 enum { PARTS = 64, SLOTS_FIRST = 8 };
 
 struct entry {
@@ -267,7 +269,8 @@ int keel_map_put(struct keel_map *m, const void *key, size_t size, void *value,
     struct swap s = {.value = value};
     int rc;
 
-    keel_assert(value);
+    if (!value)
+        misuse("keel_map_put", m, "the value is NULL");
     rc = keel_map_update(m, key, size, put_value, &s);
     if (rc == 0 && ret_old)
         *ret_old = s.old;
@@ -288,7 +291,8 @@ int keel_map_add(struct keel_map *m, const void *key, size_t size, void *value,
     struct swap s = {.value = value};
     int rc;
 
-    keel_assert(value);
+    if (!value)
+        misuse("keel_map_add", m, "the value is NULL");
     rc = keel_map_update(m, key, size, add_value, &s);
     if (rc < 0 || !s.old)
         return rc;

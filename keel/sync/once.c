@@ -42,7 +42,8 @@ int keel_once(struct keel_once *o, int (*fn)(void *arg), void *arg,
     while (!done(o) && o->runner) {
         if (o->runner == me) {
             waitlist_drop(&o->waiters);
-            return -EDEADLK;
+            return mistake("keel_once", o, "the caller is in its function",
+                           -EDEADLK);
         }
         rc = waitlist_sleep(&o->waiters, deadline, false, "once");
         if (rc < 0)

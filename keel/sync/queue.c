@@ -571,20 +571,25 @@ static void done_changed(struct keel_queue *q)
         wake_all(&q->joiners);
 }
 
+static int one_too_many(struct keel_queue *q)
+{
+    return mistake("keel_queue_task_done", q, "nothing is unfinished", -EINVAL);
+}
+
 int keel_queue_task_done(struct keel_queue *q)
 {
     uint64_t done = atomic_load(&q->done);
 
     if (q->body == BODY_LOCAL) {
         if (done >= (tail_of(q) & ~CLOSED))
-            return -EINVAL;
+            return one_too_many(q);
         set_plain(&q->done, done + 1);
         done_changed(q);
         return 0;
     }
     do
         if (done >= (tail_of(q) & ~CLOSED))
-            return -EINVAL;
+            return one_too_many(q);
     while (!atomic_compare_exchange_weak(&q->done, &done, done + 1));
     done_changed(q);
     return 0;

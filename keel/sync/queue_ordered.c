@@ -41,7 +41,8 @@ int keel_queue_new_priority(size_t slots,
                             int (*compare)(const void *a, const void *b),
                             struct keel_queue **ret)
 {
-    keel_assert(compare);
+    if (!compare)
+        misuse("keel_queue_new_priority", ret, "there is no comparison");
     return ordered_new(slots, compare, ret);
 }
 

@@ -206,7 +206,8 @@ int keel_queue_select(struct keel_select *cases, size_t count, keel_ns deadline)
             return -ENOMEM;
     }
     for (size_t i = 0; i < count; i++) {
-        keel_assert(!cases[i].put || cases[i].item);
+        if (cases[i].put && !cases[i].item)
+            misuse("keel_queue_select", cases[i].queue, "the item is NULL");
         arms[i].told = false;
     }
     s.arms = arms;

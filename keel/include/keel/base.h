@@ -59,9 +59,25 @@ KEEL_API void keel_wipe(void *p, size_t size);
 /* Compares secrets in a time that depends on `size` alone. */
 KEEL_API bool keel_same(const void *a, const void *b, size_t size);
 
-/* ---- assertions ---------------------------------------------------------- */
-/* A programmer's mistake: prints the expression, its place and the current
- * coroutine's name to standard error, then aborts.  Always compiled in. */
+/* ---- mistakes ------------------------------------------------------------ */
+/* A programmer's mistake writes a line to standard error that names the call,
+ * the object and who called, a coroutine, else a thread or process:
+ *
+ *     keel: keel_join(0x5581): it is the caller itself, in 'main'
+ *
+ * The program then stops (abort(3)) where going on would use what is gone, give
+ * away what another has, or wait for ever: a handle used after its join, a drop
+ * of a lock that nobody holds or of another's rlock, _fini and _free of what is
+ * in use, a result set twice, a join of one's own group.
+ * Where the call can refuse and has changed nothing, it returns the error that
+ * its header names: a join of oneself or of what another joins, a thread begun
+ * twice, one semaphore_give or task_done too many, a drop between processes of
+ * what nobody holds or of another's rlock.  A program compiled with -DKEEL_DEBUG
+ * stops there too.
+ * A value that is out of range (-EINVAL, -E2BIG) may come from outside: it is
+ * an error, and no line is written. */
+
+/* The same for an expression and its place.  Always compiled in. */
 #define keel_assert(expr)                                                      \
     (__builtin_expect(!!(expr), 1)                                             \
          ? (void)0                                                             \
@@ -75,10 +91,10 @@ KEEL_API void keel_assert_failed(const char *expr, const char *file, int line,
  * stays out of reach once it is freed, and the first touch stops the program
  * with a message on standard error that names the call, the object and the
  * coroutine, and who freed it where.  A lock, event or other object in the
- * program's own storage likewise, from its _fini to its next _init.  Joining
- * oneself and starting a thread twice, errors otherwise, stop it too.  What else
- * KEEL_DEBUG does: lock.h.  Each piece of memory costs a page there, and a
- * system call or two; the first 8,192 that are alive at a time are watched. */
+ * program's own storage likewise, from its _fini to its next _init.  What
+ * else KEEL_DEBUG does: above, and lock.h.  Each piece of memory costs a page
+ * there, and a system call or two; the first 8,192 that are alive at a time are
+ * watched. */
 KEEL_API void keel_debug_program(void);
 #ifdef KEEL_DEBUG
 __attribute__((constructor)) static inline void keel_debug_begin(void)
