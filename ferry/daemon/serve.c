@@ -27,6 +27,7 @@
 #include "daemon/conf.h"
 #include "daemon/data.h"
 #include "daemon/house.h"
+#include "daemon/listen.h"
 #include "daemon/service.h"
 #include "ledger/ledger.h"
 #include "native/native.h"
@@ -50,6 +51,7 @@ struct server {
     struct keel_tls_config *tls;
     struct keel_listener *listeners[CONF_LISTEN_MOST];
     unsigned listener_count;
+    bool given; /* they are the service manager's */
     struct keel_listener *admin;
     struct keel_signals *signals;
     struct keel_loop *loops[LOOPS_MOST];
@@ -82,13 +84,6 @@ static int listen_after(bool killed, const char *address,
     return rc;
 }
 
-static int listen_failed(int rc, const char *address, struct problem *why)
-{
-    return problem(why, LISTEN_FAILED, .errno_ = -rc, .name = address,
-                   .detail = rc == -ENOENT ? "the host has no address"
-                                           : strerrordesc_np(-rc));
-}
-
 /* What can be known of where to listen before DATA is made. */
 static int server_look(struct server *s, struct problem *why)
 {
@@ -98,6 +93,7 @@ static int server_look(struct server *s, struct problem *why)
     if (rc < 0)
         return rc;
     s->listener_count = (unsigned)rc;
+    s->given = rc > 0;
     for (unsigned i = 0; s->listener_count == 0 && i < s->conf->listen_count;
          i++) {
         struct keel_address any;
@@ -490,6 +486,19 @@ static void reload_apply(struct server *s)
     keel_event_set(&s->reloaded);
 }
 
+/* Where to listen counts at the next start, which may be in the night: what could
+ * not be listened on is told to who wrote it. */
+static int reload_listen(const struct server *s, const struct conf *next,
+                         struct problem *why)
+{
+    const char *was = s->first.listen_setting, *is = next->listen_setting;
+
+    if (s->given || strcmp(was ? was : "", is ? is : "") == 0)
+        return 0;
+    return listen_try(next->listen, next->listen_count, s->listeners,
+                      s->listener_count, why);
+}
+
 /* A file that is not right in every line changes nothing. */
 static void server_reload(struct server *s)
 {
@@ -501,6 +510,8 @@ static void server_reload(struct server *s)
     service_reloading();
     conf_init(&next);
     rc = conf_parse(&next, s->argc, s->argv, &why);
+    if (rc == 0)
+        rc = reload_listen(s, &next, &why);
     if (rc < 0) {
         problem_sentence(&why, said, sizeof(said));
         log_error(

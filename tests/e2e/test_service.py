@@ -262,6 +262,66 @@ def test_a_broken_public_is_refused_at_a_reload_and_as_an_option(tmp_path):
     assert not (tmp_path / "d").exists()
 
 
+class WhereTheFileSays(Server):
+    """A ferryd without --listen."""
+
+    def command(self):
+        words = super().command()
+        at = words.index("--listen")
+        return words[:at] + words[at + 2:]
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def test_a_reload_refuses_what_a_start_could_not_listen_on(tmp_path):
+    conf = settings(tmp_path, f"[server]\nlisten = 127.0.0.1:{free_port()}\n")
+
+    def reloaded(listen, *more):
+        """What the log says of it, whole."""
+        conf.write_text(f"[server]\nlisten = {listen}\ngrace = 9s\n"
+                        + "".join(f"{line}\n" for line in more))
+        before = server.log().count("settings: re")
+        server.process.send_signal(signal.SIGHUP)
+        with server.said:
+            assert server.said.wait_for(
+                lambda: "".join(server.lines).count("settings: re") > before,
+                PATIENCE)
+        return server.log()
+
+    with socket.socket() as taken, \
+            WhereTheFileSays(tmp_path, "--config", conf) as server:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        other = "127.0.0.1:%d" % taken.getsockname()[1]
+        for listen, why in ((other, "Address already in use"),
+                            (f"{server.address} {other}", "already in use"),
+                            (f"{server.address} {server.address}",
+                             "already in use"),
+                            ("192.0.2.1:9", "Cannot assign requested address"),
+                            ("no-such-host.invalid:9001",
+                             "no-such-host.invalid")):
+            log = reloaded(listen).splitlines()[-1]
+            assert "settings: refused, and left as they were" in log, log
+            assert "result=listen.failed" in log and why in log, log
+        # Nothing of a refused file counts.
+        assert "changed" not in server.log()
+        # What it has now is in the way of the same, and is free at a start.
+        for listen in (f"0.0.0.0:{server.address.rsplit(':', 1)[1]}",
+                       f"{server.address} 127.0.0.1:{free_port()}",
+                       "127.0.0.1:0 127.0.0.1:0"):
+            log = reloaded(listen)
+            assert "settings: read again" in log.splitlines()[-1], log
+            assert "server.listen changed, and counts at the next start" in log
+        # It listens where it did, and on nothing else.
+        assert server.member("ada").names() == []
+        again = reloaded(server.address)
+        assert "settings: read again" in again.splitlines()[-1]
+
+
 @both
 def test_a_reload_changes_the_cap_of_connections(tmp_path):
     conf = settings(tmp_path, "[server]\nconnections = 1000\n")
