@@ -296,12 +296,12 @@ static int download_part(struct download *d, struct problem *why)
 static void download_began(struct download *d)
 {
     struct progress *p = d->o->progress;
+    const char *name = path_leaf(&d->o->place->path);
     uint64_t there = part_bytes(d->part);
 
     if (!p->tree)
-        progress_start(p, d->o->c, path_leaf(&d->o->place->path),
-                       d->entry.size);
-    progress_begin(p, d->o->part, there);
+        progress_start(p, d->o->c, name, d->entry.size);
+    progress_begin(p, d->o->part, name, d->entry.size, there);
     if (there > 0)
         cli_trace(d->o->c, "%llu bytes are here already",
                   (unsigned long long)there);
@@ -335,6 +335,8 @@ int download_run(struct session *s, const struct download_order *o,
         rc = download_publish(&d, why);
     if (rc < 0) /* it may begin again */
         progress_broken(o->progress, o->part);
+    else
+        progress_ended(o->progress, o->part);
     if (rc < 0 && is_over(&d, why)) {
         part_rest(d.part);
         part_drop(d.part);

@@ -19,6 +19,8 @@
 #define TREE_BAR 12
 #define BAR_FRAME 3   /* " []" */
 #define NAME_LEAST 13 /* of which one separates it */
+/* A smaller one is over before its share is read. */
+#define LARGE_LEAST ((uint64_t)1 << 20)
 /* The rate is measured over this much, up to twice of it. */
 #define RATE_SPAN (5 * KEEL_SECOND)
 /* What a file costs besides its bytes, for the share that is done: a tree of
@@ -181,6 +183,29 @@ static void parts_fill(const struct progress *p, keel_ns now, bool counting,
         snprintf(part[FILES], 96, _(" %s files"), a);
 }
 
+#define NAME_BYTES_MOST sizeof(((struct progress *)0)->name)
+
+/* The current file: its name, and of a large one the share. */
+static void current_print(const struct progress *p, char name[NAME_BYTES_MOST],
+                          char share[8])
+{
+    const struct progress_part *part = p->large;
+    uint64_t bytes, percent;
+
+    *share = 0;
+    if (!part) {
+        snprintf(name, NAME_BYTES_MOST, "%s", p->name);
+        return;
+    }
+    bytes = part->there + part->moved;
+    /* A chunk may have been sent twice. */
+    percent = bytes >= part->size
+                  ? 100
+                  : (uint64_t)((double)bytes * 100 / (double)part->size);
+    text_escape(part->name, strlen(part->name), name, NAME_BYTES_MOST);
+    snprintf(share, 8, " %u%%", (unsigned)percent);
+}
+
 /* The name, whole or shortened, and a bar get what is left; a narrow place is
  * the name's alone. */
 static void share_room(const struct progress *p, unsigned room, bool counting,
@@ -188,24 +213,35 @@ static void share_room(const struct progress *p, unsigned room, bool counting,
 {
     unsigned least = p->tree ? TREE_BAR : BAR_LEAST;
     unsigned most = p->tree ? TREE_BAR : BAR_MOST;
-    unsigned want = text_columns(p->name), frame = least + BAR_FRAME;
-    unsigned wide = 0;
+    unsigned want, frame = least + BAR_FRAME, wide = 0, name_least, behind;
+    char name[NAME_BYTES_MOST], share[8];
 
+    current_print(p, name, share);
+    behind = (unsigned)strlen(share);
+    name_least = NAME_LEAST + behind;
+    want = text_columns(name) + behind;
     want += want > 0;
-    if (!counting && room >= frame + (want < NAME_LEAST ? want : NAME_LEAST)) {
+    if (!counting && room >= frame + (want < name_least ? want : name_least)) {
         wide = want > room - frame ? least : room - want - BAR_FRAME;
         bar_print(wide > most ? most : wide, percent_done(p), bar);
         room -= (wide > most ? most : wide) + BAR_FRAME;
     }
     *ret_name = 0;
-    if (want > 0 && (room >= NAME_LEAST || room >= want))
-        text_shorten(p->name, room - 1, ret_name, size);
+    if (room < name_least && room < want) { /* the name without its share */
+        want -= behind;
+        behind = 0;
+        *share = 0;
+    }
+    if (want > 0 && (room >= NAME_LEAST || room >= want)) {
+        text_shorten(name, room - 1 - behind, ret_name, size);
+        strncat(ret_name, share, size - strlen(ret_name) - 1);
+    }
 }
 
 static void line_moving(const struct progress *p, keel_ns now, unsigned columns,
                         char *ret, size_t size)
 {
-    char part[PARTS][96], bar[BAR_MOST + 4] = "", name[sizeof(p->name)];
+    char part[PARTS][96], bar[BAR_MOST + 4] = "", name[sizeof(p->name) + 8];
     bool counting = p->tree && atomic_load(&p->counting);
     unsigned room = columns;
 
@@ -400,9 +436,36 @@ void progress_same(struct progress *p, uint64_t bytes)
     p->mark_files++;
 }
 
-void progress_begin(struct progress *p, struct progress_part *part,
-                    uint64_t there)
+static void large_remove(struct progress *p, struct progress_part *part)
 {
+    for (struct progress_part **at = &p->large; *at; at = &(*at)->next) {
+        if (*at == part) {
+            *at = part->next;
+            break;
+        }
+    }
+    part->next = NULL;
+}
+
+static void large_add(struct progress *p, struct progress_part *part,
+                      const char *name, uint64_t size)
+{
+    struct progress_part **at = &p->large;
+
+    large_remove(p, part);
+    if (!p->tree || size < LARGE_LEAST)
+        return;
+    while (*at)
+        at = &(*at)->next;
+    part->name = name;
+    part->size = size;
+    *at = part;
+}
+
+void progress_begin(struct progress *p, struct progress_part *part,
+                    const char *name, uint64_t size, uint64_t there)
+{
+    large_add(p, part, name, size);
     part->first = part->begun && part->first < there ? part->first : there;
     part->begun = true;
     part->there = there;
@@ -430,6 +493,12 @@ void progress_broken(struct progress *p, struct progress_part *part)
     less(&p->since_done, back);
     less(&p->mark_done, back);
     progress_skip(p, -(int64_t)part->first);
+    large_remove(p, part);
+}
+
+void progress_ended(struct progress *p, struct progress_part *part)
+{
+    large_remove(p, part);
 }
 
 void progress_waiting(struct progress *p, const char *what, keel_ns until)

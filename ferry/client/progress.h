@@ -5,9 +5,11 @@
  * is gone, stops nothing.
  *
  *     big.bin  45% [###########               ] 461 MiB/1 GiB 812 MB/s 0:01
- *     45% [######     ] 4,503/10,000 files 18 MiB/40 MiB 61 MB/s 0:01 src/a.c
+ *     45% [######     ] 4,503/10,000 files 18 MiB/40 MiB 61 MB/s 0:01 a.c
+ *     45% [######     ] 7/10 files 1 GiB/2 GiB 61 MB/s 0:17 film.mov 62%
  *
- * A name that is too long is shortened in its middle.  The rate is that of the
+ * A tree's line ends with the current file: of several large ones the one that
+ * began first, with its own share, else the last small one.  A name that is too long is shortened in its middle.  The rate is that of the
  * last seconds; what was there before, and what is taken back before a retry,
  * is not part of it.  In the background it draws nothing. */
 #ifndef FERRY_PROGRESS_H
@@ -29,6 +31,7 @@ struct progress {
     struct keel_co *drawer;
     /* a tree's */
     bool tree;
+    struct progress_part *large; /* under way, in the order they began */
     uint64_t files_total, files_done;
     atomic_uint_fast64_t counted_files, counted_bytes;
     atomic_bool counting; /* the totals still grow */
@@ -67,12 +70,18 @@ struct progress_part {
     uint64_t there, moved; /* of this attempt */
     uint64_t sent;         /* moved in all attempts, also in vain */
     bool begun;
+    /* progress.c's: of a tree, while it is under way and large */
+    const char *name;
+    uint64_t size;
+    struct progress_part *next;
 };
+/* `name` is lent until it is broken or ended, one of which follows. */
 void progress_begin(struct progress *p, struct progress_part *part,
-                    uint64_t there);
+                    const char *name, uint64_t size, uint64_t there);
 void progress_part_moved(struct progress *p, struct progress_part *part,
                          uint64_t bytes);
 void progress_broken(struct progress *p, struct progress_part *part);
+void progress_ended(struct progress *p, struct progress_part *part);
 /* Shows a countdown to `until` in place of the rest; NULL: it is over. */
 void progress_waiting(struct progress *p, const char *what, keel_ns until);
 /* Clears the line, for something to be printed; the next redraw brings it back.

@@ -165,7 +165,8 @@ static void a_retry_takes_back_what_will_move_again(void **state)
     (void)state;
     progress_count(&p, 2, 20 * MIB);
     progress_counted(&p);
-    progress_begin(&p, &part, 5 * MIB); /* from before: no speed of ours */
+    progress_begin(&p, &part, "f", 20 * MIB,
+                   5 * MIB); /* from before: no speed of ours */
     progress_part_moved(&p, &part, 5 * MIB);
     progress_line(&p, KEEL_SECOND, 99, line, sizeof(line));
     assert_non_null(strstr(line, "10 MiB/20 MiB 5.2 MB/s"));
@@ -173,7 +174,8 @@ static void a_retry_takes_back_what_will_move_again(void **state)
     progress_line(&p, KEEL_SECOND, 99, line, sizeof(line));
     assert_non_null(strstr(line, " 0%"));
     assert_non_null(strstr(line, "0 bytes/20 MiB 0 MB/s --:--"));
-    progress_begin(&p, &part, 10 * MIB); /* the first attempt's are there now */
+    progress_begin(&p, &part, "f", 20 * MIB,
+                   10 * MIB); /* the first attempt's are there now */
     progress_part_moved(&p, &part, 10 * MIB);
     progress_file_done(&p);
     progress_file_done(&p);
@@ -192,15 +194,15 @@ static void the_sum_of_one_file_is_that_of_all_attempts(void **state)
     char sum[128];
 
     (void)state;
-    progress_begin(&p, &part, 10 * MIB);
+    progress_begin(&p, &part, "f", 20 * MIB, 10 * MIB);
     progress_part_moved(&p, &part, 50 * MIB);
     progress_broken(&p, &part);
     assert_int_equal(p.done, 0);
-    progress_begin(&p, &part, 60 * MIB);
+    progress_begin(&p, &part, "f", 20 * MIB, 60 * MIB);
     assert_int_equal(p.done, 60 * MIB);
     assert_int_equal(p.began_with, 10 * MIB);
     progress_broken(&p, &part);
-    progress_begin(&p, &part, 4 * MIB);
+    progress_begin(&p, &part, "f", 20 * MIB, 4 * MIB);
     progress_part_moved(&p, &part, 96 * MIB);
     assert_int_equal(p.done, 100 * MIB);
     assert_int_equal(p.began_with, 4 * MIB);
@@ -274,6 +276,87 @@ static void names_are_cut_between_what_belongs_together(void **state)
     assert_string_equal(out, DOTS);
 }
 
+static void a_large_file_of_a_tree_has_a_share_of_its_own(void **state)
+{
+    struct progress p = {.tree = true, .files_done = 7};
+    struct progress_part film = {0}, disk = {0}, small = {0};
+    char line[512];
+
+    (void)state;
+    progress_count(&p, 10, 200 * MIB);
+    progress_counted(&p);
+    snprintf(p.name, sizeof(p.name), "a.c");
+    /* What is there from before is a share of it, too. */
+    progress_begin(&p, &film, "film.mov", 100 * MIB, 10 * MIB);
+    progress_part_moved(&p, &film, 35 * MIB);
+    progress_line(&p, KEEL_SECOND, 99, line, sizeof(line));
+    assert_non_null(strstr(line, " 22% ["));
+    assert_string_equal(strrchr(line, ':') + 3, " film.mov 45%");
+    /* A second one waits its turn, a small one has none. */
+    progress_begin(&p, &disk, "disk\x1b.img", 50 * MIB, 0);
+    progress_begin(&p, &small, "small", MIB - 1, 0);
+    progress_part_moved(&p, &disk, 5 * MIB);
+    progress_line(&p, KEEL_SECOND, 99, line, sizeof(line));
+    assert_non_null(strstr(line, " film.mov 45%"));
+    /* The first is broken, and begins again behind the other. */
+    progress_broken(&p, &film);
+    progress_line(&p, KEEL_SECOND, 99, line, sizeof(line));
+    assert_non_null(strstr(line, " disk\\x1b.img 10%"));
+    progress_begin(&p, &film, "film.mov", 100 * MIB, 45 * MIB);
+    progress_line(&p, KEEL_SECOND, 99, line, sizeof(line));
+    assert_non_null(strstr(line, " disk\\x1b.img 10%"));
+    progress_ended(&p, &disk);
+    progress_part_moved(&p, &film, 60 * MIB); /* a chunk of it twice */
+    progress_line(&p, KEEL_SECOND, 99, line, sizeof(line));
+    assert_non_null(strstr(line, " film.mov 100%"));
+    progress_ended(&p, &film);
+    progress_ended(&p, &small);
+    progress_line(&p, KEEL_SECOND, 99, line, sizeof(line));
+    assert_non_null(strstr(line, " a.c"));
+}
+
+static void a_share_stands_where_there_is_room(void **state)
+{
+    static const char *const names[] = {
+        "f", "film.mov",
+        "holiday-pictures-of-the-summer-of-2026-in-the-mountains.tar",
+        "\xe6\x96\x87\xe4\xbb\xb6\xe6\x96\x87\xe4\xbb\xb6"
+        "\xe6\x96\x87\xe4\xbb\xb6\xe6\x96\x87\xe4\xbb\xb6.bin"};
+    char line[2048], whole[128], longest[4096];
+
+    (void)state;
+    memset(longest, 'x', sizeof(longest) - 1);
+    longest[sizeof(longest) - 1] = 0;
+    for (size_t i = 0; i <= sizeof(names) / sizeof(*names); i++) {
+        const char *name =
+            i < sizeof(names) / sizeof(*names) ? names[i] : longest;
+        struct progress p = tree_half("src/a.c");
+        struct progress_part part = {0};
+
+        progress_begin(&p, &part, name, 20 * MIB, 9 * MIB);
+        for (unsigned columns = 0; columns < 300; columns++) {
+            progress_line(&p, KEEL_SECOND, columns, line, sizeof(line));
+            assert_true(text_columns(line) <= columns);
+            /* Whole numbers, and of this file. */
+            if (strchr(line, '%') != strrchr(line, '%'))
+                assert_string_equal(strrchr(line, ' '), " 45%");
+        }
+        assert_string_equal(strrchr(line, ' '), " 45%");
+        if (name != longest) {
+            snprintf(whole, sizeof(whole), " %.100s 45%%", name);
+            assert_non_null(strstr(line, whole));
+        }
+    }
+    /* Twenty columns are for the whole. */
+    struct progress p = tree_half("src/a.c");
+    struct progress_part part = {0};
+
+    progress_begin(&p, &part, "film.mov", 20 * MIB, 0);
+    progress_part_moved(&p, &part, 9 * MIB);
+    progress_line(&p, KEEL_SECOND, 19, line, sizeof(line));
+    assert_string_equal(line, " 56% 28 MB/s 0:01");
+}
+
 static void waiting_counts_down(void **state)
 {
     struct progress p = tree_half("f");
@@ -302,6 +385,8 @@ int main(void)
         cmocka_unit_test(the_sum_of_one_file_is_that_of_all_attempts),
         cmocka_unit_test(a_long_name_is_shortened_in_its_middle),
         cmocka_unit_test(names_are_cut_between_what_belongs_together),
+        cmocka_unit_test(a_large_file_of_a_tree_has_a_share_of_its_own),
+        cmocka_unit_test(a_share_stands_where_there_is_room),
         cmocka_unit_test(waiting_counts_down),
     };
 

@@ -369,11 +369,12 @@ static int upload_finish(struct upload *u, struct exchange *x,
 static void upload_began(struct upload *u, uint64_t there)
 {
     struct progress *p = u->o->progress;
+    const char *name = path_leaf(u->o->path);
+    uint64_t size = source_size(u->source);
 
     if (!p->tree)
-        progress_start(p, u->o->c, path_leaf(u->o->path),
-                       source_size(u->source));
-    progress_begin(p, u->o->part, there);
+        progress_start(p, u->o->c, name, size);
+    progress_begin(p, u->o->part, name, size, there);
     if (there > 0)
         cli_trace(u->o->c, "the server has %llu bytes already",
                   (unsigned long long)there);
@@ -384,6 +385,8 @@ static void upload_ended(struct upload *u, int rc)
 {
     if (rc < 0)
         progress_broken(u->o->progress, u->o->part);
+    else
+        progress_ended(u->o->progress, u->o->part);
     if (rc == 0 && u->journal)
         keel_file_unlink(u->s->home.journals, u->journal_name);
 }
