@@ -10,6 +10,7 @@ from wire import (DATA, MIB, REQUEST, Refused, Wire, cancel_frame, credit_frame,
                   data_frame, json_frame, root_of)
 
 INVALID = "request.invalid"
+B64 = {"b64": "/w=="}  # a byte that is no UTF-8
 SMALL = 1 << 18
 
 
@@ -57,6 +58,50 @@ def test_a_small_file_at_once(w, size, level):
     if level == "committed":
         assert w.ask("stat", path="/f")["size"] == size
         assert fetch(w, "/f", size) == data
+
+
+def test_an_entry_has_what_the_protocol_says(w, house):
+    one = 1_500_000_000_000_000_001
+    w.ask("mkdir", path="/d", mode=0o750)
+    w.ask("link", path="/d/l", target="a b", mtime_ns=one)
+    roots = {"sha256": root_of(b"abc")}
+    for name in ("sha256", "xxh128"):
+        root = w.reply(w.put_now(f"/d/{name}", b"abc", hash=name,
+                                 root=roots[name], mtime_ns=one,
+                                 mode=0o640))["root"]
+        assert root == roots[name] and root.startswith(name + ":")
+        assert w.ask("stat", path=f"/d/{name}") == {
+            "name": name, "type": "f", "size": 3, "mtime_ns": one,
+            "mode": 0o640, "hash": root}
+        # What is computed besides takes the place of nothing that is known.
+        for kind in ("sha256", "xxh128"):
+            root = w.ask("hash", path=f"/d/{name}", hash=kind)["root"]
+            assert roots.setdefault(kind, root) == root
+        assert w.ask("stat", path=f"/d/{name}")["hash"] == roots[name]
+    link, = [e for e in w.ask("list", path="/d")["entries"]
+             if e["name"] == "l"]
+    mode = link.pop("mode")
+    assert link == {"name": "l", "type": "l", "size": 3, "mtime_ns": one,
+                    "target": "a b"} and isinstance(mode, int)
+    directory = w.ask("stat", path="/d")
+    assert directory["mtime_ns"] > one
+    del directory["mtime_ns"]
+    assert directory == {"name": "d", "type": "d", "size": 0, "mode": 0o750}
+    assert w.ask("stat", path="/")["name"] == ""
+    w.ask("link", path=B64, target=B64)
+    named, = [e for e in w.ask("list", path="/")["entries"]
+              if e["type"] == "l"]
+    assert named["name"] == named["target"] == {"b64": "/w=="}
+    # Somebody else's hand: a pipe is '?', what was changed has no hash.
+    spaces = [s for s in (house.data / "spaces").iterdir()
+              if (s / "d" / "xxh128").exists()]
+    os.mkfifo(spaces[-1] / "d" / "pipe")
+    (spaces[-1] / "d" / "xxh128").write_bytes(b"abcd")
+    (spaces[-1] / "d" / "xxh128").chmod(0o4755)
+    seen = {e["name"]: e for e in w.ask("list", path="/d")["entries"]}
+    assert seen["pipe"]["type"] == "?"
+    assert "hash" not in seen["xxh128"] and seen["xxh128"]["size"] == 4
+    assert seen["xxh128"]["mode"] == 0o4755
 
 
 def test_many_at_once_in_any_order(w):
