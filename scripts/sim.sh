@@ -40,6 +40,7 @@ scenario() {
 }
 
 scenario keel/sim_scenarios queue
+scenario keel/sim_scenarios brief
 scenario keel/sim_scenarios pool
 scenario keel/sim_scenarios server
 scenario ferry/native/native_scenario native

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* Producers and consumers, in coroutines of three loops and in threads, over a
- * queue of any kind with little room; with deadlines, cancels, and a close
- * early or late.  Nothing is lost, nothing comes twice, and one producer's items
- * come to one consumer in order. */
+/* Producers, consumers and who waits for all to be answered, in coroutines of
+ * three loops and in threads, over a queue of any kind with little room, alone
+ * or by select; with deadlines, cancels, and a close early or late.  Nothing is
+ * lost, nothing comes twice, one producer's items come to one consumer in order,
+ * never more are inside than there is room for, no wait ends before its
+ * deadline, and in the end nothing is unfinished. */
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,7 +16,7 @@
 
 #include "scenarios.h"
 
-enum { WORKERS = 6, ITEMS = 24, LOOPS = 2 };
+enum { WORKERS = 6, ITEMS = 24, LOOPS = 2, JOINERS = 2 };
 
 enum fate { NOT_PUT, REFUSED, PUT, GOT, DROPPED };
 
@@ -25,17 +28,22 @@ struct item {
 struct worker {
     struct town *town;
     int index;
-    bool producer;
+    int (*does)(struct worker *w);
     struct keel_co *co;
     struct keel_thread *thread;
+    int left;          /* to get, before it leaves: then others must be woken */
     int last[WORKERS]; /* the number got last of each producer */
 };
 
 struct town {
     struct keel_queue *queue;
-    bool in_order; /* first in, first out */
+    size_t slots;
+    size_t put, asked; /* puts that are over; gets, but those in vain */
+    bool in_order;     /* first in, first out */
+    bool all_close;    /* producers too, at any moment */
+    bool dropped;      /* somebody has closed it with what was inside */
     struct item item[WORKERS][ITEMS];
-    struct worker worker[2 * WORKERS];
+    struct worker worker[2 * WORKERS + JOINERS];
     int count;
 };
 
@@ -65,6 +73,71 @@ static void dawdle(void)
     }
 }
 
+static void check_result(int rc, keel_ns deadline)
+{
+    SIM_CHECK(rc == 0 || rc == -EPIPE || rc == -ETIMEDOUT || rc == -ECANCELED);
+    SIM_CHECK(rc != -ETIMEDOUT || keel_now() >= deadline);
+}
+
+static int put(struct town *t, struct item *item)
+{
+    struct keel_select s = {.queue = t->queue, .put = true, .item = item};
+    keel_ns deadline = some_deadline();
+    int rc;
+
+    if (keel_sim_draw(4)) {
+        rc = keel_queue_put(t->queue, item, deadline);
+    } else {
+        rc = keel_queue_select(&s, 1, deadline);
+        rc = rc < 0 ? rc : s.result;
+    }
+    check_result(rc, deadline);
+    if (rc == 0) /* asked for counts more than was got */
+        SIM_CHECK(++t->put <= t->asked + t->slots);
+    return rc;
+}
+
+static int get(struct town *t, struct item **ret)
+{
+    struct keel_select s[2] = {{.queue = t->queue}, {.queue = t->queue}};
+    keel_ns deadline = some_deadline();
+    void *item;
+    int rc;
+
+    t->asked++;
+    if (keel_sim_draw(4)) {
+        rc = keel_queue_get(t->queue, deadline, &item);
+    } else {
+        rc = keel_queue_select(s, 2, deadline);
+        item = rc < 0 ? NULL : s[rc].item;
+        rc = rc < 0 ? rc : s[rc].result;
+    }
+    check_result(rc, deadline);
+    if (rc < 0)
+        t->asked--;
+    else
+        *ret = item;
+    return rc;
+}
+
+static void dropped(void *arg)
+{
+    struct item *item = arg;
+
+    SIM_CHECK(item->fate == PUT);
+    item->fate = DROPPED;
+}
+
+static void close_it(struct town *t, bool now)
+{
+    if (now) {
+        t->dropped = true;
+        keel_queue_close_now(t->queue, dropped);
+    } else {
+        keel_queue_close(t->queue);
+    }
+}
+
 static int produce(struct worker *w)
 {
     for (int i = 0; i < ITEMS; i++) {
@@ -74,15 +147,15 @@ static int produce(struct worker *w)
         item->producer = w->index;
         item->number = i;
         item->fate = PUT; /* from the put on it may be got at any moment */
-        rc = keel_queue_put(w->town->queue, item, some_deadline());
+        rc = put(w->town, item);
         if (rc < 0) {
             SIM_CHECK(item->fate == PUT);
             item->fate = REFUSED;
         }
-        SIM_CHECK(rc == 0 || rc == -EPIPE || rc == -ETIMEDOUT ||
-                  rc == -ECANCELED);
         if (rc == -ECANCELED || rc == -EPIPE)
             return rc;
+        if (w->town->all_close && keel_sim_draw(16) == 0)
+            close_it(w->town, keel_sim_draw(2));
         dawdle();
     }
     return 0;
@@ -90,20 +163,16 @@ static int produce(struct worker *w)
 
 static int consume(struct worker *w)
 {
-    for (;;) {
+    while (w->left-- > 0) {
         struct item *item;
-        void *got;
-        int rc = keel_queue_get(w->town->queue, some_deadline(), &got);
+        int rc = get(w->town, &item);
 
-        SIM_CHECK(rc == 0 || rc == -EPIPE || rc == -ETIMEDOUT ||
-                  rc == -ECANCELED);
         if (rc == -ECANCELED || rc == -EPIPE)
             return rc;
         if (rc < 0) {
             (void)keel_sleep(keel_after(20 * KEEL_US));
             continue;
         }
-        item = got;
         SIM_CHECK(item->fate == PUT);
         item->fate = GOT;
         SIM_CHECK(!w->town->in_order || item->number > w->last[item->producer]);
@@ -111,21 +180,25 @@ static int consume(struct worker *w)
         SIM_CHECK(keel_queue_task_done(w->town->queue) == 0);
         dawdle();
     }
+    return 0;
+}
+
+static int wait_for_all(struct worker *w)
+{
+    keel_ns deadline = some_deadline();
+    int rc;
+
+    dawdle();
+    rc = keel_queue_join(w->town->queue, deadline);
+    check_result(rc, deadline);
+    return 0;
 }
 
 static int work(void *arg)
 {
     struct worker *w = arg;
 
-    return w->producer ? produce(w) : consume(w);
-}
-
-static void dropped(void *arg)
-{
-    struct item *item = arg;
-
-    SIM_CHECK(item->fate == PUT);
-    item->fate = DROPPED;
+    return w->does(w);
 }
 
 static int by_number(const void *a, const void *b)
@@ -137,12 +210,13 @@ static int by_number(const void *a, const void *b)
 
 static void queue_make(struct town *t)
 {
-    size_t slots = 1 + keel_sim_draw(6);
+    size_t slots = t->slots = 1 + keel_sim_draw(6);
     int rc;
 
     t->in_order = true;
     switch (keel_sim_draw(8)) {
     case 0:
+        t->slots = 0;
         rc = keel_queue_new(0, KEEL_QUEUE_SHARED, &t->queue);
         break;
     case 1:
@@ -161,15 +235,17 @@ static void queue_make(struct town *t)
 }
 
 static void start(struct town *t, struct keel_loop **loops, int index,
-                  bool producer)
+                  const char *name, int (*does)(struct worker *w))
 {
     struct worker *w = &t->worker[t->count++];
     uint64_t where = keel_sim_draw(LOOPS + 2);
-    struct keel_spawn how = {.name = producer ? "producer" : "consumer"};
+    struct keel_spawn how = {.name = name};
 
     w->town = t;
     w->index = index;
-    w->producer = producer;
+    w->does = does;
+    w->left =
+        index == 0 || keel_sim_draw(2) ? INT_MAX : 1 + (int)keel_sim_draw(4);
     for (int i = 0; i < WORKERS; i++)
         w->last[i] = -1;
     if (where == LOOPS + 1) {
@@ -197,14 +273,14 @@ static void join(struct worker *w)
 }
 
 /* Each item: what was put was got or dropped. */
-static void count_all(struct town *t, bool all_wanted)
+static void count_all(struct town *t)
 {
     for (int p = 0; p < WORKERS; p++)
         for (int i = 0; i < ITEMS; i++) {
             enum fate fate = t->item[p][i].fate;
 
             SIM_CHECK(fate != PUT);
-            SIM_CHECK(!all_wanted || fate != DROPPED);
+            SIM_CHECK(t->dropped || fate != DROPPED);
         }
 }
 
@@ -218,16 +294,24 @@ static void let_them(void)
             keel_yield();
 }
 
-static void end(struct town *t, int producers)
+/* And each was answered by somebody: one more is too many. */
+static void nothing_is_left(struct town *t)
 {
-    uint64_t way = t->count > producers ? keel_sim_draw(4) : 0;
+    SIM_CHECK(keel_queue_empty(t->queue));
+    SIM_CHECK(keel_queue_join(t->queue, KEEL_NOW) == 0);
+    SIM_CHECK(keel_queue_task_done(t->queue) == -EINVAL);
+}
+
+static void end(struct town *t, int producers, int consumers)
+{
+    uint64_t way = consumers > 0 ? keel_sim_draw(4) : 0;
 
     if (way == 0) { /* early */
         let_them();
-        keel_queue_close_now(t->queue, dropped);
+        close_it(t, true);
     } else if (way == 1) {
         let_them();
-        keel_queue_close(t->queue);
+        close_it(t, false);
     } else if (way == 2) { /* some are cancelled, the queue goes on */
         int victim = (int)keel_sim_draw((uint64_t)producers);
 
@@ -238,10 +322,11 @@ static void end(struct town *t, int producers)
         join(&t->worker[i]);
     if (way == 3) /* all that was put is answered */
         SIM_CHECK(keel_queue_join(t->queue, KEEL_FOREVER) == 0);
-    keel_queue_close(t->queue);
+    close_it(t, false);
     for (int i = producers; i < t->count; i++)
         join(&t->worker[i]);
-    count_all(t, way != 0);
+    count_all(t);
+    nothing_is_left(t);
 }
 
 static int scene(void *arg)
@@ -254,13 +339,16 @@ static int scene(void *arg)
     (void)arg;
     SIM_CHECK(t);
     queue_make(t);
+    t->all_close = keel_sim_draw(3) == 0;
     for (int i = 0; i < LOOPS; i++)
         SIM_CHECK(keel_loop_start("other", &loops[i]) == 0);
     for (int i = 0; i < producers; i++)
-        start(t, loops, i, true);
+        start(t, loops, i, "producer", produce);
     for (int i = 0; i < consumers; i++)
-        start(t, loops, i, false);
-    end(t, producers);
+        start(t, loops, i, "consumer", consume);
+    for (uint64_t i = keel_sim_draw(JOINERS + 1); i > 0; i--)
+        start(t, loops, 0, "joiner", wait_for_all);
+    end(t, producers, consumers);
     for (int i = 0; i < LOOPS; i++)
         keel_loop_stop(loops[i]);
     keel_queue_free(t->queue);

@@ -5,6 +5,7 @@
 
 #include "test/scenario.h"
 
+int brief_program(void *arg);
 int queue_program(void *arg);
 int pool_program(void *arg);
 int server_program(void *arg);

@@ -4,6 +4,7 @@
 
 static const struct scenario all[] = {
     {"queue", queue_program, NULL, 150},
+    {"brief", brief_program, NULL, 150},
     {"pool", pool_program, NULL, 150},
     {"server", server_program, server_world, 100},
 };

@@ -137,6 +137,7 @@ static enum outcome ring_get(struct keel_queue *q, void **ret)
             *ret = atomic_load_explicit(&c->item, memory_order_relaxed);
             atomic_store_explicit(&c->seq, 2 * (h + q->mask + 1),
                                   memory_order_release);
+            worker_point();
             return DONE;
         }
         /* Empty, but a put that came before the close may still be writing:
@@ -223,6 +224,7 @@ static int sleep_once(struct keel_queue *q, struct side *s, attempt *try,
     waitlist_hold(&s->list);
     atomic_fetch_add(&s->waiting, 1);
     full_fence();
+    worker_point();
     *ret = try(q, item);
     if (*ret == NOT_YET)
         rc = waitlist_sleep_on(&s->list, q, deadline, false, what);
@@ -591,6 +593,7 @@ int keel_queue_task_done(struct keel_queue *q)
         if (done >= (tail_of(q) & ~CLOSED))
             return one_too_many(q);
     while (!atomic_compare_exchange_weak(&q->done, &done, done + 1));
+    worker_point();
     done_changed(q);
     return 0;
 }
@@ -630,6 +633,7 @@ void keel_queue_close(struct keel_queue *q)
         return;
     }
     atomic_fetch_or(&q->tail, CLOSED);
+    worker_point();
     atomic_store(&q->closed, true);
     wake_all(&q->putters);
     wake_all(&q->getters);

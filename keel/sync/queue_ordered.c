@@ -177,9 +177,6 @@ int ordered_get(struct keel_queue *q, keel_ns deadline, void **ret)
     }
     *ret = pop(q);
     w = waitlist_choose(&q->putters.list);
-    /* The last item of a closed queue is bad news for all who wait. */
-    if (closed(q) && word(&q->head) == 0)
-        waitlist_wake_all(&q->getters.list);
     queue_drop(q);
     waiter_post(w);
     return 0;
