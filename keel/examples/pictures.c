@@ -4,7 +4,11 @@
  * is Debian's own and knows of no coroutines.  Linked with libkeel-patch, its
  * blocking calls park.
  *
- *     pictures [--times] URL      (tests/support/servers.py http pictures)
+ *     cc pictures.c $(pkg-config --cflags --libs keel-patch keel libcurl)
+ *     ./a.out [--times] URL
+ *
+ * where URL is that of such a server (tests/support/servers.py http COMMAND
+ * starts one, and adds its URL to the command).
  *
  * A picture is answered when as many are asked for at once as its URL says: two
  * that overlap could not be fetched one after another.  Says what the server

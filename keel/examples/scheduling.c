@@ -57,7 +57,10 @@ static int wait_for(void *arg)
 static int run(const char *title, enum keel_pool_policy policy)
 {
     const struct keel_pool_how how = {.size = 1, .policy = policy};
-    struct job job[JOBS] = {{'A', 8}, {'B', 4}, {'C', 9}, {'D', 5}};
+    struct job job[JOBS] = {{.name = 'A', .steps = 8},
+                            {.name = 'B', .steps = 4},
+                            {.name = 'C', .steps = 9},
+                            {.name = 'D', .steps = 5}};
     keel_auto(pool) struct keel_pool *p = NULL;
     struct keel_event all_are_here = {0};
     double turnaround = 0, response = 0;
