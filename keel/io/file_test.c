@@ -111,6 +111,14 @@ static int interrupted_and_short_transfers_are_finished(void *arg)
             assert_int_equal(fault_fired(), nth == 1);
             assert_int_equal(fault_seen(KEEL_OP_READ), nth == 1 ? 2 : 1);
             assert_memory_equal(copy, pattern, sizeof pattern);
+
+            memset(copy, 0, sizeof copy);
+            fault_fail(KEEL_OP_READ, nth, error);
+            assert_int_equal(keel_file_read_once(fd, copy, sizeof pattern, 0),
+                             sizeof pattern);
+            assert_int_equal(fault_fired(), nth == 1);
+            assert_int_equal(fault_seen(KEEL_OP_READ), nth == 1 ? 2 : 1);
+            assert_memory_equal(copy, pattern, sizeof pattern);
         }
     fault_fail(KEEL_OP_SYNC, 1, EINTR);
     assert_int_equal(keel_file_sync(fd), 0);
