@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -236,6 +237,10 @@ static int having_no_room_for_descriptors_is_said(void *arg)
     char c;
 
     (void)arg;
+    /* valgrind keeps descriptors of its own above the limit, and says that
+     * nothing is missing. */
+    if (getenv("KEEL_TEST_VALGRIND"))
+        return 0;
     pair(s);
     warm_up(s[1]);
     before = lowest();

@@ -114,6 +114,11 @@ static void a_loop_that_does_not_answer_is_said_to_be_busy(void **state)
     struct keel_co *co;
 
     (void)state;
+    /* It has one "current stack" for all threads, and takes a coroutine that
+     * comes back from a signal on another stack for one whose frames are gone:
+     * not each time. */
+    if (RUNNING_ON_VALGRIND)
+        skip();
     assert_int_equal(keel_loop_start("stuck", &how.loop), 0);
     assert_int_equal(keel_spawn(&how, never_waits, &stage, &co), 0);
     while (atomic_load(&stage) != SPINS)

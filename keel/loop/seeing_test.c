@@ -567,7 +567,7 @@ CO_TEST(a_loop_counts_what_it_does)
     keel_yield();
     assert_int_equal(pipe(ends), 0);
     keel_fd_adopt(ends[0]);
-    assert_int_equal(keel_fd_read(ends[0], &c, 1, keel_after(15 * KEEL_MS)),
+    assert_int_equal(keel_fd_read(ends[0], &c, 1, keel_after(50 * KEEL_MS)),
                      -ETIMEDOUT);
     keel_counters(keel_loop_current(), &after);
     assert_int_equal(after.alive, 4);
