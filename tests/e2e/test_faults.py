@@ -3,7 +3,8 @@
 hangs, every refusal has its words, and the same command then works.
 
 The quick run tries a growing choice of operations of each kind, KEEL_TEST_LONG
-every one; odd ones on io_uring, even ones on epoll.
+every one (those of which a start has thousands in shares, so that they run side
+by side); odd ones on io_uring, even ones on epoll.
 """
 import os
 import random
@@ -32,18 +33,33 @@ NET = [("socket", "EMFILE"), ("connect", "ECONNREFUSED"),
 # The quick run has these only where a transfer can be lost or damaged.
 MORE = [("write", "EINTR"), ("open", "ENOSPC"), ("sync", "ENOSPC"),
         ("rename", "ENOSPC"), ("mkdir", "EIO")]
-ALL = FILES + NET + MORE
-MOST = ALL if LONG else FILES + NET
+KILL = [("any", "kill")]
+SHARES = 4 if LONG else 1
 
 
-def choice(growth=2 / 3):
-    """Which operations of a kind fail, until one is past the last."""
-    nth, step = 1, 1
-    while nth < 100000:
+def shared(orders):
+    return [(op, what, share) for op, what in orders
+            for share in range(SHARES if op in ("alloc", "any") else 1)]
+
+
+ALL = shared(FILES + NET + MORE)
+MOST = ALL if LONG else shared(FILES + NET)
+KILL = shared(KILL)
+
+
+def choice(op, share, growth=2 / 3, known=0):
+    """Which operations of a kind fail, until one is past the last.
+
+    Of the first `known`, which another test has one by one, a choice only."""
+    nth = 1
+    while nth < (known if LONG else 100000):
+        if share == 0:
+            yield nth
+        nth += max(1, int(nth * growth))
+    nth = max(1, known) + share
+    while LONG and nth < 100000:
         yield nth
-        if not LONG:
-            step = max(1, int(nth * growth))
-        nth += step
+        nth += SHARES if op in ("alloc", "any") else 1
 
 
 class Order:
@@ -92,10 +108,10 @@ def again(tmp, data):
     shutil.copytree(data, tmp / "data", symlinks=True)
 
 
-@pytest.mark.parametrize("op,what", MOST)
+@pytest.mark.parametrize("op,what,share", MOST + (KILL if LONG else []))
 def test_a_server_that_fails_to_start_says_why_and_starts_later(
-        tmp_path, op, what):
-    for nth in choice():
+        tmp_path, op, what, share):
+    for nth in choice(op, share):
         shutil.rmtree(tmp_path / "data", ignore_errors=True)
         order = Order(tmp_path, op, nth, what)
         server = Server(tmp_path, program=PROGRAMS + "ferryd-fault",
@@ -106,7 +122,10 @@ def test_a_server_that_fails_to_start_says_why_and_starts_later(
             assert server.process.returncode != 0, (order.text, server.log())
         else:
             server.stop()
-        check_words(order, server.process.returncode, server.log())
+        if what == "kill" and order.fired():
+            assert server.process.returncode == -signal.SIGKILL
+        else:
+            check_words(order, server.process.returncode, server.log())
         if not order.fired():
             assert server.process.returncode == 0
             return
@@ -114,9 +133,9 @@ def test_a_server_that_fails_to_start_says_why_and_starts_later(
             assert plain.address
 
 
-@pytest.mark.parametrize("op,what", ALL)
+@pytest.mark.parametrize("op,what,share", ALL)
 def test_a_client_that_fails_once_then_puts_and_gets_the_same(
-        tmp_path, op, what):
+        tmp_path, op, what, share):
     source, back = tmp_path / "source", tmp_path / "back"
     source.write_bytes(CONTENT)
     with Server(tmp_path) as server:
@@ -125,7 +144,7 @@ def test_a_client_that_fails_once_then_puts_and_gets_the_same(
         for verb in ("put", "get"):
             arguments = ("put", source, ":/file") if verb == "put" else (
                 "get", ":/file", back)
-            for nth in choice():
+            for nth in choice(op, share):
                 order = Order(tmp_path, op, nth, what)
                 back.unlink(missing_ok=True)
                 result = faulty.run(*arguments, env=order.env, status=None)
@@ -143,12 +162,12 @@ def test_a_client_that_fails_once_then_puts_and_gets_the_same(
         assert back.read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize("op,what", MOST)
+@pytest.mark.parametrize("op,what,share", MOST)
 def test_somebody_who_fails_to_join_is_a_member_or_can_become_one(
-        tmp_path, op, what):
+        tmp_path, op, what, share):
     with Server(tmp_path) as server:
         invite = server.invite("--uses", "1000")
-        for nth in choice(3):
+        for nth in choice(op, share, 3):
             order = Order(tmp_path, op, nth, what)
             home, name = tmp_path / f"new{nth}", f"new{nth}"
             faulty = Client(home, program=PROGRAMS + "ferry-fault")
@@ -185,9 +204,9 @@ def files_of(root):
             if p.is_file() and not p.name.startswith(".ferry-")}
 
 
-@pytest.mark.parametrize("op,what", ALL)
-def test_a_tree_that_fails_once_goes_on_with_the_same_command(tmp_path, op,
-                                                              what):
+@pytest.mark.parametrize("op,what,share", ALL)
+def test_a_tree_that_fails_once_goes_on_with_the_same_command(
+        tmp_path, op, what, share):
     tree, back = tmp_path / "t", tmp_path / "back"
     grow(tree)
     wanted = files_of(tree)
@@ -195,7 +214,7 @@ def test_a_tree_that_fails_once_goes_on_with_the_same_command(tmp_path, op,
         ada = server.member()
         faulty = Client(ada.home, program=PROGRAMS + "ferry-fault")
         for verb in ("put", "get"):
-            for nth in choice(3):
+            for nth in choice(op, share, 3):
                 order = Order(tmp_path, op, nth, what)
                 if verb == "put":
                     ada.run("rm", "-r", ":/t", status=None)
@@ -221,12 +240,13 @@ def test_a_tree_that_fails_once_goes_on_with_the_same_command(tmp_path, op,
                     break
 
 
-@pytest.mark.parametrize("op,what", ALL + [("any", "kill")])
-def test_what_a_failing_server_acknowledged_is_there(tmp_path, op, what):
+@pytest.mark.parametrize("op,what,share", ALL + KILL)
+def test_what_a_failing_server_acknowledged_is_there(
+        tmp_path, op, what, share):
     home, address = joined(tmp_path)
     source, back = tmp_path / "source", tmp_path / "back"
     source.write_bytes(CONTENT)
-    for nth in choice():
+    for nth in choice(op, share):
         again(tmp_path, tmp_path / "first")
         order = Order(tmp_path, op, nth, what)
         server = Server(tmp_path, program=PROGRAMS + "ferryd-fault",
@@ -273,10 +293,36 @@ def is_member(client, server, name):
     assert client.names() == []
 
 
-@pytest.mark.parametrize("op,what", MOST + [("any", "kill")])
+def most_of_a_start(tmp, op, what):
+    """Nearly as many operations as a start on nothing takes: the test of the
+    start has them all."""
+    def is_of_it(nth):
+        shutil.rmtree(tmp / "data", ignore_errors=True)
+        order = Order(tmp, op, nth, what)
+        server = Server(tmp, "--registration", "open",
+                        program=PROGRAMS + "ferryd-fault", env=order.env)
+        try:
+            server.start()
+        except RuntimeError:
+            return True
+        fired = order.fired()
+        server.stop()
+        return fired
+
+    low, high = 0, 1
+    while is_of_it(high):
+        low, high = high, high * 2
+    while high - low > max(1, low // 50):
+        middle = (low + high) // 2
+        low, high = (middle, high) if is_of_it(middle) else (low, middle)
+    return low * 9 // 10
+
+
+@pytest.mark.parametrize("op,what,share", MOST + KILL)
 def test_a_server_that_fails_in_a_registration_keeps_what_it_said(
-        tmp_path, op, what):
-    for nth in choice(3):
+        tmp_path, op, what, share):
+    known = most_of_a_start(tmp_path, op, what) if LONG else 0
+    for nth in choice(op, share, 3, known):
         shutil.rmtree(tmp_path / "data", ignore_errors=True)
         # Of thousands of servers some get a port that another had, whose key
         # the strangers would know.
