@@ -435,6 +435,58 @@ static void who_may_only_drop_does_not_replace(void **state)
     assert_int_equal(world_findings(w, space), 0);
 }
 
+/* To move away is to delete there, and so is to take a name's place. */
+static void a_move_over_a_name_asks_for_the_right_to_delete_it(void **state)
+{
+    struct world *w = *state;
+    struct ledger_registration r = {.name = "joe", .now = 1};
+    struct ledger_account joe;
+    struct actor mara = w->who;
+    struct path from = path_of("/a/f"), to = path_of("/b/f"),
+                fresh = path_of("/b/new");
+    int64_t space;
+
+    r.scram.iterations = 600000;
+    r.scram.salt_size = 16;
+    assert_int_equal(ledger_register(w->ledger, &r, &joe, &why), 0);
+    assert_int_equal(space_add(w->accounts, "team", "mara", 0, 0, &why), 0);
+    assert_int_equal(account_space(w->accounts, &mara, "team", &space, &why),
+                     0);
+    for (const char *const *d = (const char *const[]){"/a", "/b", NULL}; *d;
+         d++) {
+        struct path p = path_of(*d);
+
+        assert_int_equal(
+            vault_mkdir(w->vault, &mara, space, &p, 0700, false, &why), 0);
+    }
+    for (const struct path **p = (const struct path *[]){&from, &to, NULL}; *p;
+         p++) {
+        struct vault_put put = {
+            .space = space, .path = *p, .hash = CHUNK_XXH128, .content = ""};
+        struct digest top;
+        struct draft *d;
+
+        chunk_root(CHUNK_XXH128, NULL, 0, &top);
+        assert_int_equal(vault_draft_open(w->vault, &mara, &put, &d, &why), 0);
+        assert_int_equal(draft_publish(d, &top, VAULT_COMMITTED, &why), 0);
+    }
+    assert_int_equal(grant_set(w->accounts, "team", "/a", "joe",
+                               RIGHT_WRITE | RIGHT_DELETE, &why),
+                     0);
+    assert_int_equal(
+        grant_set(w->accounts, "team", "/b", "joe", RIGHT_WRITE, &why), 0);
+    w->who = (struct actor){.account = joe.id, .home = joe.home};
+    strcpy(w->who.name, "joe");
+    refused(vault_move(w->vault, &w->who, space, &from, &to, false, &why),
+            RIGHT_MISSING);
+    assert_string_equal(why.detail, "remove");
+    assert_string_equal(why.name, "/b/f");
+    assert_int_equal(
+        vault_move(w->vault, &w->who, space, &from, &fresh, false, &why), 0);
+    w->who = mara;
+    assert_int_equal(world_findings(w, space), 0);
+}
+
 /* ---- at the same time ------------------------------------------------------------------------- */
 
 static void a_draft_below_a_removed_directory_is_not_published(void **state)
@@ -920,6 +972,7 @@ int main(void)
         T(removing_gives_the_quota_back),
         T(what_another_run_left_in_the_trash_goes),
         T(who_may_only_drop_does_not_replace),
+        T(a_move_over_a_name_asks_for_the_right_to_delete_it),
         T(a_draft_below_a_removed_directory_is_not_published),
         T(a_move_and_uploads_below_wait_for_each_other),
         T(a_hundred_directories_share_their_syncs),
