@@ -126,6 +126,7 @@ static bool queue_append(struct keel_pool *p, struct job *job)
     while (!atomic_compare_exchange_weak(&p->tail, &old, job));
     worker_point();
     atomic_store_explicit(&old->next, job, memory_order_release);
+    worker_point();
     return true;
 }
 
@@ -244,6 +245,7 @@ static struct job *take_shared(struct keel_pool *p, struct worker *w,
     spin_drop(&p->hold);
     if (w->filled > 0) /* slots are written before the crowd is looked at */
         atomic_thread_fence(memory_order_seq_cst);
+    worker_point();
     if (!drained && atomic_load_explicit(&p->drained, memory_order_relaxed))
         wake_all(p);
     else if (job && (w->filled > 0 || has_work(p)))
@@ -402,6 +404,7 @@ static struct job *wait_for_job(struct keel_pool *p, struct worker *w)
             break;
         rest(p, w);
     }
+    worker_point();
     crowd = atomic_fetch_sub(&p->crowd, LOOKS);
     /* The last that looked: what came meanwhile has woken nobody. */
     if (all_asleep(crowd - LOOKS) && has_work(p))

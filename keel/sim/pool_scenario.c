@@ -2,23 +2,28 @@
 /* A pool of threads under every policy: jobs in steps, costs, a bound, maps,
  * futures that are cancelled, a pool that is shut down early or late or whose
  * threads cannot begin.  Each job runs to its end or not at all, its future
- * says which, and no two workers run one at a time. */
+ * says which, and no two workers run one at a time.  One job waits for another
+ * that came with it or later: while a second thread is there, that one may not
+ * be left lying. */
 #include <errno.h>
 #include <stdlib.h>
 
 #include <keel/co.h>
+#include <keel/lock.h>
 #include <keel/pool.h>
 #include <keel/thread.h>
 
 #include "scenarios.h"
 
 enum { JOBS = 40, MAPPED = 12, SUBMITTERS = 3 };
+#define PATIENCE KEEL_SECOND /* beyond all that takes time here */
 
 struct job {
     int steps, done; /* to do, done */
     bool runs;
     int result;
     struct keel_future *future;
+    struct city *city;
 };
 
 struct submitter {
@@ -35,7 +40,10 @@ struct city {
     struct job job[JOBS];
     int mapped[MAPPED];
     struct submitter submitter[SUBMITTERS];
-    unsigned running, most;
+    /* The first waits for the second.  NULL: none does. */
+    struct job *waiter, *awaited;
+    struct keel_event came;
+    bool in_vain;
 };
 
 static int job_run(void *arg)
@@ -44,6 +52,11 @@ static int job_run(void *arg)
 
     SIM_CHECK(!j->runs && j->done < j->steps);
     j->runs = true;
+    if (j == j->city->awaited)
+        keel_event_set(&j->city->came);
+    else if (j == j->city->waiter &&
+             keel_event_wait(&j->city->came, keel_after(PATIENCE)) < 0)
+        j->city->in_vain = true;
     switch (keel_sim_draw(4)) {
     case 0:
         keel_yield();
@@ -80,6 +93,7 @@ static int submit(void *arg)
         uint64_t cost = c->policy == KEEL_POOL_SHORTEST ? keel_sim_draw(9) : 0;
         int rc;
 
+        j->city = c;
         j->steps = 1 + (int)keel_sim_draw(4);
         j->result = (int)keel_sim_draw(3) - 1;
         rc = keel_pool_submit_cost(c->pool, cost, job_run, j, some_deadline(),
@@ -135,6 +149,13 @@ static void pool_make(struct city *c)
 
     c->broken = keel_sim_draw(12) == 0;
     c->policy = how.policy;
+    keel_event_init(&c->came);
+    if (how.size > 1 && !c->broken) {
+        /* The last two as often as all others: nobody comes after them. */
+        c->waiter =
+            &c->job[keel_sim_draw(2) ? JOBS - 2 : keel_sim_draw(JOBS - 1)];
+        c->awaited = c->waiter + 1;
+    }
     SIM_CHECK(keel_pool_new(&how, &c->pool) == 0);
 }
 
@@ -195,6 +216,9 @@ static int scene(void *arg)
     map(c);
     if (!early)
         submitters_join(c);
+    /* Before the shutdown, which wakes everybody. */
+    if (!early && c->waiter && c->waiter->future)
+        (void)keel_future_result(c->waiter->future, KEEL_FOREVER, NULL);
     rc = keel_pool_shutdown(c->pool, cancel, some_deadline());
     SIM_CHECK(rc == 0 || rc == -ETIMEDOUT);
     if (rc == 0)
@@ -204,6 +228,9 @@ static int scene(void *arg)
     keel_pool_free(c->pool);
     for (int i = 0; i < JOBS; i++)
         look(c, &c->job[i]);
+    /* It was to come, and did, but only when nobody waited any more. */
+    SIM_CHECK(!c->in_vain || c->awaited->done == 0);
+    keel_event_fini(&c->came);
     free(c);
     return 0;
 }
