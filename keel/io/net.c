@@ -993,6 +993,11 @@ const char *keel_listener_address(const struct keel_listener *l)
     return l->address;
 }
 
+int listener_fd(const struct keel_listener *l)
+{
+    return l->fd;
+}
+
 /* After the wait the listener may be gone: it is not touched again. */
 int keel_accept(struct keel_listener *l, keel_ns deadline,
                 struct keel_stream **ret)

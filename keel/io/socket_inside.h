@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <keel/io.h>
+#include <keel/net.h>
 #include <keel/seam.h>
 
 /* Asks the fault hook; EINTR is no reason. */
@@ -39,5 +40,8 @@ static inline int socket_new_fd(int family, int type)
     }
     return fd;
 }
+
+/* Lent. */
+int listener_fd(const struct keel_listener *l);
 
 #endif

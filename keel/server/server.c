@@ -11,6 +11,7 @@
 
 #include <keel/io.h>
 
+#include "io/socket_inside.h"
 #include "loop/sched.h"
 #include "server_inside.h"
 
@@ -44,7 +45,8 @@ void keel_server_free(struct keel_server *s)
 {
     if (!s)
         return;
-    keel_assert(s->state != SERVER_RUNS);
+    if (s->state == SERVER_RUNS)
+        misuse("keel_server_free", s, "it runs");
     for (unsigned i = 0; i < s->door_count; i++) {
         keel_listener_close(s->doors[i].listener);
         keel_udp_close(s->doors[i].udp);
@@ -227,59 +229,110 @@ static void door_works(struct door *d)
     d->in_trouble = false;
 }
 
-/* Takes the stream.  Returns -ECANCELED alone. */
+/* Until when a door that has a place waits for somebody: another may have
+ * taken, or the peer taken back, what the place was taken for. */
+static keel_ns patience(const struct door *d)
+{
+    bool mine = d->server->how.turn_away || d->server->door_count == 1;
+
+    return mine ? KEEL_FOREVER : KEEL_NOW;
+}
+
+static int receive(struct door *d, void *buf, struct keel_stream **ret)
+{
+    struct keel_datagram news;
+    ssize_t got = keel_udp_recv(d->udp, buf, DATAGRAM_MOST, patience(d), &news);
+
+    return got < 0 ? (int)got
+                   : datagram_new(d->udp, &news.from, buf, (size_t)got, ret);
+}
+
+/* Who comes stays in the kernel's queue until there is a place: that is taken
+ * first.  But among several doors none keeps one while nobody comes to it. */
+static int place_take(struct door *d)
+{
+    struct keel_server *s = d->server;
+    int fd = d->listener ? listener_fd(d->listener) : keel_udp_fd(d->udp);
+
+    for (;;) {
+        int rc = keel_semaphore_take(&s->places, KEEL_FOREVER);
+
+        if (rc < 0 || s->door_count == 1 ||
+            keel_fd_poll(fd, POLLIN, KEEL_NOW) > 0)
+            return rc;
+        (void)keel_semaphore_give(&s->places);
+        rc = keel_fd_poll(fd, POLLIN, KEEL_FOREVER);
+        if (rc < 0)
+            return rc;
+    }
+}
+
+/* A place if there is one, for who has come already. */
+static bool place_left(struct door *d)
+{
+    struct keel_server *s = d->server;
+    bool left = keel_semaphore_take(&s->places, KEEL_NOW) == 0;
+
+    keel_lock_hold(&s->lock);
+    s->counted.turned_away += !left;
+    keel_lock_drop(&s->lock);
+    return left;
+}
+
+static int place_back(struct door *d, int error)
+{
+    (void)keel_semaphore_give(&d->server->places);
+    return error;
+}
+
+/* Takes the stream, and a place that the door has. */
 static int newcomer(struct door *d, struct keel_stream *stream)
 {
     struct keel_server *s = d->server;
-    int rc = keel_semaphore_take(&s->places,
-                                 s->how.turn_away ? KEEL_NOW : KEEL_FOREVER);
 
+    door_works(d);
     keel_lock_hold(&s->lock);
     s->counted.accepted++;
-    s->counted.turned_away += rc == -ETIMEDOUT;
     keel_lock_drop(&s->lock);
-    if (rc < 0) {
+    if (s->how.turn_away && !place_left(d)) {
         keel_stream_close(stream);
-        return rc == -ECANCELED ? rc : 0;
+        return 0;
     }
-    rc = life_begin(s, d, stream);
-    return rc < 0 ? door_trouble(d, rc) : 0;
+    return life_begin(s, d, stream);
 }
 
-static int accept_all(void *arg)
+/* One newcomer at most; `buf` is for a datagram. */
+static int let_in(struct door *d, void *buf)
 {
-    struct door *d = arg;
+    bool early = !d->server->how.turn_away;
+    struct keel_stream *stream;
+    int rc = early ? place_take(d) : 0;
+
+    if (rc < 0)
+        return rc;
+    rc = d->listener ? keel_accept(d->listener, patience(d), &stream)
+                     : receive(d, buf, &stream);
+    if (rc < 0 && early)
+        return place_back(d, rc);
+    return rc < 0 ? rc : newcomer(d, stream);
+}
+
+/* Until it is cancelled. */
+static int let_all_in(struct door *d, void *buf)
+{
     int rc = 0;
 
     while (rc != -ECANCELED) {
-        struct keel_stream *stream;
-
-        rc = keel_accept(d->listener, KEEL_FOREVER, &stream);
-        if (rc == 0) {
-            door_works(d);
-            rc = newcomer(d, stream);
-        } else if (rc != -ECANCELED) {
+        rc = let_in(d, buf);
+        if (rc < 0 && rc != -ECANCELED && rc != -ETIMEDOUT)
             rc = door_trouble(d, rc);
-        }
     }
     return rc;
 }
 
-static int receive(struct door *d, void *buf)
+static int accept_all(void *arg)
 {
-    struct keel_datagram news;
-    struct keel_stream *stream;
-    ssize_t got =
-        keel_udp_recv(d->udp, buf, DATAGRAM_MOST, KEEL_FOREVER, &news);
-    int rc;
-
-    if (got < 0)
-        return got == -ECANCELED ? -ECANCELED : door_trouble(d, (int)got);
-    rc = datagram_new(d->udp, &news.from, buf, (size_t)got, &stream);
-    if (rc < 0)
-        return door_trouble(d, rc); /* it is lost, as datagrams may be */
-    door_works(d);
-    return newcomer(d, stream);
+    return let_all_in(arg, NULL);
 }
 
 static int receive_all(void *arg)
@@ -291,9 +344,7 @@ static int receive_all(void *arg)
         keel_server_stop(((struct door *)arg)->server);
         return rc;
     }
-    while (rc != -ECANCELED)
-        rc = receive(arg, buf);
-    return rc;
+    return let_all_in(arg, buf);
 }
 
 /* A process asks for the stop. */

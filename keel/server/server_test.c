@@ -6,7 +6,9 @@
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -185,12 +187,18 @@ static struct keel_server_counters end(struct running *r)
     return c;
 }
 
-static struct keel_stream *dial(struct running *r)
+static struct keel_stream *dial_door(struct running *r, unsigned nth)
 {
+    const char *address = keel_server_address(r->server, nth);
     struct keel_stream *s = NULL;
 
-    assert_int_equal(keel_dial(keel_server_address(r->server, 0), SOON, &s), 0);
+    assert_int_equal(keel_dial(address, SOON, &s), 0);
     return s;
+}
+
+static struct keel_stream *dial(struct running *r)
+{
+    return dial_door(r, 0);
 }
 
 static void expect(struct keel_stream *s, const char *text)
@@ -476,29 +484,102 @@ CO_TEST(connections_go_to_the_least_loaded_loop)
 
 /* ---- the cap ---- */
 
+/* Who has connected to that port and was not accepted; proc(5): the listener's
+ * rx_queue. */
+static unsigned unaccepted(struct running *r)
+{
+    const char *address = keel_server_address(r->server, 0);
+    unsigned own = (unsigned)atoi(strrchr(address, ':') + 1);
+    unsigned port, state, queued, found = UINT_MAX;
+    FILE *f = fopen("/proc/net/tcp", "re");
+    char line[256];
+
+    assert_non_null(f);
+    while (fgets(line, sizeof(line), f))
+        if (sscanf(line, "%*d: %*8x:%4x %*8x:%*4x %2x %*8x:%8x", &port, &state,
+                   &queued) == 3 &&
+            port == own && state == TCP_LISTEN)
+            found = queued;
+    fclose(f);
+    return found;
+}
+
 CO_TEST(at_the_cap_newcomers_wait_and_are_served_when_one_leaves)
 {
-    const struct keel_server_how how = {.handler = "echo",
-                                        .connections_most = 2};
-    struct running r = begin(&how, "127.0.0.1:0");
-    struct keel_stream *s[4];
-    char byte;
+    for (size_t i = 0; i < 3; i++) {
+        const struct keel_server_how how = {
+            .handler = "echo", .mode = modes[i], .connections_most = 2};
+        struct running r = begin(&how, "127.0.0.1:0");
+        struct keel_stream *s[4];
+        char byte;
 
-    for (size_t i = 0; i < 4; i++)
-        s[i] = dial(&r);
-    ask(s[0], "served");
-    ask(s[1], "served");
-    assert_int_equal(keel_stream_write(s[2], "x", 1, SOON), 0);
-    assert_int_equal(keel_stream_read(s[2], &byte, 1, keel_after(20 * KEEL_MS)),
-                     -ETIMEDOUT);
-    keel_stream_close(s[0]);
-    expect(s[2], "x");
-    keel_stream_close(s[1]);
-    ask(s[3], "at last");
-    assert_int_equal(counters(&r).most, 2);
-    keel_stream_close(s[2]);
-    keel_stream_close(s[3]);
-    assert_int_equal(end(&r).turned_away, 0);
+        for (size_t k = 0; k < 2; k++) {
+            s[k] = dial(&r);
+            ask(s[k], "served");
+        }
+        s[2] = dial(&r);
+        s[3] = dial(&r);
+        assert_int_equal(keel_stream_write(s[2], "x", 1, SOON), 0);
+        assert_int_equal(
+            keel_stream_read(s[2], &byte, 1, keel_after(20 * KEEL_MS)),
+            -ETIMEDOUT);
+        assert_int_equal(unaccepted(&r), 2);
+        assert_int_equal(counters(&r).accepted, 2);
+        keel_stream_close(s[0]);
+        expect(s[2], "x");
+        keel_stream_close(s[1]);
+        ask(s[3], "at last");
+        assert_int_equal(counters(&r).most, 2);
+        keel_stream_close(s[2]);
+        keel_stream_close(s[3]);
+        assert_int_equal(end(&r).turned_away, 0);
+    }
+    return 0;
+}
+
+CO_TEST(at_the_cap_datagrams_wait_and_are_answered_in_turn)
+{
+    for (size_t i = 0; i < 3; i++) {
+        const struct keel_server_how how = {
+            .handler = "echo", .mode = modes[i], .connections_most = 1};
+        struct running r = begin(&how, "udp:127.0.0.1:0");
+        int fd = port_to(&r);
+        char got;
+
+        for (char k = 0; k < 5; k++)
+            assert_int_equal(keel_fd_write(fd, &k, 1, SOON), 1);
+        for (char k = 0; k < 5; k++) {
+            assert_int_equal(keel_fd_read(fd, &got, 1, SOON), 1);
+            assert_int_equal(got, k);
+        }
+        keel_fd_close(fd);
+        assert_int_equal(end(&r).most, 1);
+    }
+    return 0;
+}
+
+CO_TEST(under_a_cap_no_door_keeps_a_place_from_another)
+{
+    for (size_t i = 0; i < 3; i++) {
+        const struct keel_server_how how = {
+            .handler = "echo", .mode = modes[i], .connections_most = 1};
+        struct running r = {0};
+        struct keel_stream *s[2];
+
+        r.server = made(&how, "127.0.0.1:0");
+        assert_int_equal(keel_server_listen(r.server, "127.0.0.1:0"), 0);
+        assert_int_equal(keel_server_listen(r.server, "udp:127.0.0.1:0"), 0);
+        r.co = test_spawn(run_it, r.server);
+        for (size_t lap = 0; lap < 6; lap++) {
+            s[0] = dial_door(&r, lap % 2);
+            ask(s[0], "this one");
+            s[1] = dial_door(&r, !(lap % 2));
+            keel_stream_close(s[0]);
+            ask(s[1], "then that");
+            keel_stream_close(s[1]);
+        }
+        assert_int_equal(end(&r).most, 1);
+    }
     return 0;
 }
 
@@ -1170,6 +1251,8 @@ int main(void)
         cmocka_unit_test(connections_go_to_the_least_loaded_loop),
         cmocka_unit_test(
             at_the_cap_newcomers_wait_and_are_served_when_one_leaves),
+        cmocka_unit_test(at_the_cap_datagrams_wait_and_are_answered_in_turn),
+        cmocka_unit_test(under_a_cap_no_door_keeps_a_place_from_another),
         cmocka_unit_test(at_the_cap_newcomers_are_closed_if_so_told),
         cmocka_unit_test(a_stop_does_not_wait_for_who_waits_at_the_cap),
         cmocka_unit_test(who_is_not_verified_never_meets_the_handler),

@@ -27,8 +27,9 @@
  * goes back as one datagram when the handler returns 0 or more, or finishes
  * the stream.
  *
- * Whom nobody can be served for the moment waits in the kernel's queue, or, of
- * datagrams, is dropped there when it is full: at the cap, and while
+ * Who cannot be served for the moment waits in the kernel's queue, or, of
+ * datagrams, is dropped there when it is full: at the cap, where nobody is
+ * accepted until a connection has ended (unless `turn_away`), and while
  * descriptors or memory are out.  Then the server tries again after 10 ms,
  * doubling to 1 s, and whenever a connection of its own ends.
  *
