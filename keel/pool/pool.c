@@ -77,13 +77,14 @@ struct worker {
 };
 
 /* Invariants:
+ *   policy is never KEEL_POOL_USUAL: that is FIRST_COME with larger batches
  *   under `hold`: head, turns, drained; `waiting` is turns.count
  *   after `drained`, no job comes by the queue
  *   the workers and the owner each have a ref; `over` is set by the last
  *     worker before it gives up its own */
 struct keel_pool {
     enum keel_pool_policy policy;
-    unsigned size;
+    unsigned size, batch_most;
     char name[16];
     size_t stack_bytes;
     bool bounded;
@@ -301,7 +302,7 @@ static bool measure(struct worker *w)
 
     if (now - w->taken_at > BATCH_NS)
         w->batch = 1;
-    else if (w->batch <= SLOTS)
+    else if (w->batch < w->pool->batch_most)
         w->batch *= 2;
     w->taken_at = now;
     if (look)
@@ -660,8 +661,10 @@ static int pool_make(const struct keel_pool_how *how, unsigned size,
         return rc;
     }
     p->size = size;
-    p->policy = how->policy;
-    p->turns.policy = how->policy;
+    p->policy =
+        how->policy == KEEL_POOL_USUAL ? KEEL_POOL_FIRST_COME : how->policy;
+    p->batch_most = how->policy == KEEL_POOL_USUAL ? 1 + SLOTS : 1;
+    p->turns.policy = p->policy;
     p->turns.quantum = how->quantum ? how->quantum : 1;
     p->turns.levels = how->levels ? how->levels : 3;
     p->turns.boost = how->boost ? how->boost : 1000;

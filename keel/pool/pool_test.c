@@ -305,7 +305,7 @@ static int pair_run(void *arg)
  * after it. */
 static void a_long_job_keeps_no_other_waiting(void **state)
 {
-    struct keel_pool *p = pool_of(2, KEEL_POOL_FIRST_COME);
+    struct keel_pool *p = pool_of(2, KEEL_POOL_USUAL);
     _Atomic int ran = 0;
 
     (void)state;
@@ -321,6 +321,48 @@ static void a_long_job_keeps_no_other_waiting(void **state)
         last = submit(p, pair_run, &sets);
         assert_int_equal(result(f), 0);
         assert_int_equal(result(last), 0);
+    }
+    keel_pool_free(p);
+}
+
+static _Atomic int order_count;
+static int order[400];
+
+static int order_run(void *arg)
+{
+    order[order_count++] = *(int *)arg;
+    return 0;
+}
+
+/* One thread is kept, after many small jobs, with whatever it took; what the
+ * other then runs is to be in order. */
+static void first_come_is_strict_among_small_jobs_too(void **state)
+{
+    static int number[400];
+    struct keel_pool *p = pool_of(2, KEEL_POOL_FIRST_COME);
+    _Atomic int ran = 0;
+
+    (void)state;
+    for (int i = 0; i < 400; i++)
+        number[i] = i;
+    for (int round = 0; round < 50; round++) {
+        struct gate g = {0};
+        struct keel_future *f;
+
+        for (int i = 0; i < 200 + round; i++)
+            assert_int_equal(keel_pool_submit(p, count, &ran, KEEL_NOW, NULL),
+                             0);
+        f = submit(p, pass, &g);
+        order_count = 0;
+        for (int i = 0; i < 400; i++)
+            assert_int_equal(
+                keel_pool_submit(p, order_run, &number[i], KEEL_NOW, NULL), 0);
+        while (order_count < 400)
+            keel_yield();
+        keel_event_set(&g.open);
+        assert_int_equal(result(f), 0);
+        for (int i = 0; i < 400; i++)
+            assert_int_equal(order[i], i);
     }
     keel_pool_free(p);
 }
@@ -378,7 +420,7 @@ static void each_job_is_run_or_refused(void **state)
 {
     (void)state;
     for (int round = 0; round < 20; round++) {
-        struct crowd c = {pool_of(2, KEEL_POOL_FIRST_COME), 0};
+        struct crowd c = {pool_of(2, KEEL_POOL_USUAL), 0};
         struct keel_thread *t[2];
         int n[2];
 
@@ -993,6 +1035,7 @@ int main(void)
         cmocka_unit_test(futures_outlive_the_pool),
         cmocka_unit_test(a_bounded_pool_makes_submit_wait),
         cmocka_unit_test(a_long_job_keeps_no_other_waiting),
+        cmocka_unit_test(first_come_is_strict_among_small_jobs_too),
         cmocka_unit_test(many_submitters_lose_no_job),
         cmocka_unit_test(each_job_is_run_or_refused),
         cmocka_unit_test(first_come_is_first_served_to_its_end),

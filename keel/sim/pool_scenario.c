@@ -140,7 +140,7 @@ static void pool_make(struct city *c)
 {
     struct keel_pool_how how = {
         .size = 1 + (unsigned)keel_sim_draw(4),
-        .policy = (enum keel_pool_policy)keel_sim_draw(4),
+        .policy = (enum keel_pool_policy)keel_sim_draw(5),
         .quantum = (unsigned)keel_sim_draw(3),
         .waiting_most = keel_sim_draw(2) ? 1 + keel_sim_draw(5) : 0,
         .initializer = initialize,
