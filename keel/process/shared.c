@@ -14,6 +14,7 @@
 #include "family.h"
 #include "loop/worker.h"
 #include "seam/limit.h"
+#include "shared_inside.h"
 
 /* ---- memory ---- */
 
@@ -81,6 +82,23 @@ int keel_shared_open(int fd, struct keel_shared **ret)
     if ((seals & SEALS) != SEALS || st.st_size < 1)
         return -EINVAL;
     return map(fd, (size_t)st.st_size, ret);
+}
+
+int shared_open_if(int fd, size_t head_bytes,
+                   bool (*fits)(const void *head, size_t size),
+                   struct keel_shared **ret)
+{
+    struct keel_shared *s = NULL;
+    int rc = keel_shared_open(fd, &s);
+
+    if (rc < 0)
+        return rc;
+    if (s->size < head_bytes || !fits(s->memory, s->size)) {
+        keel_shared_unmap(s); /* the descriptor is still the caller's */
+        return -EINVAL;
+    }
+    *ret = s;
+    return 0;
 }
 
 void keel_shared_free(struct keel_shared *s)
@@ -209,24 +227,25 @@ int keel_sharray_new(size_t count, size_t item_bytes, struct keel_sharray **ret)
     return rc;
 }
 
+static bool is_array(const void *head, size_t size)
+{
+    const struct array *a = head;
+    size_t due;
+
+    return a->magic == ARRAY_MAGIC && sizes(a->count, a->item_bytes, &due) &&
+           due == size;
+}
+
 int keel_sharray_open(int fd, struct keel_sharray **ret)
 {
     struct keel_shared *memory = NULL;
-    const struct array *a;
-    size_t size;
-    int rc = keel_shared_open(fd, &memory);
+    int rc = shared_open_if(fd, sizeof(struct array), is_array, &memory);
 
     if (rc < 0)
         return rc;
-    a = keel_shared_memory(memory);
-    if (keel_shared_size(memory) < sizeof(*a) || a->magic != ARRAY_MAGIC ||
-        !sizes(a->count, a->item_bytes, &size) ||
-        size != keel_shared_size(memory))
-        rc = -EINVAL;
-    if (rc == 0)
-        rc = array_wrap(memory, ret);
+    rc = array_wrap(memory, ret);
     if (rc < 0)
-        keel_shared_unmap(memory); /* the descriptor is still the caller's */
+        keel_shared_unmap(memory);
     return rc;
 }
 

@@ -50,6 +50,7 @@
 
 #include "family.h"
 #include "loop/sched.h"
+#include "shared_inside.h"
 
 #define MAGIC 0x6b71756575653031ULL
 enum { NEAR_BYTES = 48 };
@@ -191,24 +192,25 @@ int keel_shqueue_new(size_t slots, size_t message_most,
     return rc;
 }
 
+static bool is_ring(const void *head, size_t size)
+{
+    const struct ring *r = head;
+    uint64_t far_at, due;
+
+    return r->magic == MAGIC && sizes(r->slots, r->far_bytes, &far_at, &due) &&
+           far_at == r->far_at && due == size;
+}
+
 int keel_shqueue_open(int fd, struct keel_shqueue **ret)
 {
     struct keel_shared *memory = NULL;
-    uint64_t far_at, size;
-    const struct ring *r;
-    int rc = keel_shared_open(fd, &memory);
+    int rc = shared_open_if(fd, sizeof(struct ring), is_ring, &memory);
 
     if (rc < 0)
         return rc;
-    r = keel_shared_memory(memory);
-    if (keel_shared_size(memory) < sizeof(*r) || r->magic != MAGIC ||
-        !sizes(r->slots, r->far_bytes, &far_at, &size) || far_at != r->far_at ||
-        size != keel_shared_size(memory))
-        rc = -EINVAL;
-    if (rc == 0)
-        rc = wrap(memory, ret);
+    rc = wrap(memory, ret);
     if (rc < 0)
-        keel_shared_unmap(memory); /* the descriptor is still the caller's */
+        keel_shared_unmap(memory);
     return rc;
 }
 
