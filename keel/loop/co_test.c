@@ -694,6 +694,83 @@ who_waits_for_long_gives_back_the_cold_pages_of_its_stack(void **state)
     assert_int_equal(keel_run(lets_one_wait, NULL), 40 * 49 * 25);
 }
 
+static int lets_the_loop_find_one(void *arg)
+{
+    struct keel_loop *loop = keel_loop_current();
+    struct sleeper s = {.sum = 0};
+    struct keel_co *co;
+
+    (void)arg;
+    keel_event_init(&s.go);
+    co = spawn(goes_deep_and_waits, &s);
+    keel_yield();
+    co->body->since -= 60 * KEEL_SECOND;
+    loop->cool_at = keel_now();
+    for (int looks = 0; is_resident(s.page) && looks < 20000; looks++)
+        keel_sleep(keel_after(KEEL_MS));
+    assert_false(is_resident(s.page));
+    keel_event_set(&s.go);
+    assert_int_equal(keel_join(co, KEEL_FOREVER, NULL), 0);
+    keel_event_fini(&s.go);
+    return s.sum;
+}
+
+static void a_loop_looks_for_cold_pages_when_it_has_nothing_to_do(void **state)
+{
+    (void)state;
+#if defined(__SANITIZE_ADDRESS__)
+    skip();
+#endif
+    assert_int_equal(keel_run(lets_the_loop_find_one, NULL), 40 * 49 * 25);
+}
+
+/* 1,024 free stacks stay as they are, and some hundreds of the loop's. */
+enum { CROWD = 2400, CROWD_AT_ONCE = 100 };
+
+static unsigned residents(struct sleeper *s)
+{
+    unsigned n = 0;
+
+    for (int i = 0; i < CROWD; i++)
+        n += is_resident(s[i].page);
+    return n;
+}
+
+static int lets_a_crowd_end(void *arg)
+{
+    struct sleeper *s = calloc(CROWD, sizeof(*s));
+    struct keel_co *co[CROWD];
+
+    (void)arg;
+    assert_non_null(s);
+    for (int i = 0; i < CROWD; i++) {
+        keel_event_init(&s[i].go);
+        co[i] = spawn(goes_deep_and_waits, &s[i]);
+    }
+    keel_yield();
+    assert_int_equal(residents(s), CROWD);
+    for (int i = 0; i < CROWD; i++) {
+        keel_event_set(&s[i].go);
+        assert_int_equal(keel_join(co[i], KEEL_FOREVER, NULL), 0);
+        if (i % CROWD_AT_ONCE == 0)
+            keel_sleep(keel_after(KEEL_US));
+    }
+    for (int looks = 0; residents(s) == CROWD && looks < 5000; looks++)
+        keel_sleep(keel_after(KEEL_MS));
+    assert_true(residents(s) < CROWD);
+    free(s);
+    return 0;
+}
+
+static void free_stacks_beyond_a_thousand_give_back_their_pages(void **state)
+{
+    (void)state;
+#if defined(__SANITIZE_ADDRESS__)
+    skip();
+#endif
+    assert_int_equal(keel_run(lets_a_crowd_end, NULL), 0);
+}
+
 static _Atomic(struct keel_co *) nobodys;
 static atomic_bool was_cancelled;
 
@@ -768,6 +845,8 @@ int main(void)
         cmocka_unit_test(a_cancel_under_way_is_not_the_next_ones),
         cmocka_unit_test(
             who_waits_for_long_gives_back_the_cold_pages_of_its_stack),
+        cmocka_unit_test(a_loop_looks_for_cold_pages_when_it_has_nothing_to_do),
+        cmocka_unit_test(free_stacks_beyond_a_thousand_give_back_their_pages),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
