@@ -36,6 +36,8 @@ FIGURES = {
     "parked_rss_bytes": ("bytes", 4200, None),
     "million_co_bytes": ("bytes", None, None),
     "million_co_s": ("s", None, None),
+    "line_trip_ns": ("ns", None, None),
+    "two_lines_trip_ns": ("ns", None, None),
     "queue_local_ns": ("ns", 20, 12),
     "queue_1p1c_ns": ("ns", 35, 20),
     "queue_4p4c_ns": ("ns", 100, 60),

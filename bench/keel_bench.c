@@ -40,6 +40,7 @@ enum {
     JOBS = 2000000,
     JOB_WINDOW = 1024,
     TRIPS = 200000,
+    LINE_TRIPS = 1000000,
     SLOTS = 1024,
     STACK = 65536,
     CPUS_MOST = 1024,
@@ -304,6 +305,66 @@ static int million(void *arg)
     printf("%.1f %.4f\n", bytes, (double)took / 1e9);
     free(co);
     return 0;
+}
+
+/* ---- a line between two processors ---------------------------------------- */
+
+/* What a hand-over is made of: the same word, or a word for each direction, is
+ * written here, seen there, written there and seen here. */
+static struct {
+    _Alignas(128) _Atomic long word;
+} line[2];
+
+static void see(int which, long value)
+{
+    while (atomic_load_explicit(&line[which].word, memory_order_acquire) !=
+           value)
+        if (cpu_count < 2)
+            sched_yield();
+}
+
+static void show(int which, long value)
+{
+    atomic_store_explicit(&line[which].word, value, memory_order_release);
+}
+
+static int answers(void *arg)
+{
+    int back = *(const int *)arg;
+
+    pin(1);
+    for (long i = 1; i < 2 * LINE_TRIPS; i += 2) {
+        see(0, i);
+        show(back, i + 1);
+    }
+    return 0;
+}
+
+static void measure_line(int back)
+{
+    struct keel_thread *t;
+    keel_ns begun = 0;
+
+    pin(0);
+    check("thread", keel_thread_start("bench", answers, &back, &t));
+    for (long i = 1; i < 2 * LINE_TRIPS; i += 2) {
+        if (i == 20001)
+            begun = keel_now();
+        show(0, i);
+        see(back, i + 1);
+    }
+    printf("%.3f\n", per(begun, LINE_TRIPS - 10000));
+    check("join", keel_thread_join(t, KEEL_FOREVER, NULL));
+}
+
+static void measure_one_line(void)
+{
+    measure_line(0);
+}
+
+static void measure_two_lines(void)
+{
+    measure_line(1);
 }
 
 /* ---- queues --------------------------------------------------------------- */
@@ -732,6 +793,8 @@ static const struct figure {
     {.name = "spawn_join_ns", .loop = spawns},
     {.name = "parked_rss_bytes", .loop = parks},
     {.name = "million_co_bytes", .loop = million},
+    {.name = "line_trip_ns", .run = measure_one_line},
+    {.name = "two_lines_trip_ns", .run = measure_two_lines},
     {.name = "queue_local_ns", .loop = local_items},
     {.name = "queue_1p1c_ns", .run = measure_1p1c},
     {.name = "queue_4p4c_ns", .run = measure_4p4c},
