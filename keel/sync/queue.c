@@ -4,10 +4,15 @@
  *
  * Shared: the items are in a ring of cells with sequence words; the wait lists
  * are entered only by who has to sleep.  Who sleeps and who changes the ring
- * meet like this, each with a full fence between its two steps, so that one of
- * them sees the other:
- *     sleeper: raise `waiting`;   try the ring once more, then sleep
- *     changer: change the ring;   if (waiting) wake one
+ * meet like this, so that one of them sees the other:
+ *     sleeper: raise `waiting`; full fence; try the ring once more, then sleep
+ *     changer: exchange the cell's sequence word; if (waiting) wake one
+ * The changer needs no fence of its own, since its exchange and its load are
+ * both sequentially consistent.  Let the load not see the raise: then it comes
+ * before the raise in their one order, the exchange before the load, and the
+ * raise before the fence; so what the sleeper reads after its fence is the
+ * exchanged word.  The sleeper does need the fence, because it only acquires
+ * what it reads.
  *
  * Local: the coroutines of one loop, which nobody interrupts between two
  * waits: plain words and lists, no locked instruction. */
@@ -86,6 +91,12 @@ static uint64_t back_off(_Atomic uint64_t *end, unsigned *spins)
     return atomic_load_explicit(end, memory_order_relaxed);
 }
 
+/* An exchange, because of who sleeps: see at the top. */
+static inline void cell_change(struct cell *c, uint64_t seq)
+{
+    (void)atomic_exchange(&c->seq, seq);
+}
+
 static enum outcome ring_put(struct keel_queue *q, void *item)
 {
     uint64_t t = atomic_load_explicit(&q->tail, memory_order_relaxed);
@@ -107,7 +118,7 @@ static enum outcome ring_put(struct keel_queue *q, void *item)
             }
             worker_point();
             atomic_store_explicit(&c->item, item, memory_order_relaxed);
-            atomic_store_explicit(&c->seq, 2 * t + 1, memory_order_release);
+            cell_change(c, 2 * t + 1);
             worker_point();
             return DONE;
         }
@@ -135,8 +146,7 @@ static enum outcome ring_get(struct keel_queue *q, void **ret)
             }
             worker_point();
             *ret = atomic_load_explicit(&c->item, memory_order_relaxed);
-            atomic_store_explicit(&c->seq, 2 * (h + q->mask + 1),
-                                  memory_order_release);
+            cell_change(c, 2 * (h + q->mask + 1));
             worker_point();
             return DONE;
         }
@@ -167,13 +177,18 @@ static void wake_all(struct side *s)
     waitlist_drop(&s->list);
 }
 
-/* The ring was changed for the better of `s`. */
+/* The caller has changed a cell for the better of `s`. */
 static inline void changed(struct side *s)
 {
-    full_fence();
-    if (__builtin_expect(
-            atomic_load_explicit(&s->waiting, memory_order_relaxed), 0))
+    if (__builtin_expect(atomic_load(&s->waiting), 0))
         wake_one(s);
+}
+
+/* Somebody else may have, and the wake came to the caller. */
+static void pass_on(struct side *s)
+{
+    full_fence();
+    changed(s);
 }
 
 /* What a side tries: put `*item`, get into `*item`, or find all done. */
@@ -256,7 +271,7 @@ static int wait_shared(struct keel_queue *q, struct side *s, attempt *try,
         /* Cells fill and empty out of order, so that our wake may have stood
          * for two: pass it on; the next one finds out whether there is more. */
         if (o == DONE)
-            changed(s);
+            pass_on(s);
     }
     return o == DONE ? 0 : -EPIPE;
 }
@@ -716,7 +731,7 @@ void queue_pass_on(struct keel_queue *q, bool put)
     struct waiter *w;
 
     if (q->body == BODY_RING) {
-        changed(s);
+        pass_on(s);
     } else if (q->body == BODY_LOCAL) {
         wake_here(&s->list);
     } else if (q->body == BODY_ORDERED) {
