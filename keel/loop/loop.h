@@ -21,6 +21,17 @@
 #define cpu_relax() ((void)0)
 #endif
 
+/* Begins to fetch a line that will be written: after a fetch to read the write
+ * would wait for the line a second time. */
+static inline void cpu_fetch_to_write(const void *line)
+{
+#if defined(__x86_64__) /* where the builtin is a fetch to read */
+    __asm__ volatile("prefetchw %0" : : "m"(*(const char *)line));
+#else
+    __builtin_prefetch(line, 1);
+#endif
+}
+
 /* The states of a waiter, and the words of a thread's `posted`. */
 enum { ARMED, WOKEN, EXPIRED, CANCELLED };
 enum { UNPOSTED, POSTED, SLEEPING };

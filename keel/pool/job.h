@@ -10,14 +10,13 @@
 
 #include "sync/future_inside.h"
 
-/* A future and the work that fulfils it, in two cache lines.  `next` is the
- * queue's, then that of the policy's lists, then that of the store's. */
+/* A future, which says until it is done what is to be run, and what the pool
+ * keeps beside it; each in a cache line.  `next` is the queue's, then that of
+ * the policy's lists, then that of the store's. */
 struct job {
     _Alignas(64) struct keel_future future; /* first: release finds the job */
     _Atomic(struct job *) next;
     struct job_store *store;
-    int (*fn)(void *arg);
-    void *arg;
     union {
         struct { /* shortest first */
             uint64_t cost;
@@ -35,7 +34,7 @@ _Static_assert(sizeof(struct job) == 128, "two cache lines");
 /* It has run for a step and handed back. */
 static inline bool job_has_begun(const struct job *job)
 {
-    return job->future.spare;
+    return job->future.begun;
 }
 
 /* ---- memory (job_store.c) ---- */
@@ -44,8 +43,12 @@ struct job_store;
 int job_store_new(struct job_store **ret);
 /* The last job that comes back takes the memory with it. */
 void job_store_free(struct job_store *s);
-/* `owners` hold the future.  NULL: -ENOMEM */
-struct job *job_new(struct job_store *s, uint32_t owners);
+/* `owners` hold the future, `fn` is in the place of its release.  NULL:
+ * -ENOMEM */
+struct job *job_new(struct job_store *s, uint32_t owners, int (*fn)(void *arg),
+                    void *arg);
+/* Will not be run again; before the pool lets go of it. */
+void job_is_future(struct job *job);
 
 /* ---- turns (job_turns.c) ---- */
 

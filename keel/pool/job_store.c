@@ -117,7 +117,13 @@ static bool grow(struct job_store *s)
     return true;
 }
 
-struct job *job_new(struct job_store *s, uint32_t owners)
+void job_is_future(struct job *job)
+{
+    job->future.release = job_release;
+}
+
+struct job *job_new(struct job_store *s, uint32_t owners, int (*fn)(void *arg),
+                    void *arg)
 {
     struct job *job;
 
@@ -133,6 +139,8 @@ struct job *job_new(struct job_store *s, uint32_t owners)
     job = s->free;
     s->free = job_next(job);
     spin_drop(&s->hold);
-    future_init(&job->future, owners, job_release);
+    future_init(&job->future, owners, NULL);
+    job->future.fn = fn;
+    job->future.arg = arg;
     return job;
 }

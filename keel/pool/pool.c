@@ -11,6 +11,19 @@
  * First come, first served takes from there.  The other policies move all that
  * has come to `turns` first, under the same hold.
  *
+ * Where nothing waits and somebody looks for work, a job goes from hand to hand:
+ * `hand` is NULL, or `wanted`, which who looks writes there, or a job in the
+ * place of that.  What is in it is never forgotten: nobody writes `wanted` but
+ * who looks, and before he stops looking, to run a job or to sleep, he has
+ * taken a job out of it, or found it NULL, or made it NULL; whoever finds
+ * a job there when he does so runs it.  All three are one access to the one
+ * word, so that no fence is needed, and who submits needs not know whether
+ * anybody sleeps.  A job does not overtake: who submits sees in `tail` what he
+ * himself appended before, and hands over only while that shows nothing; and
+ * who looks empties his hand before he takes from the queue.  So round a job
+ * that is alone goes only the line of `hand` and that of its future: the queue
+ * would be three more, its stub, tail and crowd.
+ *
  * Taking is dear when jobs are small, since all compete for the hold.  So a
  * worker whose jobs were done within BATCH_NS takes twice as many the next
  * time, the first to run now, the others into its `slot`s, of which anybody
@@ -99,6 +112,7 @@ struct keel_pool {
     _Atomic unsigned alive, refs;
 
     _Alignas(64) _Atomic(struct job *) tail;
+    _Alignas(64) _Atomic(struct job *) hand;
     _Alignas(64) _Atomic uint32_t crowd;
     struct keel_waitlist beds;
     _Alignas(64) _Atomic uint32_t hold;
@@ -162,6 +176,52 @@ static bool has_work(struct keel_pool *p)
 {
     return atomic_load(&p->waiting) ||
            (atomic_load(&p->tail) != &p->stub && !atomic_load(&p->drained));
+}
+
+/* ---- from hand to hand ---- */
+
+static struct job wanted; /* its address */
+
+/* True: somebody who looks takes it.  `tail` hardly changes while jobs go this
+ * way; `hand` is tried unseen, since to look first would fetch it twice. */
+static inline bool hand_over(struct keel_pool *p, struct job *job)
+{
+    struct job *hand = &wanted;
+
+    if (p->policy != KEEL_POOL_FIRST_COME ||
+        atomic_load_explicit(&p->tail, memory_order_relaxed) != &p->stub)
+        return false;
+    worker_point();
+    return atomic_compare_exchange_strong(&p->hand, &hand, job);
+}
+
+static inline struct job *hand_take(struct keel_pool *p)
+{
+    struct job *job = atomic_load_explicit(&p->hand, memory_order_relaxed);
+
+    if (!job || job == &wanted)
+        return NULL;
+    cpu_fetch_to_write(job);
+    return atomic_compare_exchange_strong(&p->hand, &job, NULL) ? job : NULL;
+}
+
+static inline void hand_hold_out(struct keel_pool *p)
+{
+    struct job *none = NULL;
+
+    if (!atomic_load_explicit(&p->hand, memory_order_relaxed))
+        (void)atomic_compare_exchange_strong(&p->hand, &none, &wanted);
+}
+
+/* Returns what was put there, by the way. */
+static struct job *hand_draw_back(struct keel_pool *p)
+{
+    struct job *job;
+
+    if (!atomic_load_explicit(&p->hand, memory_order_relaxed))
+        return NULL;
+    job = atomic_exchange(&p->hand, NULL);
+    return job == &wanted ? NULL : job;
 }
 
 /* ---- waking ---- */
@@ -272,8 +332,10 @@ static struct job *take_own(struct worker *w)
 
 static struct job *take_others(struct keel_pool *p, struct worker *w)
 {
-    struct job *job;
+    struct job *job = hand_take(p);
 
+    if (job) /* whose taker has lost his processor, perhaps */
+        return job;
     for (unsigned i = 1; i < p->size; i++) {
         struct worker *o = &p->worker[(w->number + i) % p->size];
 
@@ -335,17 +397,28 @@ static bool is_over(struct keel_pool *p)
 static struct job *look(struct keel_pool *p, struct worker *w)
 {
     unsigned spins = loop_may_spin() ? w->spins : 0;
+    bool hand = p->policy == KEEL_POOL_FIRST_COME &&
+                (spins > 0 || worker_is_simulated());
     struct job *job;
 
     for (unsigned n = 0;; n++) {
+        if (hand) {
+            job = hand_take(p);
+            if (job)
+                return job;
+            hand_hold_out(p);
+            worker_point();
+        }
         if (has_work(p)) {
-            job = take(p, w, NULL);
+            job = hand ? hand_draw_back(p) : NULL;
+            if (!job)
+                job = take(p, w, NULL);
             if (job)
                 return job;
             if (n % SPINS_YIELD == SPINS_YIELD - 1)
                 worker_yield();
         } else if (n >= spins || is_over(p)) {
-            return NULL;
+            return hand ? hand_draw_back(p) : NULL;
         }
         cpu_relax();
     }
@@ -417,7 +490,8 @@ static struct job *wait_for_job(struct keel_pool *p, struct worker *w)
 
 static void job_end(struct job *job, int result)
 {
-    future_finish(&job->future, result, job->arg);
+    job_is_future(job);
+    future_finish(&job->future, result, job->future.arg);
 }
 
 /* What will not run. */
@@ -428,7 +502,8 @@ static void job_refuse(struct keel_pool *p, struct job *job, int result)
     if (result == -ECANCELED)
         (void)keel_future_cancel(&job->future);
     else if (keel_future_start(&job->future))
-        keel_future_set(&job->future, result, job->arg);
+        keel_future_set(&job->future, result, job->future.arg);
+    job_is_future(job);
     keel_future_free(&job->future);
 }
 
@@ -441,13 +516,14 @@ static bool job_run(struct keel_pool *p, struct job *job)
         if (p->bounded)
             keel_semaphore_give(&p->room);
         if (!keel_future_start(&job->future)) {
+            job_is_future(job);
             keel_future_free(&job->future);
             return false;
         }
-        job->future.spare = 1;
+        job->future.begun = true;
     }
     do
-        rc = job->fn(job->arg);
+        rc = job->future.fn(job->future.arg);
     while (rc == KEEL_POOL_AGAIN && p->policy == KEEL_POOL_FIRST_COME);
     if (rc == KEEL_POOL_AGAIN)
         return true;
@@ -776,15 +852,19 @@ int keel_pool_submit_cost(struct keel_pool *p, uint64_t cost,
         if (rc < 0)
             return rc;
     }
-    job = job_new(p->store, ret ? 2 : 1);
+    job = job_new(p->store, ret ? 2 : 1, fn, arg);
     rc = job ? 0 : -ENOMEM;
     if (job) {
-        job->fn = fn;
-        job->arg = arg;
         job->cost = cost;
+        if (hand_over(p, job)) {
+            if (ret)
+                *ret = &job->future;
+            return 0;
+        }
         if (!queue_append(p, job)) {
             rc = refusal(p);
             atomic_store(&job->future.refs, 1);
+            job_is_future(job);
             keel_future_free(&job->future);
         }
     }

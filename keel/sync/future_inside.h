@@ -4,6 +4,7 @@
 #define KEEL_FUTURE_INSIDE_H
 
 #include <stdatomic.h>
+#include <stddef.h>
 
 #include <keel/future.h>
 #include <keel/lock.h>
@@ -16,22 +17,34 @@ struct future_watch;
  *   callbacks and watches are empty once it is done and the fulfiller has
  *     taken them
  *   `callbacks` is the youngest of a ring, whose `next` is the oldest
+ *   has_callbacks: there are some, or there were
  * Who only wants the result reads `state` without the hold, and after it has
  * seen the end of it sees the hold free, as does who frees the memory: until
  * then the fulfiller may be about to drop it.
  * refs: the two owners.  `release` gives back the memory, once both have let
- * go; NULL: keel_free. */
+ * go; NULL: keel_free.
+ * Whatever the fulfiller needs is in the first 64 bytes: it has to fetch them
+ * from the other owner's processor.  Until the future is done a pool keeps
+ * there what it will call, and with what. */
 struct keel_future {
     struct keel_waitlist waiters;
     _Atomic uint32_t state;
     _Atomic uint32_t refs;
     int result;
-    uint32_t spare; /* of what it is a part of */
-    void *value;
-    struct future_callback *callbacks;
+    bool begun; /* of a pool's job */
+    bool has_callbacks;
+    union {
+        void *value;
+        void *arg;
+    };
+    union {
+        void (*release)(struct keel_future *f);
+        int (*fn)(void *arg);
+    };
     struct future_watch *watches;
-    void (*release)(struct keel_future *f);
+    struct future_callback *callbacks; /* beyond the 64 bytes */
 };
+_Static_assert(offsetof(struct keel_future, callbacks) == 64, "one line");
 
 void future_init(struct keel_future *f, uint32_t refs,
                  void (*release)(struct keel_future *f));
