@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # What takes too long for ./check: check-long.sh BUILD [STEP]...
-# Half an hour to an hour on four processors that have nothing else to do.
+# About an hour and a half on four processors that have nothing else to do.
 #
 #   unit      every unit test, and the sweeps of the test disk, the ledger's VFS,
 #             the ledger and publishing over every moment of a crash and several
