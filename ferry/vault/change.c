@@ -711,11 +711,19 @@ static int set_announce(struct change *c, struct ledger_file *ret,
                         bool *ret_row)
 {
     struct ledger_file there;
+    struct problem p;
+    int rc;
 
     *ret_row = false;
     store_identity(&c->there, &there);
-    if (ledger_file_get(c->vault->ledger, c->space, c->path, ret, NULL) < 0 ||
-        ret->inode != there.inode || ret->size != there.size ||
+    rc = ledger_file_get(c->vault->ledger, c->space, c->path, ret, &p);
+    if (rc < 0 && p.id != PROBLEM_FILE_MISSING) {
+        /* There may be one. */
+        if (c->why)
+            *c->why = p;
+        return rc;
+    }
+    if (rc < 0 || ret->inode != there.inode || ret->size != there.size ||
         ret->mtime_ns != there.mtime_ns)
         return 0;
     *ret_row = true;
