@@ -174,6 +174,7 @@ static const struct counted {
     const char *one, *many;
 } counted[] = {
     {"files", NP_("%llu file", "%llu files")},
+    {"names", NP_("%llu name", "%llu names")},
     {"connections", NP_("%llu connection", "%llu connections")},
     {"characters", NP_("%llu character", "%llu characters")},
     {"findings", NP_("%llu finding", "%llu findings")},

@@ -87,10 +87,10 @@ static void usage_files(const json_t *j, char *ret, size_t size)
 
     if (most)
         snprintf(ret, size,
-                 ngettext("%llu file of %llu", "%llu files of %llu", n), n,
+                 ngettext("%llu name of %llu", "%llu names of %llu", n), n,
                  most);
     else
-        text_some(N_FILES, n, ret, size);
+        text_some(N_NAMES, n, ret, size);
 }
 
 void usage_print(const json_t *j, char *ret, size_t size)

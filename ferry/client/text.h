@@ -24,6 +24,8 @@ void text_begin(bool plain);
 void text_plain(bool plain);
 /* "12 files": what is counted, and how many of it. */
 #define N_FILES NP_("%llu file", "%llu files")
+/* Of files, directories and links: what a quota counts. */
+#define N_NAMES NP_("%llu name", "%llu names")
 #define N_DIRECTORIES NP_("%llu directory", "%llu directories")
 #define N_MADE NP_("%llu directory made", "%llu directories made")
 #define N_WOULD_MAKE                                                           \

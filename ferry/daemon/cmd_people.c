@@ -31,7 +31,7 @@ const char help_user[] =
     "  --public HOST[:PORT]   the server's address in it, where no ferryd "
     "runs\n"
     "  --bytes SIZE           the home's quota: \"10 GiB\", 512k; 0: none\n"
-    "  --files N              and in files; 0: none\n"
+    "  --files N              and in names: files, directories, links; 0: none\n"
     "  --yes                  delete: is not asked at a terminal\n"
     "  --json                 one object a line\n"
     "  --help\n"
@@ -190,7 +190,7 @@ static int run_list(struct order *o)
 {
     static const char *const heads[] = {
         "NAME",   "STATE",  ">USED",    ">UNFINISHED", ">QUOTA",
-        ">FILES", ">QUOTA", ">DEVICES", "CREATED",     NULL};
+        ">NAMES", ">QUOTA", ">DEVICES", "CREATED",     NULL};
 
     return command_list(o, json_pack("{s:s}", "do", "user.list"), heads,
                         list_row, "nobody yet");
@@ -288,7 +288,7 @@ static int delete_sure(struct order *o)
     rc = command_ask(o, json_pack("{s:s}", "do", "user.list"), pick_row, &p,
                      NULL);
     /* Unknown ones, and homes that have files, are refused below. */
-    if (rc < 0 || !p.row || row_number(p.row, "used_files") > 0) {
+    if (rc < 0 || !p.row || row_number(p.row, "used_bytes") > 0) {
         json_decref(p.row);
         return rc;
     }

@@ -32,7 +32,7 @@ const char help_space[] =
     "  --everybody        every account, now and later\n"
     "  --path PREFIX      only there and below (default: all of the space)\n"
     "  --bytes SIZE       quota: \"10 GiB\", 512k; 0: none\n"
-    "  --files N          and in files; 0: none\n"
+    "  --files N          and in names: files, directories, links; 0: none\n"
     "  --json             one object a line\n"
     "  --help\n"
     "\n"
@@ -155,7 +155,7 @@ static int list_row(const json_t *row, void *arg)
 static int run_list(struct order *o)
 {
     static const char *const heads[] = {"NAME",        "OWNER",   ">USED",
-                                        ">UNFINISHED", ">QUOTA",  ">FILES",
+                                        ">UNFINISHED", ">QUOTA",  ">NAMES",
                                         ">QUOTA",      ">GRANTS", NULL};
 
     return command_list(o, json_pack("{s:s}", "do", "space.list"), heads,

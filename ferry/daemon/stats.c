@@ -37,7 +37,7 @@ static const struct metric {
      BYTES},
     {"accounts", "gauge", "Accounts.", COUNT},
     {"spaces", "gauge", "Shared spaces.", COUNT},
-    {"files", "gauge", "Files published, in all spaces.", COUNT},
+    {"files", "gauge", "Files, directories and links, in all spaces.", COUNT},
     {"file_bytes", "gauge", "Bytes of published files.", BYTES},
     {"drafts", "gauge", "Unfinished uploads that can be resumed.", COUNT},
     {"drafts_reserved_bytes", "gauge", "Room reserved for them.", BYTES},

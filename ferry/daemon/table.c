@@ -154,13 +154,13 @@ void quota_text(int64_t bytes, int64_t files, char *ret, size_t size)
 
     text_bytes((uint64_t)bytes, room);
     if (bytes > 0 && files > 0)
-        snprintf(ret, size, "%s, %lld file%s", room, (long long)files,
+        snprintf(ret, size, "%s, %lld name%s", room, (long long)files,
                  text_plural(files));
     else if (files > 0)
-        snprintf(ret, size, "%lld file%s, no limit of bytes", (long long)files,
+        snprintf(ret, size, "%lld name%s, no limit of bytes", (long long)files,
                  text_plural(files));
     else if (bytes > 0)
-        snprintf(ret, size, "%s, no limit of files", room);
+        snprintf(ret, size, "%s, no limit of names", room);
     else
         snprintf(ret, size, "none");
 }

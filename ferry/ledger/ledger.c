@@ -321,6 +321,17 @@ static int run_saved(struct ledger *l, struct request *r, struct problem *why)
     return db_run(l, SQL_SAVE_KEEP, why, "");
 }
 
+static int write_made(struct ledger *l, struct problem *why)
+{
+    for (unsigned i = 0; i < l->made_count; i++) {
+        int rc = db_run(l, SQL_NODE_MADE, why, "i", l->made[i]);
+
+        if (rc < 0)
+            return rc;
+    }
+    return 0;
+}
+
 /* Uses of devices ride along. */
 static int write_touches(struct ledger *l, struct problem *why)
 {
@@ -347,10 +358,12 @@ static int commit(struct ledger *l, struct requests *all, struct problem *why)
     if (rc >= 0)
         rc = write_touches(l, why);
     if (rc >= 0)
+        rc = write_made(l, why);
+    if (rc >= 0)
         rc = db_run(l, SQL_COMMIT, why, "");
     if (rc < 0)
         return rc;
-    l->touch_count = 0;
+    l->touch_count = l->made_count = 0;
     l->log_stale = false;
     l->commits++;
     return 0;
@@ -646,7 +659,7 @@ static int owner_main(void *arg)
             write_back(l);
         serve(l, &all);
     }
-    if (l->touch_count > 0 && l->failed == 0) {
+    if (l->touch_count + l->made_count > 0 && l->failed == 0) {
         struct requests none = STAILQ_HEAD_INITIALIZER(none);
 
         write_all(l, &none);

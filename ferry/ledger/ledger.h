@@ -142,9 +142,19 @@ struct ledger_space {
     char name[65]; /* "" for a home */
     int64_t owner;
     int64_t quota_bytes, quota_files; /* 0: none */
-    int64_t used_bytes, used_files;   /* published */
-    int64_t reserved_bytes;           /* open drafts */
+    int64_t used_bytes;               /* of published files */
+    int64_t used_files;     /* published, and directories and links made */
+    int64_t reserved_bytes; /* open drafts */
+    bool counted;           /* its directories and links have rows */
 };
+/* How many files, directories and links a space may have, 0: any number.  Where
+ * a quota is set in bytes only, each costs what it takes of a disk even if it is
+ * empty, and some are free. */
+#define SPACE_NAME_COST ((uint64_t)4096)
+#define SPACE_NAMES_LEAST ((uint64_t)10000)
+uint64_t space_names_most(const struct ledger_space *s);
+/* So many more would be too many. */
+bool space_names_over(const struct ledger_space *s, int64_t more);
 /* FILE_MISSING: there is no such space. */
 int ledger_space_get(struct ledger *l, int64_t space, struct ledger_space *ret,
                      struct problem *why);
@@ -246,8 +256,8 @@ int ledger_file_list(struct ledger *l, int64_t space,
                      int (*each)(const char *path, const struct ledger_file *f,
                                  void *arg),
                      void *arg, struct problem *why);
-/* What a space says that it uses, and what its files come to; with `repair` it
- * says the latter from now on. */
+/* What a space says that it uses, and what its files, directories and links come
+ * to; with `repair` it says the latter from now on. */
 struct ledger_sums {
     int64_t said_bytes, said_files, bytes, files;
 };
@@ -309,6 +319,53 @@ int ledger_undo(struct ledger *l, int64_t intent, struct problem *why);
 int ledger_file_remove(struct ledger *l, int64_t space, const char *path,
                        struct problem *why);
 
+/* ---- directories and links ------------------------------------------------------ */
+/* Each that is made through us has a row and counts in the quota of files; one
+ * that somebody else made has none and counts for nothing.  The row is there
+ * before the name, and is its own redo record: begin, make it on the disk, sync,
+ * and say what came of it.  What was not said of is looked at by recovery.  A
+ * name that has a row already is not counted twice. */
+struct ledger_making {
+    int64_t space;
+    const char *path;
+    size_t first;  /* bytes of the path up to the end of the first name made */
+    bool replaces; /* one name, in place of a file: not one more */
+    int64_t id;    /* filled by begin */
+};
+/* QUOTA_FILES, FILE_BUSY (a change lives there) */
+int ledger_making_begin(struct ledger *l, struct ledger_making *m,
+                        struct problem *why);
+/* All is there and durable.  Rides along with the next transaction. */
+void ledger_making_done(struct ledger *l, int64_t id);
+/* What is longer than `kept` bytes is not there. */
+int ledger_making_back(struct ledger *l, const struct ledger_making *m,
+                       size_t kept, struct problem *why);
+/* A link is there, durable, in place of a file: that one's row and quota go,
+ * with an audit row and an outbox row ("file.removed"). */
+int ledger_making_over(struct ledger *l, const struct ledger_making *m,
+                       int64_t account, int64_t now, struct problem *why);
+/* Those of which nothing was said, in the order in which they began; `m->path`
+ * is lent, and is one name. */
+int ledger_making_list(struct ledger *l,
+                       int (*each)(const struct ledger_making *m, void *arg),
+                       void *arg, struct problem *why);
+/* All of a space by path; as ledger_file_list. */
+int ledger_node_list(struct ledger *l, int64_t space,
+                     int (*each)(const char *path, void *arg), void *arg,
+                     struct problem *why);
+/* Whether each of some names has a row. */
+int ledger_nodes_get(struct ledger *l, int64_t space, const char *const *paths,
+                     unsigned count, bool *ret, struct problem *why);
+/* It is not there any more.  FILE_MISSING, FILE_BUSY */
+int ledger_node_remove(struct ledger *l, int64_t space, const char *path,
+                       struct problem *why);
+/* Of a space that was made before directories and links were counted: they lie
+ * there, and no quota refuses them; in the end the space is `counted`. */
+int ledger_nodes_found(struct ledger *l, int64_t space,
+                       const char *const *paths, unsigned count,
+                       struct problem *why);
+int ledger_space_counted(struct ledger *l, int64_t space, struct problem *why);
+
 /* ---- moving and removing -------------------------------------------------------------- */
 /* The commit point and redo record of a change of names, as an intent is of a
  * publish: begin, do it on the disk, sync the directories, end.  A name at,
@@ -329,7 +386,8 @@ struct ledger_change {
  * something below `path` would have too long a path below `to`. */
 int ledger_change_begin(struct ledger *l, struct ledger_change *c,
                         struct problem *why);
-/* MOVE: the rows at and below `path` are now at `to`; those that were at or
+/* Rows are those of files, directories and links.  MOVE: the rows at and below
+ * `path` are now at `to`; those that were at or
  * below `to` are gone with their quota.  REMOVE: the rows at and below `path`
  * are gone, with their quota.  An audit row and an outbox row ("file.moved",
  * "file.removed") are written.  `done` false: nothing was changed after all.

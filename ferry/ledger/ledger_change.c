@@ -50,17 +50,17 @@ static void range_below(struct range *r, const char *path)
     r->to[r->to_size - 1] = '/' + 1;
 }
 
-/* Ends the range before its row number `most`, counted from 0.  Returns 1 when
- * that leaves rows out. */
-static int range_cut(struct ledger *l, int64_t space, struct range *r,
-                     unsigned most, struct problem *why)
+/* Ends the range before its row number `most` of the table of `nth`, counted
+ * from 0.  Returns 1 when that leaves rows out. */
+static int range_cut(struct ledger *l, enum sql nth, int64_t space,
+                     struct range *r, unsigned most, struct problem *why)
 {
     keel_auto(rows) sqlite3_stmt *q = NULL;
     const void *next;
     int rc, size;
 
-    rc = db_rows(l, SQL_RANGE_NTH, &q, why, "ibbi", space, r->from,
-                 r->from_size, r->to, r->to_size, (int64_t)most);
+    rc = db_rows(l, nth, &q, why, "ibbi", space, r->from, r->from_size, r->to,
+                 r->to_size, (int64_t)most);
     if (rc <= 0)
         return rc;
     next = sqlite3_column_blob(q, 0);
@@ -72,7 +72,7 @@ static int range_cut(struct ledger *l, int64_t space, struct range *r,
     return 1;
 }
 
-/* Drops the rows of a range, and their quota. */
+/* Drops the rows of files in a range, and their quota. */
 static int range_drop(struct ledger *l, int64_t space, const struct range *r,
                       struct problem *why)
 {
@@ -97,13 +97,27 @@ static int range_drop(struct ledger *l, int64_t space, const struct range *r,
     return rc < 0 ? rc : 0;
 }
 
-/* Rows whose path begins with `old` begin with `new` instead. */
-static int range_move(struct ledger *l, int64_t space, const struct range *r,
-                      const char *old, const char *new, struct problem *why)
+/* Likewise of directories and links. */
+static int nodes_drop(struct ledger *l, int64_t space, const struct range *r,
+                      struct problem *why)
 {
-    int rc =
-        db_run(l, SQL_RANGE_MOVE, why, "ibbpi", space, r->from, r->from_size,
-               r->to, r->to_size, new, (int64_t)strlen(old) + 1);
+    struct space_change change = {0};
+    int rc = db_run(l, SQL_NODES_DROP, why, "ibb", space, r->from, r->from_size,
+                    r->to, r->to_size);
+
+    if (rc <= 0)
+        return rc;
+    change.used_files = -rc;
+    return space_change_now(l, space, &change, why);
+}
+
+/* Rows whose path begins with `old` begin with `new` instead. */
+static int range_move(struct ledger *l, enum sql id, int64_t space,
+                      const struct range *r, const char *old, const char *new,
+                      struct problem *why)
+{
+    int rc = db_run(l, id, why, "ibbpi", space, r->from, r->from_size, r->to,
+                    r->to_size, new, (int64_t)strlen(old) + 1);
 
     return rc < 0 ? rc : 0;
 }
@@ -186,8 +200,8 @@ static bool is_inside(const char *path, const char *of)
 }
 
 /* What lies below `path` must have a path below `to`, too. */
-static int is_short_enough(struct ledger *l, const struct ledger_change *c,
-                           struct problem *why)
+static int is_short_enough(struct ledger *l, enum sql id,
+                           const struct ledger_change *c, struct problem *why)
 {
     keel_auto(rows) sqlite3_stmt *q = NULL;
     size_t longer = strlen(c->to), shorter = strlen(c->path);
@@ -198,8 +212,8 @@ static int is_short_enough(struct ledger *l, const struct ledger_change *c,
         return 0;
     longer -= shorter;
     range_below(&r, c->path);
-    rc = db_rows(l, SQL_RANGE_LONGER, &q, why, "ibbi", c->space, r.from,
-                 r.from_size, r.to, r.to_size, (int64_t)(PATH_BYTES - longer));
+    rc = db_rows(l, id, &q, why, "ibbi", c->space, r.from, r.from_size, r.to,
+                 r.to_size, (int64_t)(PATH_BYTES - longer));
     if (rc <= 0)
         return rc;
     return problem(why, PATH_TOO_LONG,
@@ -219,7 +233,11 @@ static int begin_decide(struct ledger *l, const struct ledger_change *c,
     if (rc < 0 || c->kind == LEDGER_REMOVE)
         return rc;
     rc = quiet(l, c->space, c->to, why);
-    return rc < 0 ? rc : is_short_enough(l, c, why);
+    if (rc == 0)
+        rc = is_short_enough(l, SQL_RANGE_LONGER, c, why);
+    if (rc == 0)
+        rc = is_short_enough(l, SQL_NODES_LONGER, c, why);
+    return rc;
 }
 
 static int begin_run(struct ledger *l, void *arg, struct problem *why)
@@ -335,42 +353,63 @@ static int forget(struct ledger *l, const struct ledger_change *c,
     return rc < 0 ? rc : 0;
 }
 
-/* The name itself and all below it, LEDGER_CHANGE_ROWS at most.  Returns 1 when
- * rows are left. */
+/* The name itself and all below it, LEDGER_CHANGE_ROWS at most of each table.
+ * Returns 1 when rows are left. */
 static int clear(struct ledger *l, int64_t space, const char *path,
                  struct problem *why)
+{
+    struct range at, files, nodes;
+    int rc, more, more_nodes;
+
+    range_at(&at, path);
+    range_below(&files, path);
+    range_below(&nodes, path);
+    rc = range_drop(l, space, &at, why);
+    if (rc == 0)
+        rc = nodes_drop(l, space, &at, why);
+    if (rc < 0)
+        return rc;
+    more = range_cut(l, SQL_RANGE_NTH, space, &files, LEDGER_CHANGE_ROWS, why);
+    if (more < 0)
+        return more;
+    more_nodes =
+        range_cut(l, SQL_NODES_NTH, space, &nodes, LEDGER_CHANGE_ROWS, why);
+    if (more_nodes < 0)
+        return more_nodes;
+    rc = range_drop(l, space, &files, why);
+    if (rc == 0)
+        rc = nodes_drop(l, space, &nodes, why);
+    return rc < 0 ? rc : more | more_nodes;
+}
+
+static int move_table(struct ledger *l, enum sql id, enum sql nth,
+                      const struct ledger_change *c, struct problem *why)
 {
     struct range r;
     int rc, more;
 
-    range_at(&r, path);
-    rc = range_drop(l, space, &r, why);
+    range_at(&r, c->path);
+    rc = range_move(l, id, c->space, &r, c->path, c->to, why);
     if (rc < 0)
         return rc;
-    range_below(&r, path);
-    more = range_cut(l, space, &r, LEDGER_CHANGE_ROWS, why);
+    range_below(&r, c->path);
+    more = range_cut(l, nth, c->space, &r, LEDGER_CHANGE_ROWS, why);
     if (more < 0)
         return more;
-    rc = range_drop(l, space, &r, why);
+    rc = range_move(l, id, c->space, &r, c->path, c->to, why);
     return rc < 0 ? rc : more;
 }
 
 static int move(struct ledger *l, const struct ledger_change *c,
                 struct problem *why)
 {
-    struct range r;
-    int rc, more;
+    int files, nodes;
 
-    range_at(&r, c->path);
-    rc = range_move(l, c->space, &r, c->path, c->to, why);
-    if (rc < 0)
-        return rc;
-    range_below(&r, c->path);
-    more = range_cut(l, c->space, &r, LEDGER_CHANGE_ROWS, why);
-    if (more < 0)
-        return more;
-    rc = range_move(l, c->space, &r, c->path, c->to, why);
-    return rc < 0 ? rc : more;
+    files = move_table(l, SQL_RANGE_MOVE, SQL_RANGE_NTH, c, why);
+    if (files < 0)
+        return files;
+    nodes = move_table(l, SQL_NODES_MOVE, SQL_NODES_NTH, c, why);
+    return nodes < 0 ? nodes : files | nodes;
 }
 
 /* One transaction's part of the rows; 1 when there is more to do, and the row

@@ -27,6 +27,8 @@ enum sql {
 #define LEDGER_QUICK_PAGES 16384
 /* Uses of devices that wait to ride along with a transaction. */
 #define LEDGER_TOUCHES 64
+/* Makings that are done, likewise. */
+#define LEDGER_MADE 256
 /* Devices of one account. */
 #define LEDGER_DEVICES 64
 /* Rows a listing takes from the owner at a time. */
@@ -89,6 +91,9 @@ struct ledger {
     bool log_stale;           /* a write-back was tried since the last commit */
     struct touch touches[LEDGER_TOUCHES];
     unsigned touch_count;
+    int64_t made[LEDGER_MADE];
+    unsigned made_count;
+    int64_t making;   /* the last number given; 0: none yet */
     unsigned commits; /* for tests */
 };
 

@@ -7,8 +7,9 @@
  * becomes a new step.
  *
  *   account, invite, device   people; ids are never used twice
- *   space    used_* is the sum of `charged` over its files, reserved_bytes the
- *            sum of `reserved` over its drafts; the home's name is ''
+ *   space    used_bytes is the sum of `charged` over its files, used_files their
+ *            number and that of its nodes, reserved_bytes the sum of `reserved`
+ *            over its drafts; the home's name is ''
  *   file     charged: its bytes in the quota, NULL for a file that was found
  *            on the disk and only hashed; ctime_ns 0: the digest counts for
  *            nothing yet
@@ -20,6 +21,10 @@
  *   grant    account 0: everybody
  *   change   a move (kind 0) or removal (1) that has begun; state as drawn in
  *            ledger_change.c
+ *   node     a directory or link that was made through us, which counts as a
+ *            file does; `making`: its begin's number, looked at again after a
+ *            crash; NULL: it is durable
+ *   space.counted   0: from before there were nodes; what lies in it has none
  *   change_path   the names of live changes, by which they are found: no two of
  *            them lie at, above or below each other */
 static const char version_1[] =
@@ -162,7 +167,18 @@ static const char version_2[] =
     "ALTER TABLE audit ADD COLUMN target BLOB;"
     "ALTER TABLE outbox ADD COLUMN target BLOB;";
 
-const char *const ledger_schema[] = {version_1, version_2};
+static const char version_3[] =
+    "CREATE TABLE node("
+    " space INTEGER NOT NULL REFERENCES space(id),"
+    " path BLOB NOT NULL,"
+    " making INTEGER,"
+    " PRIMARY KEY(space, path)) STRICT, WITHOUT ROWID;"
+    "CREATE INDEX node_making ON node(making) WHERE making IS NOT NULL;"
+    "ALTER TABLE space ADD COLUMN counted INTEGER NOT NULL DEFAULT 1"
+    " CHECK(counted IN (0, 1));"
+    "UPDATE space SET counted = 0;";
+
+const char *const ledger_schema[] = {version_1, version_2, version_3};
 const unsigned ledger_schema_count =
     sizeof ledger_schema / sizeof *ledger_schema;
 

@@ -126,7 +126,7 @@ static int space_end(struct ledger *l, int64_t space, const char *name,
                      struct problem *why)
 {
     static const enum sql steps[] = {SQL_GRANT_DROP_SPACE, SQL_DRAFT_DROP_SPACE,
-                                     SQL_SPACE_DROP};
+                                     SQL_NODE_DROP_SPACE, SQL_SPACE_DROP};
     int64_t files, bytes;
     int rc;
 

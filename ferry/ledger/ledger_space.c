@@ -15,7 +15,8 @@ int space_row(struct ledger *l, sqlite3_stmt *q, struct ledger_space *ret,
                              .quota_files = sqlite3_column_int64(q, 5),
                              .used_bytes = sqlite3_column_int64(q, 6),
                              .used_files = sqlite3_column_int64(q, 7),
-                             .reserved_bytes = sqlite3_column_int64(q, 8)};
+                             .reserved_bytes = sqlite3_column_int64(q, 8),
+                             .counted = sqlite3_column_int64(q, 9) != 0};
     int rc;
 
     rc = db_text(l, q, 1, s.dir, sizeof s.dir, why);
@@ -76,6 +77,24 @@ static int space_load(struct ledger *l, int64_t space, struct problem *why)
     return rc;
 }
 
+uint64_t space_names_most(const struct ledger_space *s)
+{
+    if (s->quota_files)
+        return (uint64_t)s->quota_files;
+    if (!s->quota_bytes)
+        return 0;
+    if ((uint64_t)s->quota_bytes < SPACE_NAMES_LEAST * SPACE_NAME_COST)
+        return SPACE_NAMES_LEAST;
+    return (uint64_t)s->quota_bytes / SPACE_NAME_COST;
+}
+
+bool space_names_over(const struct ledger_space *s, int64_t more)
+{
+    uint64_t most = space_names_most(s);
+
+    return most && more > 0 && (uint64_t)s->used_files + (uint64_t)more > most;
+}
+
 /* a + b, which is at least 0 for what a ledger in order can hold. */
 static bool add(int64_t a, int64_t b, int64_t *ret)
 {
@@ -112,9 +131,8 @@ int space_change(struct ledger *l, int64_t space, const struct space_change *c,
         return problem(why, QUOTA_BYTES, .limit = (uint64_t)s.quota_bytes,
                        .used = (uint64_t)s.used_bytes,
                        .bytes = (uint64_t)s.reserved_bytes, .size = c->asked);
-    if (refuse && s.quota_files && files > s.used_files &&
-        files > s.quota_files)
-        return problem(why, QUOTA_FILES, .limit = (uint64_t)s.quota_files,
+    if (refuse && space_names_over(&s, c->used_files))
+        return problem(why, QUOTA_FILES, .limit = space_names_most(&s),
                        .used = (uint64_t)s.used_files);
     l->sums.used_bytes = used;
     l->sums.used_files = files;
@@ -255,8 +273,8 @@ static int draft_needs(struct ledger *l, const struct ledger_draft *d,
     rc = space_get(l, d->space, &s, why);
     if (rc < 0)
         return rc;
-    if (s.quota_files && s.used_files >= s.quota_files)
-        return problem(why, QUOTA_FILES, .limit = (uint64_t)s.quota_files,
+    if (space_names_over(&s, 1))
+        return problem(why, QUOTA_FILES, .limit = space_names_most(&s),
                        .used = (uint64_t)s.used_files);
     return 0;
 }

@@ -2,8 +2,16 @@
 /* Changing names: directories, links, times, moving, removing.
  *
  * Whoever changes a name holds it (names.c), so that nobody publishes there
- * meanwhile.  What has no row in the ledger is done on the disk and synced;
- * what has one goes
+ * meanwhile.  Times and modes are set on the disk and synced.  What is made,
+ * directories and links, gets
+ *
+ *   1  ledger_making_begin: its rows, which count in the quota
+ *   2  its names on the disk, synced
+ *   3  ledger_making_done, which waits for nobody; or what there is not is
+ *      given back
+ *
+ * and of rows of which nothing was said recovery looks whether there is
+ * something.  What is moved or removed goes
  *
  *   1  ledger_change_begin: what is to be done, and to which inode
  *   2  one rename or unlink, which is the change for everybody else
@@ -246,6 +254,7 @@ struct making {
     const struct path *path;
     bool parents;
     bool again;
+    size_t there;   /* bytes of the path whose names are there after all */
     unsigned count; /* directories made, and those in which they were */
     int dirs[PATH_DEPTH];
     int leaf; /* the last one made; -1: it was there */
@@ -343,6 +352,7 @@ static int make_one(struct making *m, unsigned i)
     made = rc == 0;
     if (rc < 0 && (rc != -EEXIST || (last && !m->parents)))
         return failed_component(m, rc, i);
+    m->there = size_to(m->path, i);
     if (last && !made)
         return 0;
     fd = keel_file_open(at, name, O_RDONLY | O_DIRECTORY, 0);
@@ -357,7 +367,9 @@ static int make_one(struct making *m, unsigned i)
     return rc < 0 ? failed_component(m, rc, i) : 0;
 }
 
-static int make_all(void *arg)
+/* Under the hold: where it begins.  Nothing is left to make when no directory
+ * stays open. */
+static int make_place(void *arg)
 {
     struct making *m = arg;
     struct change *c = &m->change;
@@ -379,9 +391,18 @@ static int make_all(void *arg)
     }
     committer_narrow_name(c->vault->committer, c->hold, made);
     m->first = depth;
+    m->there = size_to(m->path, depth) - 1;
     m->dirs[m->count++] = dir;
     dir = -1;
-    for (unsigned i = depth; i < m->path->count && rc == 0; i++)
+    return 0;
+}
+
+static int make_all(void *arg)
+{
+    struct making *m = arg;
+    int rc = 0;
+
+    for (unsigned i = m->first; i < m->path->count && rc == 0; i++)
         rc = make_one(m, i);
     return rc;
 }
@@ -428,10 +449,34 @@ static int make_sync(struct making *m)
     return rc;
 }
 
+/* Rows first.  What was made stays, whole or half: it is made durable in any
+ * case, and what is not there counts no more.  After a sync that failed the
+ * rows stay for recovery to look at. */
+static int make_names(struct making *m)
+{
+    struct change *c = &m->change;
+    struct ledger_making rows = {
+        .space = c->space,
+        .path = c->path,
+        .first = size_to(m->path, m->first),
+    };
+    int rc = ledger_making_begin(c->vault->ledger, &rows, c->why), synced;
+
+    if (rc < 0)
+        return rc;
+    rc = on_pool(c, make_all);
+    synced = make_sync(m);
+    if (synced == 0 && rc == 0)
+        ledger_making_done(c->vault->ledger, rows.id);
+    else if (synced == 0)
+        (void)ledger_making_back(c->vault->ledger, &rows, m->there, NULL);
+    return rc < 0 ? rc : synced;
+}
+
 static int make_once(struct making *m)
 {
     struct change *c = &m->change;
-    int rc = on_pool(c, make_look), synced;
+    int rc = on_pool(c, make_look);
 
     if (rc < 0)
         return rc;
@@ -441,14 +486,14 @@ static int make_once(struct making *m)
     m->again = false;
     m->count = 0;
     m->leaf = -1;
-    rc = on_pool(c, make_all);
-    /* What was made stays, whole or half: it is made durable in any case. */
-    synced = make_sync(m);
+    rc = on_pool(c, make_place);
+    if (rc == 0 && m->count > 0)
+        rc = make_names(m);
     for (unsigned i = 0; i < m->count; i++)
         keel_file_close(m->dirs[i]);
     keel_file_close(m->leaf);
     change_release(c);
-    return rc < 0 ? rc : synced;
+    return rc;
 }
 
 /* Write, or for new names drop. */
@@ -543,18 +588,22 @@ static int link_place(struct change *c, unsigned flags)
     return 0;
 }
 
+static int link_look(void *arg)
+{
+    struct change *c = arg;
+    int rc = look(c);
+
+    return rc == 0 && c->exists ? link_may_replace(c) : rc;
+}
+
 /* Where nothing is, it is made and stands in its place; else it is made aside.
  * One that has a time gets its name after that, so that no kill in between
  * leaves it with another. */
 static int link_prepare(void *arg)
 {
     struct change *c = arg;
-    int rc = look(c);
+    int rc;
 
-    if (rc == 0 && c->exists)
-        rc = link_may_replace(c);
-    if (rc < 0)
-        return rc;
     if (!c->exists && c->mtime_ns == INT64_MIN) {
         rc = link_make(c, c->dir, leaf_of(c->path));
         return rc < 0 ? failed(c, rc) : 0;
@@ -599,24 +648,71 @@ static int step_failed(struct change *c, int rc)
     return ledger_back(c, rc);
 }
 
+/* Looked at after a failure: 1 when all is as before, 0 when something else has
+ * the name now, an error when nobody knows. */
+static int link_is_not(void *arg)
+{
+    struct change *c = arg;
+    struct ledger_file was, is;
+    struct statx x;
+    int rc = store_look(c->dir, leaf_of(c->path), &x);
+
+    if (rc == -ENOENT && !c->exists)
+        return 1;
+    if (rc < 0)
+        return rc;
+    if (!c->exists)
+        return 0;
+    store_identity(&c->there, &was);
+    store_identity(&x, &is);
+    return was.device == is.device && was.inode == is.inode;
+}
+
+static int link_do(struct change *c)
+{
+    int rc = on_pool(c, link_prepare);
+
+    if (rc == 0 && c->exists) {
+        rc = on_pool(c, link_replace);
+        if (rc < 0 && keel_blocking(link_is_not, c) == 0)
+            rc = 0; /* it happened all the same */
+    }
+    return rc;
+}
+
 static int link_run(struct change *c)
 {
+    struct ledger *l = c->vault->ledger;
+    struct ledger_making row = {.space = c->space, .path = c->path};
+    bool over;
     int rc = change_hold(c, NAME_LEAF);
 
     if (rc == 0)
-        rc = on_pool(c, link_prepare);
-    if (rc == 0 && c->exists && S_ISREG(c->there.stx_mode))
-        rc = ledger_begin(c, LEDGER_REMOVE);
+        rc = on_pool(c, link_look);
     if (rc < 0)
         return rc;
-    if (c->exists) {
-        rc = on_pool(c, link_replace);
-        if (rc < 0)
-            rc = step_failed(c, rc);
-        if (rc < 0)
-            return rc;
+    over = row.replaces = c->exists && S_ISREG(c->there.stx_mode);
+    row.first = strlen(c->path);
+    rc = ledger_making_begin(l, &row, c->why);
+    if (rc < 0)
+        return rc;
+    rc = link_do(c);
+    if (rc < 0) {
+        /* Where nobody can tell, recovery does. */
+        if (keel_blocking(link_is_not, c) == 1)
+            (void)ledger_making_back(l, &row, 0, NULL);
+        else if (c->exists)
+            change_stick(c);
+        return rc;
     }
-    return ledger_done(c, c->dir, -1);
+    rc = sync_two(c, c->dir, -1);
+    if (rc == 0 && over)
+        rc = ledger_making_over(l, &row, c->account, vault_now_s(), c->why);
+    else if (rc == 0)
+        ledger_making_done(l, row.id);
+    if (rc < 0)
+        change_stick(c);
+    return rc;
 }
 
 int vault_link(struct vault *v, const struct actor *who, int64_t space,

@@ -35,6 +35,10 @@ struct checking {
     struct ledger_file rows[BATCH];
     enum verdict verdicts[BATCH];
     struct vault_outside outside;
+    unsigned node_count; /* directories and links */
+    char *nodes[BATCH];
+    bool known[BATCH];
+    bool adopt; /* those without a row get one: nothing else is looked at */
     int result; /* of each, when it ended the check */
 };
 
@@ -149,7 +153,8 @@ static int row_confirm(struct checking *c, const char *path)
     return tell(c, path, words[verdict], repaired);
 }
 
-static int row_doubtful(struct checking *c, const char *path)
+static int doubtful(struct checking *c, const char *path,
+                    int (*confirm)(struct checking *c, const char *path))
 {
     struct name_hold *h = name_hold_new(NAME_LEAF, c->space.id, path, NULL);
     int rc;
@@ -161,7 +166,7 @@ static int row_doubtful(struct checking *c, const char *path)
         keel_free(h);
         return rc;
     }
-    rc = row_confirm(c, path);
+    rc = confirm(c, path);
     committer_drop_name(c->vault->committer, h);
     return rc;
 }
@@ -174,7 +179,7 @@ static int batch_end(struct checking *c)
         rc = problem(c->why, NO_MEMORY);
     for (unsigned i = 0; i < c->count; i++) {
         if (rc >= 0 && c->verdicts[i] != ROW_FINE)
-            rc = row_doubtful(c, c->paths[i]);
+            rc = doubtful(c, c->paths[i], row_confirm);
         keel_free(c->paths[i]);
     }
     c->count = 0;
@@ -207,6 +212,114 @@ static int check_rows(struct checking *c)
     return rc;
 }
 
+/* ---- directories and links ---------------------------------------------------------- */
+
+/* 1 when one of either is there. */
+static int node_is_there(struct checking *c, const char *path)
+{
+    keel_auto(file) int dir =
+        store_dir(c->vault->store, c->space.dir, path, parent_size(path));
+    struct statx x;
+    int rc = dir < 0 ? dir : store_look(dir, leaf_of(path), &x);
+
+    if (is_nowhere(rc))
+        return 0;
+    if (rc < 0)
+        return vault_problem(c->vault, c->why, rc, path, 0);
+    return S_ISDIR(x.stx_mode) || S_ISLNK(x.stx_mode);
+}
+
+static int nodes_look(void *arg)
+{
+    struct checking *c = arg;
+
+    for (unsigned i = 0; i < c->node_count; i++) {
+        int rc = node_is_there(c, c->nodes[i]);
+
+        if (rc < 0)
+            return rc;
+        c->known[i] = rc > 0;
+    }
+    return 0;
+}
+
+struct node_again {
+    struct checking *check;
+    const char *path;
+};
+
+static int node_look_again(void *arg)
+{
+    struct node_again *a = arg;
+
+    return node_is_there(a->check, a->path);
+}
+
+/* With its name held: as row_confirm. */
+static int node_confirm(struct checking *c, const char *path)
+{
+    struct node_again again = {c, path};
+    bool has_row = false;
+    int rc = ledger_nodes_get(c->vault->ledger, c->space.id, &path, 1, &has_row,
+                              c->why);
+
+    if (rc < 0 || !has_row)
+        return rc;
+    rc = keel_blocking(node_look_again, &again);
+    if (rc == -EAGAIN)
+        return problem(c->why, NO_MEMORY);
+    if (rc != 0)
+        return rc < 0 ? rc : 0;
+    if (c->repair)
+        rc = ledger_node_remove(c->vault->ledger, c->space.id, path, c->why);
+    if (rc < 0)
+        return rc;
+    return tell(c, path, "is in the ledger and not on the disk", c->repair);
+}
+
+static void nodes_drop(struct checking *c)
+{
+    while (c->node_count > 0)
+        keel_free(c->nodes[--c->node_count]);
+}
+
+static int nodes_end(struct checking *c)
+{
+    int rc = keel_blocking(nodes_look, c);
+
+    if (rc == -EAGAIN)
+        rc = problem(c->why, NO_MEMORY);
+    for (unsigned i = 0; i < c->node_count && rc >= 0; i++)
+        if (!c->known[i])
+            rc = doubtful(c, c->nodes[i], node_confirm);
+    nodes_drop(c);
+    return rc < 0 ? rc : 0;
+}
+
+static int nodes_add(const char *path, void *arg)
+{
+    struct checking *c = arg;
+    char *kept = keel_strdup(path);
+
+    if (!kept)
+        return problem(c->why, NO_MEMORY);
+    c->nodes[c->node_count++] = kept;
+    if (keel_cancelled())
+        return problem(c->why, CANCELLED);
+    return c->node_count < BATCH ? 0 : nodes_end(c);
+}
+
+static int check_nodes(struct checking *c)
+{
+    int rc =
+        ledger_node_list(c->vault->ledger, c->space.id, nodes_add, c, c->why);
+
+    if (rc == 0)
+        return nodes_end(c);
+    nodes_drop(c);
+    return rc;
+}
+
 static int check_sums(struct checking *c)
 {
     struct ledger_sums s;
@@ -217,8 +330,8 @@ static int check_sums(struct checking *c)
     if (rc < 0 || (s.said_bytes == s.bytes && s.said_files == s.files))
         return rc;
     (void)snprintf(what, sizeof what,
-                   "is said to use %lld bytes in %lld files; they come to %lld "
-                   "bytes in %lld files",
+                   "is said to use %lld bytes in %lld names; they come to %lld "
+                   "bytes in %lld names",
                    (long long)s.said_bytes, (long long)s.said_files,
                    (long long)s.bytes, (long long)s.files);
     return tell(c, "", what, c->repair);
@@ -285,15 +398,51 @@ static int outside_file(struct outside *o, const char *name)
     return ++c->count < BATCH ? 0 : outside_files(o);
 }
 
+/* Directories and links without a row. */
+static int outside_nodes(struct outside *o)
+{
+    struct checking *c = o->check;
+    const char *paths[BATCH];
+    unsigned count = 0;
+    int rc;
+
+    for (unsigned i = 0; i < c->node_count; i++)
+        paths[i] = c->nodes[i];
+    rc = ledger_nodes_get(c->vault->ledger, c->space.id, paths, c->node_count,
+                          c->known, c->why);
+    for (unsigned i = 0; rc == 0 && i < c->node_count; i++)
+        if (!c->known[i])
+            paths[count++] = c->nodes[i];
+    if (rc == 0 && c->adopt)
+        rc = ledger_nodes_found(c->vault->ledger, c->space.id, paths, count,
+                                c->why);
+    c->outside.names += count;
+    nodes_drop(c);
+    return rc;
+}
+
+static int outside_node(struct outside *o, const char *name)
+{
+    struct checking *c = o->check;
+
+    if (path_join(o->at->path, name, &c->nodes[c->node_count]) < 0)
+        return problem(c->why, NO_MEMORY);
+    return ++c->node_count < BATCH ? 0 : outside_nodes(o);
+}
+
 static int outside_directory(struct outside *o, const char *name)
 {
     size_t size = strlen(o->at->path), more = strlen(name);
     struct pending *p;
+    int rc;
 
     if (size + more + 1 > PATH_BYTES) { /* nobody can name it */
         o->check->outside.others++;
         return 0;
     }
+    rc = outside_node(o, name);
+    if (rc < 0)
+        return rc;
     p = keel_alloc(sizeof *p + size + more + 2);
     if (!p)
         return problem(o->check->why, NO_MEMORY);
@@ -337,7 +486,9 @@ static int outside_link(struct outside *o, const char *name)
         return 0;
     text[size] = '\0';
     o->check->outside.links += leads_out(text, o->at->depth);
-    return 0;
+    if (strlen(o->at->path) + strlen(name) + 1 > PATH_BYTES)
+        return 0;
+    return outside_node(o, name);
 }
 
 static unsigned char type_at(int dir, const char *name, unsigned char type)
@@ -413,21 +564,22 @@ static int outside_tell(struct checking *c)
     struct vault_finding f = {"", what, false, o};
     int rc;
 
-    if (o->files + o->links + o->others == 0)
+    if (o->files + o->names + o->links + o->others == 0)
         return 0;
     (void)snprintf(what, sizeof what,
-                   "from outside: files, served and in no quota: %llu; links "
+                   "from outside: files, served and in no quota: %llu; "
+                   "directories and links, likewise: %llu; links "
                    "that lead out, never followed: %llu; others, never "
                    "served: %llu",
-                   (unsigned long long)o->files, (unsigned long long)o->links,
-                   (unsigned long long)o->others);
+                   (unsigned long long)o->files, (unsigned long long)o->names,
+                   (unsigned long long)o->links, (unsigned long long)o->others);
     rc = c->each(&f, c->arg);
     if (rc < 0)
         c->result = rc;
     return rc;
 }
 
-static int check_outside(struct checking *c)
+static int outside_run(struct checking *c)
 {
     struct outside o = {.check = c};
     struct pending *top = keel_calloc(1, sizeof *top + 1);
@@ -440,9 +592,38 @@ static int check_outside(struct checking *c)
     rc = outside_walk(&o);
     if (rc >= 0)
         rc = outside_files(&o);
+    if (rc >= 0)
+        rc = outside_nodes(&o);
     while (c->count > 0)
         keel_free(c->paths[--c->count]);
+    nodes_drop(c);
+    return rc;
+}
+
+static int check_outside(struct checking *c)
+{
+    int rc = outside_run(c);
+
     return rc < 0 ? rc : outside_tell(c);
+}
+
+int vault_adopt(struct vault *v, const struct ledger_space *space,
+                uint64_t *ret_names, struct problem *why)
+{
+    keel_auto(mem) void *memory = keel_calloc(1, sizeof(struct checking));
+    struct checking *c = memory;
+    int rc;
+
+    if (!c)
+        return problem(why, NO_MEMORY);
+    *c = (struct checking){
+        .vault = v, .space = *space, .adopt = true, .why = why};
+    rc = outside_run(c);
+    if (rc == 0)
+        rc = ledger_space_counted(v->ledger, space->id, why);
+    if (rc == 0)
+        *ret_names = c->outside.names;
+    return rc;
 }
 
 /* ---- the directory itself ------------------------------------------------------------- */
@@ -451,6 +632,13 @@ static int any_row(const char *path, const struct ledger_file *f, void *arg)
 {
     (void)path;
     (void)f;
+    (void)arg;
+    return -E2BIG;
+}
+
+static int any_node(const char *path, void *arg)
+{
+    (void)path;
     (void)arg;
     return -E2BIG;
 }
@@ -469,6 +657,9 @@ static int check_directory(struct checking *c)
     if (rc != -ENOENT)
         return rc < 0 ? vault_problem(c->vault, c->why, rc, "", 0) : 0;
     rc = ledger_file_list(c->vault->ledger, c->space.id, any_row, NULL, c->why);
+    if (rc == 0)
+        rc = ledger_node_list(c->vault->ledger, c->space.id, any_node, NULL,
+                              c->why);
     if (rc != -E2BIG)
         return rc < 0 ? rc : 1;
     /* Not to be repaired: the rows are all that tells what was there. */
@@ -495,6 +686,8 @@ int vault_check(struct vault *v, int64_t space, bool repair,
         rc = check_directory(c);
     if (rc == 0)
         rc = check_rows(c);
+    if (rc == 0)
+        rc = check_nodes(c);
     if (rc == 0)
         rc = check_outside(c);
     if (rc >= 0)

@@ -207,6 +207,14 @@ static int closing_hold(struct vault_closing *c, struct closing_space *s)
     return rc;
 }
 
+static int any_file(const char *path, const struct ledger_file *f, void *arg)
+{
+    (void)path;
+    (void)f;
+    (void)arg;
+    return -E2BIG;
+}
+
 /* A space that has files in the ledger is refused there, and not read here. */
 static int closing_look(struct vault_closing *c, const struct ledger_space *s)
 {
@@ -215,8 +223,9 @@ static int closing_look(struct vault_closing *c, const struct ledger_space *s)
     char shown[80];
     int rc;
 
-    if (s->used_files > 0)
-        return 0;
+    rc = ledger_file_list(c->vault->ledger, s->id, any_file, NULL, c->why);
+    if (rc < 0)
+        return rc == -E2BIG ? 0 : rc;
     rc = tree_count(c->vault, s->dir, &t, c->why);
     if (rc < 0 || t.files + t.links + t.others == 0)
         return rc;

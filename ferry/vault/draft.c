@@ -361,7 +361,7 @@ static int quota_hint(struct draft *d, bool exists, struct problem *why)
         bytes_over =
             s.quota_bytes &&
             s.used_bytes + s.reserved_bytes + (int64_t)d->size > s.quota_bytes;
-        files_over = s.quota_files && s.used_files + 1 > s.quota_files;
+        files_over = space_names_over(&s, 1);
         if (exists || (!bytes_over && !files_over))
             return 0;
         if (fresh && bytes_over)
@@ -370,7 +370,7 @@ static int quota_hint(struct draft *d, bool exists, struct problem *why)
                            .bytes = (uint64_t)s.reserved_bytes,
                            .size = d->size);
     }
-    return problem(why, QUOTA_FILES, .limit = (uint64_t)s.quota_files);
+    return problem(why, QUOTA_FILES, .limit = space_names_most(&s));
 }
 
 /* ---- registered drafts -------------------------------------------------------------------- */

@@ -19,6 +19,8 @@
  *   a removal is done when it is not at its name any more
  *   else nothing happened, and the ledger hears that
  *
+ * Each directory or link in the making stays in the quota if it is there.
+ *
  * What the crash left is made durable first, by one syncfs; what is redone, by
  * the sync of its directory before it is settled.  That of drafts needs none: a
  * name that comes back there has no row and goes at the next start.
@@ -64,6 +66,8 @@ struct recovery {
     struct kept_change *changes;
     size_t change_count, change_room;
     unsigned changed, unchanged;
+    struct ledger_making *makings; /* their paths are our own */
+    size_t making_count, making_room;
     /* ids of drafts: those that have a row; those found on the disk */
     uint8_t (*rows)[DRAFT_ID_BYTES];
     size_t row_count, row_room;
@@ -408,6 +412,120 @@ static int recover_changes(struct recovery *r)
     return rc < 0 ? rc : 0;
 }
 
+/* ---- directories and links in the making ------------------------------------------ */
+
+static int making_keep(const struct ledger_making *m, void *arg)
+{
+    struct recovery *r = arg;
+    void *array = r->makings;
+    struct ledger_making *kept;
+    int rc = grow(&array, r->making_count, &r->making_room, sizeof *r->makings);
+
+    if (rc < 0)
+        return rc;
+    r->makings = array;
+    kept = &r->makings[r->making_count];
+    *kept = *m;
+    kept->path = keel_strdup(m->path);
+    if (!kept->path)
+        return -ENOMEM;
+    r->making_count++;
+    return 0;
+}
+
+/* 1 when a directory or a link is there. */
+static int making_look(struct recovery *r, const struct ledger_making *m)
+{
+    keel_auto(file) int dir = -1;
+    struct ledger_space s;
+    struct statx x;
+    int rc = vault_space(r->vault, m->space, false, &s, r->why);
+
+    if (rc < 0)
+        return rc;
+    dir = store_dir(r->vault->store, s.dir, m->path, parent_size(m->path));
+    rc = dir < 0 ? dir : store_look(dir, leaf_of(m->path), &x);
+    if (rc < 0)
+        return is_nowhere(rc) ? 0
+                              : vault_problem(r->vault, r->why, rc, m->path, 0);
+    return S_ISDIR(x.stx_mode) || S_ISLNK(x.stx_mode);
+}
+
+/* Of a file that a link has replaced the row is still there. */
+static int making_stays(struct recovery *r, const struct ledger_making *m)
+{
+    struct ledger *l = r->vault->ledger;
+    struct ledger_file file;
+
+    if (ledger_file_get(l, m->space, m->path, &file, NULL) == 0)
+        return ledger_making_over(l, m, 0, vault_now_s(), r->why);
+    ledger_making_done(l, m->id);
+    return 0;
+}
+
+/* Those that are not there go first: what is said of one of several that were
+ * made together is said of all that are left. */
+static int makings_decide(struct recovery *r)
+{
+    size_t stay = 0;
+    int rc = 0;
+
+    for (size_t i = 0; i < r->making_count; i++) {
+        struct ledger_making m = r->makings[i];
+
+        rc = making_look(r, &m);
+        if (rc == 0)
+            rc = ledger_node_remove(r->vault->ledger, m.space, m.path, r->why);
+        if (rc < 0)
+            return rc;
+        if (rc == 0) {
+            r->unchanged++;
+            continue;
+        }
+        r->makings[i] = r->makings[stay];
+        r->makings[stay++] = m;
+    }
+    r->changed += (unsigned)stay;
+    for (size_t i = 0; i < stay && rc >= 0; i++)
+        rc = making_stays(r, &r->makings[i]);
+    return rc < 0 ? rc : 0;
+}
+
+/* After the changes, which may have moved or removed them. */
+static int recover_makings(struct recovery *r)
+{
+    int rc = ledger_making_list(r->vault->ledger, making_keep, r, r->why);
+
+    if (rc == -ENOMEM)
+        return problem(r->why, NO_MEMORY);
+    return rc < 0 ? rc : makings_decide(r);
+}
+
+/* What an earlier version made has no rows: found once, and counted. */
+static int recover_counts(struct recovery *r)
+{
+    struct ledger_space page[16];
+    uint64_t names = 0;
+    int64_t after = 0;
+    int got, rc = 0;
+
+    do {
+        got = ledger_space_list(r->vault->ledger, after, page, 16, r->why);
+        for (int i = 0; i < got && rc == 0; i++) {
+            if (page[i].counted)
+                continue;
+            rc = vault_adopt(r->vault, &page[i], &names, r->why);
+            if (rc == 0 && names)
+                log_info("vault: space %s: %llu directories and links count "
+                         "in its quota from now on",
+                         page[i].dir, (unsigned long long)names);
+        }
+        if (got > 0)
+            after = page[got - 1].id;
+    } while (got == 16 && rc == 0);
+    return got < 0 ? got : rc;
+}
+
 /* ---- drafts ----------------------------------------------------------------------- */
 
 static int row_keep(const struct ledger_draft *d, void *arg)
@@ -514,6 +632,9 @@ static void recovery_free(struct recovery *r)
         keel_free(r->changes[k].to);
     }
     keel_free(r->changes);
+    for (size_t k = 0; k < r->making_count; k++)
+        keel_free((void *)(uintptr_t)r->makings[k].path);
+    keel_free(r->makings);
     keel_free(r->rows);
     keel_free(r->orphans);
 }
@@ -527,6 +648,10 @@ int vault_recover(struct vault *v, struct problem *why)
         rc = recover_intents(&r);
     if (rc == 0)
         rc = recover_changes(&r);
+    if (rc == 0)
+        rc = recover_makings(&r);
+    if (rc == 0)
+        rc = recover_counts(&r);
     if (rc == 0)
         rc = recover_drafts(&r);
     if (r.finished + r.redone + r.undone + r.dropped + r.changed + r.unchanged)

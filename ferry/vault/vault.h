@@ -225,7 +225,8 @@ int vault_stray(struct vault *v, const char *name, bool repair,
                 struct vault_tree *ret, struct problem *why);
 
 /* ---- checking --------------------------------------------------------------------- */
-/* Compares ledger and disk of one space, in use or not: rows without a file,
+/* Compares ledger and disk of one space, in use or not: rows without a file, or
+ * directory or link,
  * files that somebody else has changed (inode, size or time), the space's
  * directory, and quota that is not the sum of its files.  `repair` drops such
  * rows, after which the file is one from outside, and counts the quota anew; no
@@ -233,7 +234,8 @@ int vault_stray(struct vault *v, const char *name, bool repair,
  * came from outside is in order, and counted.  Each finding is told; a negative
  * value of `each` ends it, and is returned. */
 struct vault_outside {
-    uint64_t files, links, others; /* links that lead out of the space */
+    uint64_t files, names;  /* names: directories and links in no quota */
+    uint64_t links, others; /* links that lead out of the space */
 };
 struct vault_finding {
     const char *path, *what; /* path "": the space */

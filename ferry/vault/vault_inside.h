@@ -208,6 +208,11 @@ void trash_empty(struct vault *v, const char *tree, struct vault_removed *ret);
 int trash_sweep(struct vault *v, struct problem *why);
 void trash_stop(struct vault *v);
 
+/* ---- spaces from before directories and links were counted (check.c) ------ */
+/* Each of those gets its row. */
+int vault_adopt(struct vault *v, const struct ledger_space *space,
+                uint64_t *ret_names, struct problem *why);
+
 /* ---- recovery ------------------------------------------------------------- */
 /* What a crash left: intents, then drafts. */
 int vault_recover(struct vault *v, struct problem *why);

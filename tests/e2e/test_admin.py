@@ -332,8 +332,9 @@ def test_check_sees_what_others_did(house, tmp_path):
     assert said.returncode == 1
     assert "changed: was changed by somebody else" in said.stdout
     assert "same" not in said.stdout
-    assert "from outside: files, served and in no quota: 1; links that lead " \
-        "out, never followed: 1" in said.stdout
+    assert "from outside: files, served and in no quota: 1; directories and " \
+        "links, likewise: 1; links that lead out, never followed: 1" in \
+        said.stdout
     assert "repaired" in house.run("check", "--repair")
     assert "from outside: files, served and in no quota: 2" in \
         house.run("check")

@@ -420,7 +420,7 @@ def all_there(ada, tree, tmp_path):
 
 @pytest.mark.parametrize("rule, code, words", [
     ("quota = 9MiB", "quota.bytes", "holds 9 MiB"),
-    ("quota_files = 100", "quota.files", "100 files")])
+    ("quota_files = 100", "quota.files", "100 names")])
 def test_a_quota_that_is_full_in_the_middle_of_a_tree(tmp_path, poller, rule,
                                                       code, words):
     conf = tmp_path / "ferryd.conf"

@@ -45,13 +45,13 @@ def cut(server, client, path, target=":/"):
 
 def test_bytes_and_files_each_have_their_limit(tight, tmp_path):
     ada = tight.member()
-    assert "\n0 bytes of 3 GiB, 0 files of 20\n" in ada.run("whoami").out
+    assert "\n0 bytes of 3 GiB, 0 names of 20\n" in ada.run("whoami").out
     (tmp_path / "f").write_bytes(b"x" * 2048)
     ada.run("put", tmp_path / "f")
-    assert "\n2 KiB of 3 GiB, 1 file of 20\n" in ada.run("whoami").out
-    assert "2 KiB of 3 GiB, 1 file of 20  " in ada.run("spaces").out
+    assert "\n2 KiB of 3 GiB, 1 name of 20\n" in ada.run("whoami").out
+    assert "2 KiB of 3 GiB, 1 name of 20  " in ada.run("spaces").out
     ferryd(tight, "user", "quota", "ada", "--bytes", "0", "--files", "0")
-    assert "\n2 KiB, 1 file\n" in ada.run("whoami").out
+    assert "\n2 KiB, 1 name\n" in ada.run("whoami").out
 
 
 def test_what_unfinished_uploads_hold_is_said(tight, tmp_path):

@@ -219,14 +219,15 @@ def test_codes_are_explained_without_braces(tmp_path):
                          capture_output=True, check=True).stdout
     assert "{" not in out and "}" not in out
     assert "The space holds <limit>; <used> are used, <bytes> are held" in out
-    assert "The space holds <limit> files, and has them." in out
+    assert "The space holds <limit> names, each a file, a directory or a link, " \
+        "and has them." in out
     assert "{" not in (TREE / "docs/errors.md").read_text()
     out = subprocess.run([str(BUILD / "ferry"), "explain", "quota.files"],
                          text=True, capture_output=True, check=True,
                          env=environment(FERRY_HOME=tmp_path, LC_ALL="",
                                          LANG="zh_CN.UTF-8",
                                          LANGUAGE="zh_CN")).stdout
-    assert "{" not in out and "<上限> 个文件" in out
+    assert "{" not in out and "<上限> 个名称" in out
 
 
 def test_one_file_is_not_files(running, tmp_path):
@@ -237,7 +238,8 @@ def test_one_file_is_not_files(running, tmp_path):
     running.admin("user", "quota", "ada", "--files", "1")
     ada.run("put", tmp_path / "a")
     said = ada.run("put", tmp_path / "b", status=1).err
-    assert "The space holds 1 file, and has them" in said
+    assert "The space holds 1 name, each a file, a directory or a link, and has " \
+        "them" in said
     bo.run("put", tmp_path / "a", tmp_path / "b")
     data = ["--data", running.data]
     assert "has 1 file, 1 byte." in ferryd("user", "delete", "ada", *data,
@@ -279,7 +281,7 @@ def test_who_is_not_there_is_named(stopped):
     assert "'dance' is not a list of rights: read, write" in err
     # As people see its name.
     out, _ = ferryd("space", "quota", "@team", "--files", "1", *data)
-    assert out == "@team: quota: 1 file, no limit of bytes\n"
+    assert out == "@team: quota: 1 name, no limit of bytes\n"
 
 
 def test_answers_say_what_was_given_to_whom(stopped):
@@ -291,9 +293,9 @@ def test_answers_say_what_was_given_to_whom(stopped):
     assert admin("space", "grant", "team", "--everybody", "drop") == \
         "@team: granted to everybody: drop at /\n"
     assert admin("user", "quota", "bo", "--bytes", "1 GiB") == \
-        "bo: quota: 1 GiB, no limit of files\n"
+        "bo: quota: 1 GiB, no limit of names\n"
     assert admin("user", "quota", "bo", "--files", "7") == \
-        "bo: quota: 1 GiB, 7 files\n"
+        "bo: quota: 1 GiB, 7 names\n"
     assert admin("user", "quota", "bo", "--files", "0", "--bytes", "0") == \
         "bo: quota: none\n"
 
@@ -335,7 +337,7 @@ def test_a_quota_of_files_is_listed(stopped):
     admin("user", "quota", "ada", "--files", "17")
     for what, quota in (("user", "17"), ("space", "31")):
         head, row = admin(what, "list").splitlines()
-        assert re.search(r"FILES +QUOTA", head)
+        assert re.search(r"NAMES +QUOTA", head)
         assert re.search(rf" 0 +{quota} ", row)
 
 
