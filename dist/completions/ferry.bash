@@ -70,6 +70,7 @@ _ferry() {
     mv) kind=remote words='' options='--no-replace' ;;
     rm) kind=remote words='' options='--recursive -r --force -f --dry-run' ;;
     spaces) kind=none words='' options='' ;;
+    uploads) kind=words words='drop' options='' ;;
     passwd) kind=none words='' options='' ;;
     devices) kind=words words='remove' options='' ;;
     profiles) kind=words words='default remove' options='' ;;
@@ -97,7 +98,7 @@ _ferry() {
         return
     fi
     case $kind in
-    command) COMPREPLY=($(compgen -W 'register join login logout whoami put get ls stat mkdir mv rm spaces passwd devices profiles hash explain shell help completion' -- "$cur")) ;;
+    command) COMPREPLY=($(compgen -W 'register join login logout whoami put get ls stat mkdir mv rm spaces uploads passwd devices profiles hash explain shell help completion' -- "$cur")) ;;
     words | values) COMPREPLY=($(compgen -W "$words" -- "$cur")) ;;
     local) compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- "$cur") ;;
     both)

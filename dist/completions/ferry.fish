@@ -18,6 +18,7 @@ complete -c ferry -f -n __fish_use_subcommand -a mkdir -d 'Makes directories on 
 complete -c ferry -f -n __fish_use_subcommand -a mv -d 'Renames, or moves into a directory, within one space'
 complete -c ferry -f -n __fish_use_subcommand -a rm -d 'Removes files, empty directories, and trees with -r'
 complete -c ferry -f -n __fish_use_subcommand -a spaces -d 'Lists the spaces you may enter, your own first'
+complete -c ferry -f -n __fish_use_subcommand -a uploads -d 'Lists your uploads that are not finished, and what each holds of its space\'s quota'
 complete -c ferry -f -n __fish_use_subcommand -a passwd -d 'Changes the password'
 complete -c ferry -f -n __fish_use_subcommand -a devices -d 'Lists the devices that may log in without the password'
 complete -c ferry -f -n __fish_use_subcommand -a profiles -d 'Lists the logins kept here'
@@ -79,6 +80,7 @@ complete -c ferry -n '__fish_seen_subcommand_from rm' -l force -s f -d 'ask noth
 complete -c ferry -n '__fish_seen_subcommand_from rm' -l dry-run -d 'say what would be done, and do nothing'
 complete -c ferry -n '__fish_seen_subcommand_from rm' -f -a '(ferry complete-names remote -- (string unescape -- (commandline -ct)) 2>/dev/null)'
 complete -c ferry -n '__fish_seen_subcommand_from spaces' -f
+complete -c ferry -n '__fish_seen_subcommand_from uploads' -f -a 'drop'
 complete -c ferry -n '__fish_seen_subcommand_from passwd' -f
 complete -c ferry -n '__fish_seen_subcommand_from devices' -f -a 'remove'
 complete -c ferry -n '__fish_seen_subcommand_from profiles' -f -a 'default remove'
@@ -87,5 +89,5 @@ complete -c ferry -n '__fish_seen_subcommand_from hash' -n 'not __ferry_remote' 
 complete -c ferry -n '__fish_seen_subcommand_from hash' -n __ferry_remote -f -a '(ferry complete-names remote -- (string unescape -- (commandline -ct)) 2>/dev/null)'
 complete -c ferry -n '__fish_seen_subcommand_from explain' -f -a '(ferry complete-names codes)'
 complete -c ferry -n '__fish_seen_subcommand_from shell' -f
-complete -c ferry -n '__fish_seen_subcommand_from help' -f -a 'register join login logout whoami put get ls stat mkdir mv rm spaces passwd devices profiles hash explain shell help completion'
+complete -c ferry -n '__fish_seen_subcommand_from help' -f -a 'register join login logout whoami put get ls stat mkdir mv rm spaces uploads passwd devices profiles hash explain shell help completion'
 complete -c ferry -n '__fish_seen_subcommand_from completion' -f -a 'bash zsh fish'

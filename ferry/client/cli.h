@@ -91,7 +91,8 @@ int cmd_register(struct cli *c), cmd_join(struct cli *c),
     cmd_whoami(struct cli *c);
 /* cmd_people.c */
 int cmd_spaces(struct cli *c), cmd_passwd(struct cli *c),
-    cmd_devices(struct cli *c), cmd_profiles(struct cli *c);
+    cmd_devices(struct cli *c), cmd_profiles(struct cli *c),
+    cmd_uploads(struct cli *c);
 /* cmd_completion.c */
 int cmd_completion(struct cli *c), cmd_complete_names(struct cli *c);
 /* shell.c */

@@ -154,6 +154,19 @@ static const struct command commands[] = {
                 "do there and how\n"
                 "full they are stands beside them."),
      .examples = "    ferry spaces\n    ferry ls :@team/\n"},
+    {.name = "uploads",
+     .most = -1,
+     .run = cmd_uploads,
+     .answers = true,
+     .usage = N_("[drop ID... | drop all]"),
+     .help = N_("Lists your uploads that are not finished, and what each holds "
+                "of its space's\nquota. The same put again goes on with one; "
+                "'drop' gives it up, with what came\nof it. One that is being "
+                "sent right now is refused."),
+     .examples = "    ferry uploads\n    ferry uploads drop 5e0c11a4\n"
+                 "    ferry uploads drop all\n",
+     .arguments = ARGUMENT_WORDS,
+     .words = "drop"},
     {.name = "passwd",
      .run = cmd_passwd,
      .usage = "",

@@ -56,7 +56,7 @@ int admin_answer(struct house *h, const json_t *request, const struct teller *t,
                  json_t **ret_ok, struct problem *why)
 {
     static const struct admin_request *const tables[] = {
-        people_requests, space_requests, look_requests};
+        people_requests, space_requests, uploads_requests, look_requests};
     const char *name;
     int rc = field_text(request, "do", 32, &name, why);
 

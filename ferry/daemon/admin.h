@@ -55,7 +55,7 @@ struct admin_request {
 };
 /* Each ends in a row of zeros. */
 extern const struct admin_request people_requests[], space_requests[],
-    look_requests[];
+    uploads_requests[], look_requests[];
 /* Tells a row, which it takes; NULL is NO_MEMORY. */
 int admin_row(const struct teller *t, json_t *row, struct problem *why);
 /* {"name": ...}, or what json_pack could not make. */

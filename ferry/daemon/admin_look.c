@@ -96,15 +96,15 @@ static int each_finding(const struct vault_finding *f, void *arg)
     struct checking *c = arg;
 
     if (f->outside)
-        return admin_row(c->teller,
-                         json_pack("{s:s, s:s, s:s, s:b, s:b, s:I, s:I, s:I, s:I}",
-                                   "where", c->owner, "path", "", "what",
-                                   f->what, "repaired", 0, "information", 1,
-                                   "files", (json_int_t)f->outside->files,
-                                   "names", (json_int_t)f->outside->names,
-                                   "links", (json_int_t)f->outside->links,
-                                   "others", (json_int_t)f->outside->others),
-                         c->why);
+        return admin_row(
+            c->teller,
+            json_pack("{s:s, s:s, s:s, s:b, s:b, s:I, s:I, s:I, s:I}", "where",
+                      c->owner, "path", "", "what", f->what, "repaired", 0,
+                      "information", 1, "files", (json_int_t)f->outside->files,
+                      "names", (json_int_t)f->outside->names, "links",
+                      (json_int_t)f->outside->links, "others",
+                      (json_int_t)f->outside->others),
+            c->why);
     c->findings++;
     if (!f->repaired)
         c->unrepaired++;

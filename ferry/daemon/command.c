@@ -27,11 +27,13 @@
 static const struct {
     const char *name, *help;
 } groups[] = {
-    {"user", help_user},         {"space", help_space}, {"invite", help_invite},
-    {"sessions", help_sessions}, {"check", help_check}, {"stats", help_stats},
+    {"user", help_user},         {"space", help_space},
+    {"invite", help_invite},     {"uploads", help_uploads},
+    {"sessions", help_sessions}, {"check", help_check},
+    {"stats", help_stats},
 };
 static const struct command *const tables[] = {people_commands, space_commands,
-                                               look_commands};
+                                               uploads_commands, look_commands};
 
 static const char *group_help(const char *word)
 {

@@ -52,9 +52,9 @@ struct command {
     const char *words;           /* for usage */
 };
 extern const struct command people_commands[], space_commands[],
-    look_commands[]; /* each ends in a row of zeros */
-extern const char help_user[], help_space[], help_invite[], help_sessions[],
-    help_check[], help_stats[];
+    uploads_commands[], look_commands[]; /* each ends in a row of zeros */
+extern const char help_user[], help_space[], help_invite[], help_uploads[],
+    help_sessions[], help_check[], help_stats[];
 
 /* Whether argv[1] begins an administration command. */
 bool command_is(const char *word);

@@ -34,6 +34,7 @@ static const char help[] =
     "  ferryd user add|list|passwd|disable|enable|delete|quota\n"
     "  ferryd space add|list|grants|grant|revoke|quota|delete\n"
     "  ferryd invite\n"
+    "  ferryd uploads [list|drop]\n"
     "  ferryd sessions [list|kick]\n"
     "  ferryd check\n"
     "  ferryd stats\n"

@@ -211,7 +211,8 @@ struct ledger_draft {
     uint64_t reserved; /* in lists: what it holds of the quota */
 };
 /* Reserves in the space's quota by how much `size` is larger than what the file
- * of that name is charged for now; what is charged in the end is decided when it
+ * of that name is charged for now, or all of it when another draft would replace
+ * that, too; what is charged in the end is decided when it
  * is published.  QUOTA_BYTES, QUOTA_FILES. */
 int ledger_draft_open(struct ledger *l, const struct ledger_draft *d,
                       struct problem *why);
@@ -222,6 +223,14 @@ int ledger_draft_find(struct ledger *l, const struct ledger_draft *like,
 /* Gives the reservation back.  Unknown ids are no error. */
 int ledger_draft_drop(struct ledger *l, const uint8_t id[16],
                       struct problem *why);
+/* By its id.  The path is `ret_path`'s.  TRANSFER_UNKNOWN */
+int ledger_draft_get(struct ledger *l, const uint8_t id[16],
+                     struct ledger_draft *ret, char ret_path[PATH_BYTES + 1],
+                     struct problem *why);
+/* Those of an account whose ids come after `after`, by id; as below. */
+int ledger_draft_of(struct ledger *l, int64_t account, const uint8_t after[16],
+                    int (*each)(const struct ledger_draft *d, void *arg),
+                    void *arg, struct problem *why);
 /* Those that expire before `before`; a callback's negative value ends it. */
 int ledger_draft_list(struct ledger *l, int64_t before,
                       int (*each)(const struct ledger_draft *d, void *arg),

@@ -251,6 +251,16 @@ static int size_check(uint64_t size, const char *path, struct problem *why)
     return 0;
 }
 
+/* 1 when another draft is to have that name: only one of them can replace what is
+ * there, and the disk holds both until then. */
+static int draft_rival(struct ledger *l, const struct ledger_draft *d,
+                       struct problem *why)
+{
+    keel_auto(rows) sqlite3_stmt *q = NULL;
+
+    return db_rows(l, SQL_DRAFT_RIVAL, &q, why, "ip", d->space, d->path);
+}
+
 /* What the draft adds to what its name is charged for.  A new name needs room
  * for one more file, too: both are looked at here so that an upload is refused
  * at its start, and once more when it is published. */
@@ -266,7 +276,13 @@ static int draft_needs(struct ledger *l, const struct ledger_draft *d,
     if (rc < 0)
         return rc;
     if (rc > 0 && old.charged >= 0) {
-        *ret_bytes = size > old.charged ? size - old.charged : 0;
+        rc = draft_rival(l, d, why);
+        if (rc < 0)
+            return rc;
+        if (rc > 0)
+            *ret_bytes = size;
+        else
+            *ret_bytes = size > old.charged ? size - old.charged : 0;
         return 0;
     }
     *ret_bytes = size;
@@ -396,6 +412,7 @@ int ledger_draft_drop(struct ledger *l, const uint8_t id[16],
 
 struct draft_page {
     struct page page;
+    int64_t account; /* of draft_of */
     int64_t before, after_expires;
     uint8_t after_id[16];
     struct ledger_draft rows[LEDGER_PAGE];
@@ -426,6 +443,25 @@ static int draft_row(struct ledger *l, sqlite3_stmt *q, void *arg,
     if (rc == 0)
         rc = db_bytes(l, q, 6, d->source, sizeof d->source, why);
     return rc;
+}
+
+static int draft_of_run(struct ledger *l, void *arg, struct problem *why)
+{
+    keel_auto(rows) sqlite3_stmt *q = NULL;
+    struct draft_page *p = arg;
+    int rc = db_rows(l, SQL_DRAFT_OF, &q, why, "ibi", p->account, p->after_id,
+                     16, (int64_t)LEDGER_PAGE);
+
+    return db_each(l, q, rc, draft_row, p, why);
+}
+
+static int draft_get_run(struct ledger *l, void *arg, struct problem *why)
+{
+    keel_auto(rows) sqlite3_stmt *q = NULL;
+    struct draft_page *p = arg;
+    int rc = db_rows(l, SQL_DRAFT_ROW, &q, why, "b", p->after_id, 16);
+
+    return rc > 0 ? draft_row(l, q, p, why) : rc;
 }
 
 static int draft_list_run(struct ledger *l, void *arg, struct problem *why)
@@ -462,6 +498,43 @@ int ledger_draft_list(struct ledger *l, int64_t before,
     p->each = each;
     p->arg = arg;
     return ledger_pages(l, draft_list_run, draft_tell, p, why);
+}
+
+int ledger_draft_of(struct ledger *l, int64_t account, const uint8_t after[16],
+                    int (*each)(const struct ledger_draft *d, void *arg),
+                    void *arg, struct problem *why)
+{
+    keel_auto(draft_page) struct draft_page *p = keel_calloc(1, sizeof *p);
+
+    if (!p)
+        return problem(why, NO_MEMORY);
+    p->account = account;
+    memcpy(p->after_id, after, sizeof p->after_id);
+    p->each = each;
+    p->arg = arg;
+    return ledger_pages(l, draft_of_run, draft_tell, p, why);
+}
+
+int ledger_draft_get(struct ledger *l, const uint8_t id[16],
+                     struct ledger_draft *ret, char ret_path[PATH_BYTES + 1],
+                     struct problem *why)
+{
+    keel_auto(draft_page) struct draft_page *p = keel_calloc(1, sizeof *p);
+    int rc;
+
+    if (!p)
+        return problem(why, NO_MEMORY);
+    memcpy(p->after_id, id, sizeof p->after_id);
+    rc = ledger_read(l, draft_get_run, p, why);
+    if (rc == 0 && p->page.count == 0)
+        rc = problem(why, TRANSFER_UNKNOWN);
+    if (rc == 0) {
+        *ret = p->rows[0];
+        ret->path = strcpy(ret_path, p->paths[0]);
+    }
+    for (int i = 0; i < p->page.count; i++)
+        keel_free(p->paths[i]);
+    return rc;
 }
 
 /* ---- files ------------------------------------------------------------------------- */

@@ -167,6 +167,8 @@ verb_fn verb_list, verb_stat, verb_hash, verb_leaves, verb_get;
 verb_fn verb_mkdir, verb_link, verb_set, verb_move, verb_remove;
 /* verbs_put.c */
 verb_fn verb_put, verb_put_commit, verb_put_leaves;
+/* verbs_uploads.c */
+verb_fn verb_uploads, verb_upload_drop;
 /* For link_options.gate and inline_bytes. */
 unsigned verb_gate(const json_t *body, void *arg);
 size_t verb_put_inline(const json_t *body, void *arg);

@@ -16,6 +16,7 @@
  * made: what a crash leaves is a row whose file is missing, or a file without
  * a row, and recovery removes either. */
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <keel/co.h>
@@ -671,6 +672,144 @@ int draft_publish(struct draft *d, const struct digest *root,
     }
     if (why)
         *why = said;
+    return rc;
+}
+
+/* ---- looked at, and given up -------------------------------------------------------------------- */
+
+void upload_id_print(const uint8_t id[16], char ret[UPLOAD_ID_TEXT])
+{
+    for (unsigned i = 0; i < 16; i++)
+        (void)snprintf(ret + 2 * (size_t)i, 3, "%02x", id[i]);
+}
+
+static int digit(char c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+int upload_id_parse(const char *text, uint8_t ret[16])
+{
+    uint8_t id[16];
+
+    if (strlen(text) != 32)
+        return -EINVAL;
+    for (unsigned i = 0; i < 16; i++) {
+        int high = digit(text[2 * i]), low = digit(text[2 * i + 1]);
+
+        if (high < 0 || low < 0)
+            return -EINVAL;
+        id[i] = (uint8_t)(high << 4 | low);
+    }
+    memcpy(ret, id, sizeof id);
+    return 0;
+}
+
+struct uploads {
+    struct vault *vault;
+    int (*each)(const struct vault_upload *u, void *arg);
+    void *arg;
+};
+
+static int upload_tell(const struct ledger_draft *d, void *arg)
+{
+    struct uploads *all = arg;
+    struct vault_upload u = {
+        .space = d->space,
+        .account = d->account,
+        .path = d->path,
+        .size = d->size,
+        .held = d->reserved,
+        .created = d->created,
+        .expires = d->expires,
+        .active = claimed_id(all->vault, d->id),
+    };
+
+    struct ledger_space s;
+
+    if (vault_space(all->vault, d->space, false, &s, NULL) == 0)
+        memcpy(u.space_name, s.name, sizeof u.space_name);
+    memcpy(u.id, d->id, sizeof u.id);
+    return all->each(&u, all->arg);
+}
+
+int vault_uploads(struct vault *v, int64_t account, const uint8_t after[16],
+                  int (*each)(const struct vault_upload *u, void *arg),
+                  void *arg, struct problem *why)
+{
+    struct uploads all = {v, each, arg};
+
+    return account ? ledger_draft_of(v->ledger, account, after, upload_tell,
+                                     &all, why)
+                   : ledger_draft_list(v->ledger, INT64_MAX, upload_tell, &all,
+                                       why);
+}
+
+/* As if it were opened, so that nobody opens it meanwhile: they wait for the
+ * claim to go, and find no row then. */
+static struct draft *draft_of_row(struct vault *v, const struct ledger_draft *r)
+{
+    size_t size = strlen(r->path) + 1;
+    struct draft *d = keel_calloc(1, sizeof *d + size);
+
+    if (!d)
+        return NULL;
+    d->vault = v;
+    d->kind = DRAFT_REGISTERED;
+    d->space = r->space;
+    d->account = r->account;
+    d->size = r->size;
+    d->hash = r->hash;
+    memcpy(d->source, r->source, sizeof d->source);
+    memcpy(d->id, r->id, sizeof d->id);
+    memcpy(d->path, r->path, size);
+    d->dir = d->drafts_dir = -1;
+    d->leaving = true;
+    v->open_drafts++;
+    return d;
+}
+
+static int claim_try(struct draft *d, struct problem *why)
+{
+    keel_guard(&d->vault->lock);
+
+    if (claim_find(d))
+        return problem(why, TRANSFER_BUSY, .name = shown_path(d->path).text);
+    d->next_claim = *claim_bucket(d);
+    *claim_bucket(d) = d;
+    d->claimed = true;
+    return 0;
+}
+
+int vault_upload_drop(struct vault *v, int64_t account, const uint8_t id[16],
+                      struct problem *why)
+{
+    keel_auto(half_draft) struct draft *d = NULL;
+    keel_auto(mem) void *memory = keel_alloc(PATH_BYTES + 1);
+    struct ledger_draft row;
+    int rc;
+
+    if (!memory)
+        return problem(why, NO_MEMORY);
+    rc = ledger_draft_get(v->ledger, id, &row, memory, why);
+    if (rc == 0 && account && row.account != account)
+        rc = problem(why, TRANSFER_UNKNOWN);
+    if (rc < 0)
+        return rc;
+    d = draft_of_row(v, &row);
+    if (!d)
+        return problem(why, NO_MEMORY);
+    rc = claim_try(d, why);
+    /* It may have been published and gone before we had the claim. */
+    if (rc == 0)
+        rc = ledger_draft_get(v->ledger, id, &row, memory, why);
+    if (rc < 0)
+        return rc;
+    keel_shield();
+    rc = draft_erase(v, id, why);
+    keel_unshield();
     return rc;
 }
 

@@ -115,6 +115,32 @@ void draft_close(struct draft *d);
 /* Gives it up: files and reservation go. */
 int draft_drop(struct draft *d, struct problem *why);
 
+/* ---- uploads that are not finished ---------------------------------------------- */
+struct vault_upload {
+    uint8_t id[16];
+    int64_t space, account;
+    char space_name[65]; /* "" for a home */
+    const char *path;    /* lent */
+    uint64_t size, held; /* held: of the quota */
+    int64_t created, expires;
+    bool active; /* somebody sends it now */
+};
+/* As people and programs write it: 32 hex digits. */
+#define UPLOAD_ID_TEXT 33
+void upload_id_print(const uint8_t id[16], char ret[UPLOAD_ID_TEXT]);
+/* -EINVAL */
+int upload_id_parse(const char *text, uint8_t ret[16]);
+/* Those of an account after `after` (zeros: from the start), by id; or of all, by
+ * their expiry, with account 0.  A callback's negative value ends it. */
+int vault_uploads(struct vault *v, int64_t account, const uint8_t after[16],
+                  int (*each)(const struct vault_upload *u, void *arg),
+                  void *arg, struct problem *why);
+/* Gives one up: what came of it and what it holds go.  One that is being sent is
+ * refused; who begins it again meanwhile waits.  With account 0 it may be
+ * anybody's.  TRANSFER_UNKNOWN, TRANSFER_BUSY */
+int vault_upload_drop(struct vault *v, int64_t account, const uint8_t id[16],
+                      struct problem *why);
+
 enum vault_level { VAULT_RECEIVED, VAULT_SYNCED, VAULT_COMMITTED };
 const char *vault_level_name(enum vault_level l);
 
