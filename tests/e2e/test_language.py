@@ -167,7 +167,7 @@ def test_sums_are_chinese(ada, tmp_path):
     assert re.search(r"3 个文件，1\.5 KiB，用时 [^；]+，committed；新建目录 2 个；"
                      r"链接 1 个\n", ada.run("put", "-r", tree).out)
     assert "3 个文件" in ada.run("get", "-r", ":/tree", tmp_path / "back").out
-    assert "1.5 KiB，3 个文件" in ada.run("whoami").out
+    assert "1.5 KiB，6 个名称" in ada.run("whoami").out
     assert ada.run("stat", ":/tree/a").out.startswith(
         ":/tree/a\n  类型      文件\n  大小      500（500 字节）\n")
     assert ada.run("rm", "-r", ":/tree").out.startswith(
