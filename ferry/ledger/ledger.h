@@ -339,7 +339,8 @@ struct ledger_making {
     const char *path;
     size_t first;  /* bytes of the path up to the end of the first name made */
     bool replaces; /* one name, in place of a file: not one more */
-    int64_t id;    /* filled by begin */
+    int64_t account; /* whose link it is; 0: a directory, which is nobody's */
+    int64_t id;      /* filled by begin */
 };
 /* QUOTA_FILES, FILE_BUSY (a change lives there) */
 int ledger_making_begin(struct ledger *l, struct ledger_making *m,
@@ -365,6 +366,10 @@ int ledger_node_list(struct ledger *l, int64_t space,
 /* Whether each of some names has a row. */
 int ledger_nodes_get(struct ledger *l, int64_t space, const char *const *paths,
                      unsigned count, bool *ret, struct problem *why);
+/* The account that made the link, if nobody has replaced it since; else, and when
+ * nothing is on record, 0. */
+int ledger_node_maker(struct ledger *l, int64_t space, const char *path,
+                      int64_t *ret, struct problem *why);
 /* It is not there any more.  FILE_MISSING, FILE_BUSY */
 int ledger_node_remove(struct ledger *l, int64_t space, const char *path,
                        struct problem *why);

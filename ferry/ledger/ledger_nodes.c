@@ -41,8 +41,8 @@ static int add_names(struct ledger *l, const struct ledger_making *m,
         int rc;
 
         end += strcspn(m->path + end, "/");
-        rc = db_run(l, SQL_NODE_ADD, why, "ibi", m->space, m->path, (int)end,
-                    m->id);
+        rc = db_run(l, SQL_NODE_ADD, why, "ibii", m->space, m->path, (int)end,
+                    m->id, m->account);
         if (rc < 0)
             return rc;
         added += rc;
@@ -67,7 +67,14 @@ static int making_begin_run(struct ledger *l, void *arg, struct problem *why)
         rc = next_making(l, &m->id, why);
     if (rc >= 0)
         rc = add_names(l, m, why);
-    if (rc <= 0)
+    /* In the place of another's it may be this one's or, after a failure, still
+     * that one's: it is nobody's. */
+    if (rc == 0) {
+        rc = db_run(l, SQL_NODE_OTHER, why, "ipi", m->space, m->path,
+                    m->account);
+        return rc < 0 ? rc : 0;
+    }
+    if (rc < 0)
         return rc;
     change.used_files = rc;
     change.asked = 1;
@@ -329,6 +336,33 @@ int ledger_nodes_get(struct ledger *l, int64_t space, const char *const *paths,
     return count == 0 ? 0 : ledger_read(l, nodes_get_run, &c, why);
 }
 
+struct maker_call {
+    int64_t space;
+    const char *path;
+    int64_t account;
+};
+
+static int node_maker_run(struct ledger *l, void *arg, struct problem *why)
+{
+    keel_auto(rows) sqlite3_stmt *q = NULL;
+    struct maker_call *c = arg;
+    int rc = db_rows(l, SQL_NODE_MAKER, &q, why, "ip", c->space, c->path);
+
+    c->account = rc > 0 ? sqlite3_column_int64(q, 0) : 0;
+    return rc < 0 ? rc : 0;
+}
+
+int ledger_node_maker(struct ledger *l, int64_t space, const char *path,
+                      int64_t *ret, struct problem *why)
+{
+    struct maker_call c = {.space = space, .path = path};
+    int rc = ledger_read(l, node_maker_run, &c, why);
+
+    if (rc == 0)
+        *ret = c.account;
+    return rc;
+}
+
 static int node_remove_run(struct ledger *l, void *arg, struct problem *why)
 {
     struct nodes_call *c = arg;
@@ -360,8 +394,8 @@ static int nodes_found_run(struct ledger *l, void *arg, struct problem *why)
 
     for (unsigned i = 0; i < c->count; i++) {
         size_t size = strlen(c->paths[i]);
-        int rc = db_run(l, SQL_NODE_ADD, why, "ibn", c->space, c->paths[i],
-                        (int)size);
+        int rc = db_run(l, SQL_NODE_ADD, why, "ibni", c->space, c->paths[i],
+                        (int)size, (int64_t)0);
 
         if (rc < 0)
             return rc;

@@ -24,6 +24,7 @@
  *   node     a directory or link that was made through us, which counts as a
  *            file does; `making`: its begin's number, looked at again after a
  *            crash; NULL: it is durable
+ *   node.account    who made the link, of others 0: none is on record
  *   space.counted   0: from before there were nodes; what lies in it has none
  *   change_path   the names of live changes, by which they are found: no two of
  *            them lie at, above or below each other */
@@ -172,6 +173,7 @@ static const char version_3[] =
     " space INTEGER NOT NULL REFERENCES space(id),"
     " path BLOB NOT NULL,"
     " making INTEGER,"
+    " account INTEGER NOT NULL DEFAULT 0,"
     " PRIMARY KEY(space, path)) STRICT, WITHOUT ROWID;"
     "CREATE INDEX node_making ON node(making) WHERE making IS NOT NULL;"
     "ALTER TABLE space ADD COLUMN counted INTEGER NOT NULL DEFAULT 1"

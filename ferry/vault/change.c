@@ -588,12 +588,51 @@ static int link_place(struct change *c, unsigned flags)
     return 0;
 }
 
+/* Who may only drop repeats what was cut: a link that is there may be theirs. */
+static bool link_may_be_there(const struct change *c)
+{
+    return c->exists && c->drop && !c->no_replace && S_ISLNK(c->there.stx_mode);
+}
+
 static int link_look(void *arg)
 {
     struct change *c = arg;
     int rc = look(c);
 
-    return rc == 0 && c->exists ? link_may_replace(c) : rc;
+    return rc == 0 && c->exists && !link_may_be_there(c) ? link_may_replace(c)
+                                                         : rc;
+}
+
+/* 1 when it is the very link that is wanted, its time included: no other hand has
+ * made it. */
+static int link_compare(void *arg)
+{
+    struct change *c = arg;
+    char target[LINK_BYTES + 1];
+    struct ledger_file there;
+    ssize_t size =
+        keel_file_readlink(c->dir, leaf_of(c->path), target, sizeof target);
+
+    if (size < 0)
+        return failed(c, (int)size);
+    store_identity(&c->there, &there);
+    return (size_t)size == strlen(c->target) &&
+           !memcmp(target, c->target, (size_t)size) &&
+           there.mtime_ns == c->mtime_ns;
+}
+
+/* 0 when their own link is there; of another's nothing is looked at. */
+static int link_was_there(struct change *c)
+{
+    int64_t maker;
+    int rc =
+        ledger_node_maker(c->vault->ledger, c->space, c->path, &maker, c->why);
+
+    if (rc == 0 && maker == c->account)
+        rc = on_pool(c, link_compare);
+    if (rc < 0)
+        return rc;
+    return rc > 0 ? 0 : link_may_replace(c);
 }
 
 /* Where nothing is, it is made and stands in its place; else it is made aside.
@@ -683,7 +722,8 @@ static int link_do(struct change *c)
 static int link_run(struct change *c)
 {
     struct ledger *l = c->vault->ledger;
-    struct ledger_making row = {.space = c->space, .path = c->path};
+    struct ledger_making row = {
+        .space = c->space, .path = c->path, .account = c->account};
     bool over;
     int rc = change_hold(c, NAME_LEAF);
 
@@ -691,6 +731,8 @@ static int link_run(struct change *c)
         rc = on_pool(c, link_look);
     if (rc < 0)
         return rc;
+    if (link_may_be_there(c))
+        return link_was_there(c);
     over = row.replaces = c->exists && S_ISREG(c->there.stx_mode);
     row.first = strlen(c->path);
     rc = ledger_making_begin(l, &row, c->why);

@@ -205,7 +205,9 @@ int vault_mkdir(struct vault *v, const struct actor *who, int64_t space,
                 const struct path *path, mode_t mode, bool parents,
                 struct problem *why);
 /* A symbolic link with that text, which is kept and never followed.  Replaces a
- * file or link, unless `no_replace`. */
+ * file or link, unless `no_replace`.  With the right to drop only, what is there is
+ * RIGHT_MISSING, but for the account's own link of that text and time, which is
+ * done already. */
 int vault_link(struct vault *v, const struct actor *who, int64_t space,
                const struct path *path, const char *target, int64_t mtime_ns,
                bool no_replace, struct problem *why);

@@ -72,6 +72,8 @@ def tree(top):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content(f * 997, seed=d * 100 + f))
     (top / "empty").mkdir()
+    (top / "d0" / "link").symlink_to("sub/f1")
+    (top / "away").symlink_to("../\u6587 nowhere")
     for i in range(3):
         (top / f"large{i}").write_bytes(content(LARGE, seed=i))
     return top
@@ -80,7 +82,15 @@ def tree(top):
 def files(top):
     return {os.path.relpath(os.path.join(d, n), top):
             open(os.path.join(d, n), "rb").read()
-            for d, _, names in os.walk(top) for n in names}
+            for d, _, names in os.walk(top) for n in names
+            if not os.path.islink(os.path.join(d, n))}
+
+
+def links(top):
+    return {os.path.relpath(os.path.join(d, n), top):
+            os.readlink(os.path.join(d, n))
+            for d, _, names in os.walk(top) for n in names
+            if os.path.islink(os.path.join(d, n))}
 
 
 def refused(result):
@@ -106,6 +116,7 @@ def test_a_tree_whose_client_was_killed_goes_on(box, line, tmp_path, after):
     bob.run("put", "-r", top, ":@team/in/")
     box.ada.run("get", "-r", ":@team/in/t", tmp_path / "back")
     assert files(tmp_path / "back") == files(top)
+    assert links(tmp_path / "back") == links(top)
     assert (tmp_path / "back" / "empty").is_dir()
     # Each is there once, and paid for once.
     team, = [o for o in box.ada.run("spaces", "--json").objects()
@@ -251,3 +262,31 @@ def test_a_file_in_the_place_of_a_directory_is_told(box, tmp_path):
     box.ada.run("put", "-r", tmp_path / "t" / "d", ":@team/in/")
     bob.run("put", "-r", tmp_path / "u" / "d", ":@team/in/")
     assert box.ada.names(":@team/in/d") == ["f", "g"]
+
+
+def test_a_link_is_its_makers(box, tmp_path):
+    """Equal or not, of another's nobody hears."""
+    bob, eve = box.member("bob"), box.member("eve")
+    for n, to in (("same", "a"), ("other", "b")):
+        (tmp_path / n).mkdir()
+        os.symlink(to, tmp_path / n / "l")
+        os.utime(tmp_path / n / "l", (1, 1), follow_symlinks=False)
+
+    def put(who, n, status=0):
+        return who.run("put", "-r", tmp_path / n / "l", ":@team/in/",
+                       status=status)
+
+    put(bob, "same")
+    put(bob, "same")
+    told = {refused(put(who, n, 1)).replace(str(tmp_path / n), "")
+            for who, n in ((eve, "same"), (eve, "other"), (bob, "other"))}
+    assert len(told) == 1, told
+    # It is another's once another has put it there, and goes with its name.
+    box.ada.run("mv", ":@team/in/l", ":@team/in/m")
+    put(eve, "same")
+    refused(put(bob, "same", 1))
+    box.ada.run("rm", ":@team/in/l")
+    put(bob, "same")
+    put(box.ada, "other")
+    put(box.ada, "same")
+    refused(put(bob, "same", 1))
