@@ -320,8 +320,8 @@ static void a_share_stands_where_there_is_room(void **state)
     static const char *const names[] = {
         "f", "film.mov",
         "holiday-pictures-of-the-summer-of-2026-in-the-mountains.tar",
-        "\xe6\x96\x87\xe4\xbb\xb6\xe6\x96\x87\xe4\xbb\xb6"
-        "\xe6\x96\x87\xe4\xbb\xb6\xe6\x96\x87\xe4\xbb\xb6.bin"};
+        ("\xe6\x96\x87\xe4\xbb\xb6\xe6\x96\x87\xe4\xbb\xb6"
+         "\xe6\x96\x87\xe4\xbb\xb6\xe6\x96\x87\xe4\xbb\xb6.bin")};
     char line[2048], whole[128], longest[4096];
 
     (void)state;
