@@ -318,6 +318,15 @@ static bool no_tmpfile(int rc)
     return rc == -EOPNOTSUPP || rc == -EISDIR;
 }
 
+/* ext4's answer when the directory was removed meanwhile (ext4_new_inode). */
+static bool is_removed(int rc, int dir)
+{
+    struct statx x;
+
+    return rc == -EPERM && keel_file_stat(dir, NULL, &x) == 0 &&
+           x.stx_nlink == 0;
+}
+
 static int open_place(void *arg)
 {
     struct opening *o = arg;
@@ -332,6 +341,8 @@ static int open_place(void *arg)
     if (rc < 0 || o->own || d->kind != DRAFT_SMALL)
         return rc;
     rc = draft_part_open(d, d->dir, NULL, o->why);
+    if (is_removed(rc, d->dir))
+        return parent_problem(d, o->why, -ENOENT);
     if (no_tmpfile(rc)) {
         d->vault->no_tmpfile = true;
         d->kind = DRAFT_REGISTERED;

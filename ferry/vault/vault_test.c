@@ -38,11 +38,12 @@ static void open_or_say(struct world *w, int data)
 
 /* A layer before the test disk and the clock, there before any thread is and
  * told what to do by an atomic. */
-enum trick { HONEST, NO_TMPFILE, TAKEN_FIRST, BAD_FILES, BAD_DIRS };
+enum trick { HONEST, NO_TMPFILE, GONE_FIRST, TAKEN_FIRST, BAD_FILES, BAD_DIRS };
 static struct {
     const struct keel_disk *disk;
     struct keel_disk table;
     _Atomic int trick;
+    _Atomic int home;
     _Atomic unsigned taken;
     int64_t (*wall)(void);
     _Atomic int64_t future_ns;
@@ -52,6 +53,11 @@ static int layer_open(int dir, const char *path, const struct open_how *how)
 {
     if (layer.trick == NO_TMPFILE && (how->flags & O_TMPFILE) == O_TMPFILE)
         return -EOPNOTSUPP;
+    /* Somebody removes the directory just before us: as ext4 answers. */
+    if (layer.trick == GONE_FIRST && (how->flags & O_TMPFILE) == O_TMPFILE) {
+        (void)layer.disk->unlinkat(layer.home, "dir", AT_REMOVEDIR);
+        return -EPERM;
+    }
     return layer.disk->openat2(dir, path, how);
 }
 
@@ -668,6 +674,19 @@ static void a_file_system_without_nameless_files_will_do(void **state)
     assert_int_equal(reserved(w), 0);
 }
 
+static void a_directory_removed_in_between_is_missing(void **state)
+{
+    struct world *w = *state;
+    keel_auto(file) int home = world_home_dir(w);
+    struct world_put p = {.path = "/dir/name", .tag = 1, .size = 100};
+
+    home_mkdir(w, "dir");
+    layer.home = home;
+    layer.trick = GONE_FIRST;
+    must_refuse(w, &p, PROBLEM_FILE_MISSING);
+    assert_int_equal(reserved(w), 0);
+}
+
 static void a_name_taken_in_between_is_replaced_all_the_same(void **state)
 {
     struct world *w = *state;
@@ -1014,6 +1033,7 @@ int main(void)
         ON_TEST_DISK(the_quota_refuses_at_the_start),
         ON_TEST_DISK(a_full_disk_refuses_at_the_start),
         ON_TEST_DISK(a_file_system_without_nameless_files_will_do),
+        ON_TEST_DISK(a_directory_removed_in_between_is_missing),
         ON_TEST_DISK(a_name_taken_in_between_is_replaced_all_the_same),
         ON_TEST_DISK(a_failed_sync_is_for_good),
         ON_TEST_DISK(a_name_that_cannot_be_synced_waits_for_a_restart),
