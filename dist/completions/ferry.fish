@@ -18,7 +18,7 @@ complete -c ferry -f -n __fish_use_subcommand -a mkdir -d 'Makes directories on 
 complete -c ferry -f -n __fish_use_subcommand -a mv -d 'Renames, or moves into a directory, within one space'
 complete -c ferry -f -n __fish_use_subcommand -a rm -d 'Removes files, empty directories, and trees with -r'
 complete -c ferry -f -n __fish_use_subcommand -a spaces -d 'Lists the spaces you may enter, your own first'
-complete -c ferry -f -n __fish_use_subcommand -a uploads -d 'Lists your uploads that are not finished, and what each holds of its space\'s quota'
+complete -c ferry -f -n __fish_use_subcommand -a uploads -d 'Lists your unfinished uploads, and what they hold of a quota'
 complete -c ferry -f -n __fish_use_subcommand -a passwd -d 'Changes the password'
 complete -c ferry -f -n __fish_use_subcommand -a devices -d 'Lists the devices that may log in without the password'
 complete -c ferry -f -n __fish_use_subcommand -a profiles -d 'Lists the logins kept here'

@@ -159,10 +159,11 @@ static const struct command commands[] = {
      .run = cmd_uploads,
      .answers = true,
      .usage = N_("[drop ID... | drop all]"),
-     .help = N_("Lists your uploads that are not finished, and what each holds "
-                "of its space's\nquota. The same put again goes on with one; "
-                "'drop' gives it up, with what came\nof it. One that is being "
-                "sent right now is refused."),
+     .help =
+         N_("Lists your unfinished uploads, and what they hold of a quota. "
+            "The same put\nagain goes on with one; 'drop' gives it up, with "
+            "what came of it. One that is\nbeing sent right now is "
+            "refused."),
      .examples = "    ferry uploads\n    ferry uploads drop 5e0c11a4\n"
                  "    ferry uploads drop all\n",
      .arguments = ARGUMENT_WORDS,

@@ -229,7 +229,9 @@ static const struct setting table[] = {
     ROW("vault", "quota", setting_bytes, quota_bytes, 0, INT64_MAX,
         "bytes in a new home; 0: no limit"),
     ROW("vault", "quota_files", setting_number, quota_files, 0, INT64_MAX,
-        "files in a new home; 0: no limit"),
+        "names (files, directories, links) in a new home; 0: no limit but, "
+        "where "
+        "quota is\n# set, one for every 4 KiB of it, and 10,000 at least"),
 };
 #undef ROW
 #define SETTINGS (sizeof(table) / sizeof(*table))
